@@ -1,0 +1,72 @@
+"""What an encoder is: frames or a caption in, tokens out, each side alone."""
+
+import hashlib
+import json
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.records import Side
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What determines an encoder's numbers; it alone, with the item's content, decides whether a row is up to date.
+
+    Attributes:
+        name: registry name, `efficientnet-lite0`.
+        version: raised by hand when the output changes; a golden contract test insists.
+        side: `video` or `text`.
+        dim: width of a token.
+        n_tokens: tokens of every item, or None where their number varies.
+        weights_sha256: hex digest of the weights.
+        preprocessing: backend and arithmetic between frames or text and the network, in words.
+        sampling: which frames it sees, `uniform(8)`; empty for text.
+        batch: the fixed batch shape; it moves the last bits.
+        threads: CPU threads of one worker; they move the last bits too.
+    """
+
+    name: str
+    version: int
+    side: Side
+    dim: int
+    n_tokens: int | None
+    weights_sha256: str
+    preprocessing: str
+    sampling: str
+    batch: str
+    threads: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, as kept in the store."""
+        return asdict(self)
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) over the canonical JSON of all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+class Encoder(Protocol):
+    """Frames or a caption -> tokens.
+
+    `prepare` is called ahead, from several threads; `encode` from one. Prepared items of one `bucket` may share a
+    batch; `encode` takes at most `batch_size` of them and fills the batch up itself, so that its shape is constant.
+    """
+
+    spec: EncoderSpec
+    batch_size: int
+
+    def prepare(self, item: Any) -> npt.NDArray[Any]:
+        """`Frames` or a caption's text -> the network's input for one item."""
+        ...
+
+    def bucket(self, prepared: npt.NDArray[Any]) -> Hashable:
+        """Items with equal buckets have the same batch shape."""
+        ...
+
+    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+        """Tokens of each item, (n_tokens, dim) float32, in the order given."""
+        ...

@@ -1,0 +1,79 @@
+"""What can go wrong, named after the fact; every message says what, where, and what to do next."""
+
+
+class ReelstoreError(Exception):
+    """Base of every expected error; the command line prints it without a traceback."""
+
+
+class ParamsError(ReelstoreError, ValueError):
+    """A value in params.yaml is unknown, missing or of the wrong kind."""
+
+
+class DatasetError(ReelstoreError, ValueError):
+    """A dataset's files or tables contradict themselves or the protocol they claim."""
+
+
+class DownloadError(ReelstoreError, OSError):
+    """A download broke off or isn't what its pinned hash says."""
+
+
+class UndecodableVideoError(ReelstoreError, ValueError):
+    """A file holds no frames that can be decoded; the message is the reason kept with the row."""
+
+
+class UnknownNameError(ReelstoreError, KeyError):
+    """No dataset, encoder, pooling, policy or aligner has this name."""
+
+    def __init__(self, kind: str, name: str, known: object) -> None:
+        names = ", ".join(sorted(map(str, known)))  # type: ignore[call-overload]
+        super().__init__(f"Unknown {kind} {name!r}. Known: {names}.")
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class MissingExtraError(ReelstoreError, ImportError):
+    """An optional package is needed and isn't installed."""
+
+
+class WeightsError(ReelstoreError, ValueError):
+    """A weights file is missing, or its keys or shapes aren't the model's."""
+
+
+class StoreError(ReelstoreError):
+    """A store can't be read or written as asked."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """Nothing is stored at this path."""
+
+
+class SchemaError(StoreError, ValueError):
+    """A folder isn't a store of a schema version this code reads."""
+
+
+class MissingRowError(StoreError, KeyError):
+    """A key isn't in the store."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class FailedRowError(StoreError, ValueError):
+    """A row was asked for whose item could not be embedded."""
+
+
+class ValueRangeError(StoreError, ValueError):
+    """An embedding holds NaN, infinity, or a value its dtype can't hold."""
+
+
+class TooManyFailuresError(ReelstoreError, RuntimeError):
+    """More items failed than `max_failures` allows."""
+
+
+class NonFiniteError(ReelstoreError, ValueError):
+    """NaN or infinity where a comparison would make it look like a result."""
+
+
+class AlignerError(ReelstoreError, ValueError):
+    """An aligner can't be fitted, loaded, or applied to these embeddings."""
