@@ -1,0 +1,261 @@
+"""params.yaml as frozen values, checked once, at the border."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from reelstore.errors import ParamsError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class DatasetParams:
+    """Which videos and captions."""
+
+    name: str = "emoji"
+    """Names the folders data/<name>, store/<name>, pairs/<name>, models/<name>, metrics/<name>."""
+    kind: str = "emoji"
+    """`emoji`, or `folder` for a directory of your own."""
+    source: str = "src/reelstore/datasets/emoji.json"
+    """emoji: the list of pinned packages. folder: the directory of videos."""
+    captions: str = "captions.csv"
+    """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
+    still: bool = False
+    """emoji: also the clips that have one frame."""
+    max_captions: int = 20
+    """Captions kept for each video."""
+    seed: int = 0
+    """Of the splits."""
+    splits: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "validation": 0.1, "test": 0.2})
+    """Share of each split; they add up to 1."""
+
+    def __post_init__(self) -> None:
+        _check_name("dataset.name", self.name)
+        if self.max_captions < 1:
+            raise ParamsError(f"dataset.max_captions is {self.max_captions}; it must be at least 1.")
+        if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values(), default=0) < 0:
+            raise ParamsError(f"dataset.splits must be shares that add up to 1, not {dict(self.splits)}.")
+
+
+@dataclass(frozen=True)
+class ModelParams:
+    """Encoders of each side; every pair of them is a model."""
+
+    video: tuple[str, ...] = ("efficientnet-lite0",)
+    """Video encoders."""
+    text: tuple[str, ...] = ("minilm-l6",)
+    """Text encoders."""
+
+
+@dataclass(frozen=True)
+class EmbedParams:
+    """How both sides are embedded."""
+
+    dtype: str = "float16"
+    """Of the stored values: `float16` or `float32`."""
+    max_failures: float = 0.05
+    """Rows that may fail before the stage does: a share below 1, or a count."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`."""
+    threads: int = 1
+    """CPU threads of the encoder. They move the last bits, so they belong to the fingerprint."""
+    decode_workers: int = 2
+    """Threads that decode ahead of the encoder. They change nothing but speed."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
+        if self.max_failures < 0:
+            raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
+        for name in ("threads", "decode_workers"):
+            if getattr(self, name) < 1:
+                raise ParamsError(f"embed.{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+@dataclass(frozen=True)
+class GridParams:
+    """The table of unaligned poolings."""
+
+    split: str = "test"
+    """Split it is measured on."""
+    n_shuffles: int = 1000
+    """Shuffles of the pairs behind the chance interval."""
+    seed: int = 0
+    """Of the shuffles."""
+
+    def __post_init__(self) -> None:
+        if self.n_shuffles < 20:
+            raise ParamsError(f"grid.n_shuffles is {self.n_shuffles}; an interval needs at least 20.")
+
+
+@dataclass(frozen=True)
+class PairsParams:
+    """Which caption goes with which video, for training."""
+
+    seed: int = 0
+    """Of the order of the pairs."""
+
+
+@dataclass(frozen=True)
+class EvaluateParams:
+    """How aligners are measured."""
+
+    split: str = "test"
+    """Split they are measured on."""
+    ks: tuple[int, ...] = (1, 5, 10)
+    """Cut-offs of R@k, hit@k and recall@k."""
+
+    def __post_init__(self) -> None:
+        if not self.ks or min(self.ks) < 1:
+            raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
+
+
+@dataclass(frozen=True)
+class TrackingParams:
+    """Where runs are logged."""
+
+    wandb: str = "offline"
+    """`offline`, `online` or `disabled`."""
+    project: str = "reelstore"
+    """W&B project."""
+
+    def __post_init__(self) -> None:
+        if self.wandb not in ("offline", "online", "disabled"):
+            raise ParamsError(f"tracking.wandb is {self.wandb!r}; it must be offline, online or disabled.")
+
+
+@dataclass(frozen=True)
+class Params:
+    """All of params.yaml."""
+
+    dataset: DatasetParams = field(default_factory=DatasetParams)
+    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is embedded and pooled: side/name -> options of the encoder."""
+    model: ModelParams = field(default_factory=ModelParams)
+    embed: EmbedParams = field(default_factory=EmbedParams)
+    grid: GridParams = field(default_factory=GridParams)
+    pairs: PairsParams = field(default_factory=PairsParams)
+    aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> settings; `kind` says which aligner, the rest is its own."""
+    evaluate: EvaluateParams = field(default_factory=EvaluateParams)
+    tracking: TrackingParams = field(default_factory=TrackingParams)
+
+    def __post_init__(self) -> None:
+        for encoder in self.encoders:
+            side, _, name = encoder.partition("/")
+            if side not in ("video", "text"):
+                raise ParamsError(f"encoders: {encoder!r} must be video/<name> or text/<name>.")
+            _check_name("encoders", name)
+        for side in ("video", "text"):
+            for name in getattr(self.model, side):
+                if f"{side}/{name}" not in self.encoders:
+                    raise ParamsError(f"model.{side} names {name!r}, but encoders has no line {side}/{name}.")
+        for name, settings in self.aligners.items():
+            _check_name("aligners", name)
+            if "kind" not in settings:
+                raise ParamsError(f"aligners.{name} has no `kind`.")
+
+    def encoder_options(self, encoder: str) -> Mapping[str, Any]:
+        """Options of `side/name`."""
+        if encoder not in self.encoders:
+            raise ParamsError(f"encoders has no line {encoder!r}. Known: {', '.join(self.encoders)}.")
+        return self.encoders[encoder]
+
+    @property
+    def data_folder(self) -> Path:
+        """Folder of the dataset's tables."""
+        return Path("data") / self.dataset.name
+
+    @property
+    def store_folder(self) -> Path:
+        """Folder of the dataset's store."""
+        return Path("store") / self.dataset.name
+
+
+def load_params(path: Path = Path("params.yaml")) -> Params:
+    """Params from a YAML file; unknown keys and values of the wrong kind are errors that name the key."""
+    import yaml
+
+    if not path.is_file():
+        raise ParamsError(f"No {path} here. Run reelstore from the project's folder, the one with dvc.yaml.")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path} isn't valid YAML: {error}") from error
+    return parse_params(raw or {}, source=str(path))
+
+
+def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
+    """Params from plain values, as read from YAML."""
+    if not isinstance(raw, Mapping):
+        raise ParamsError(f"{source} must be a mapping, not {type(raw).__name__}.")
+    sections: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+        "dataset": lambda values: _fill(DatasetParams, values, "dataset"),
+        "model": lambda values: _fill(ModelParams, values, "model"),
+        "embed": lambda values: _fill(EmbedParams, values, "embed"),
+        "grid": lambda values: _fill(GridParams, values, "grid"),
+        "pairs": lambda values: _fill(PairsParams, values, "pairs"),
+        "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
+        "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
+        "encoders": lambda values: _options(values, "encoders"),
+        "aligners": lambda values: _options(values, "aligners"),
+    }
+    unknown = sorted(set(raw) - set(sections))
+    if unknown:
+        raise ParamsError(f"{source}: unknown key {unknown[0]!r}. Known: {', '.join(sorted(sections))}.")
+    parsed = {}
+    for key, value in raw.items():
+        if not isinstance(value, Mapping):
+            raise ParamsError(f"{source}: {key} must be a mapping, not {value!r}.")
+        parsed[key] = sections[key](value)
+    return Params(**parsed)
+
+
+def _fill(cls: type, values: Mapping[str, Any], section: str) -> Any:
+    known = {f.name: f for f in fields(cls)}
+    for key, value in values.items():
+        if key not in known:
+            raise ParamsError(f"{section}.{key} is unknown. Known: {', '.join(known)}.")
+        default = known[key].default
+        if default is MISSING:
+            default = known[key].default_factory()  # type: ignore[misc]
+        if not _same_kind(value, default):
+            raise ParamsError(f"{section}.{key} is {value!r}; a {_kind(default)} is expected.")
+    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(_same_kind(item, default[0]) for item in value)
+    if isinstance(default, Mapping):
+        return isinstance(value, Mapping) and all(
+            isinstance(name, str) and _same_kind(share, 0.0) for name, share in value.items()
+        )
+    return isinstance(value, type(default))
+
+
+def _kind(default: Any) -> str:
+    return {bool: "true or false", int: "whole number", float: "number", str: "text", tuple: "list"}.get(
+        type(default), "mapping"
+    )
+
+
+def _options(values: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
+    options = {}
+    for name, settings in values.items():
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ParamsError(f"{section}.{name} must be a mapping, not {settings!r}.")
+        options[str(name)] = dict(settings or {})
+    return options
+
+
+def _check_name(key: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ParamsError(f"{key}: {name!r} must be letters, digits, - and _ (it names folders and DVC stages).")
