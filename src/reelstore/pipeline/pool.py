@@ -1,0 +1,76 @@
+"""The pool stage: the tokens of one encoder -> every pooling, in one walk over the tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reelstore.params import Params
+from reelstore.pipeline.embed import Progress
+from reelstore.pooling import POOLINGS, VERSION, pool
+from reelstore.records import Side
+from reelstore.store.reader import Rows, open_store
+from reelstore.store.schema import OK, VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import UpdateReport, VariantUpdate
+from reelstore.store.writer import row_fingerprints
+
+
+@dataclass(frozen=True)
+class PoolReport:
+    """What pooling one encoder's tokens did."""
+
+    folder: Path
+    updates: tuple[UpdateReport, ...]
+
+    def summary(self) -> str:
+        """A line for people."""
+        n_rows = self.updates[0].n_rows
+        new = max(update.n_new for update in self.updates)
+        names = ", ".join(update.variant for update in self.updates)
+        return f"{self.folder}: {names} of {n_rows} rows, {new} pooled, {n_rows - new} taken over."
+
+
+def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
+    """Bring all five poolings of `side/encoder` up to date with its tokens."""
+    tokens = open_store(params.store_folder)[f"{encoder}/tokens"]
+    folder = tokens.folder.parent
+    updates = [_pooled(tokens, pooling, folder) for pooling in POOLINGS]
+    rows = np.unique(np.concatenate([update.todo for update in updates]))
+    ok = rows[tokens.status[rows] == OK]
+    values = tokens.walk(ok)
+    reasons = tokens.failures
+    waiting = [set(update.todo.tolist()) for update in updates]
+    for done, row in enumerate(rows.tolist(), start=1):
+        key = tokens.table.keys[row]
+        value = next(values) if tokens.status[row] == OK else None
+        for update, todo in zip(updates, waiting, strict=True):
+            if row not in todo:
+                continue
+            if value is None:
+                update.fail(row, reasons[key])
+            elif not len(value):
+                update.fail(row, "it has no tokens to pool")
+            else:
+                update.put(row, pool(value, update.spec.variant))
+        progress(done, len(rows))
+    return PoolReport(folder, tuple(update.finish() for update in updates))
+
+
+def pooled_spec(tokens: Rows, pooling: str) -> VariantSpec:
+    """What a pooled variant is: its tokens' recipe and the pooling."""
+    side: Side = "video" if tokens.side == "video" else "text"
+    recipe: dict[str, Any] = {
+        **tokens.recipe,
+        "tokens": tokens.fingerprint,
+        "pooling": {"name": pooling, "version": VERSION, "arithmetic": "float32"},
+    }
+    return VariantSpec(side, tokens.encoder, pooling, tokens.dim, 0, str(tokens.dtype), recipe)
+
+
+def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
+    spec = pooled_spec(tokens, pooling)
+    contents = [fingerprint.tobytes().hex() for fingerprint in tokens.table.fingerprints]
+    table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents))
+    return VariantUpdate(folder / pooling, spec, table)

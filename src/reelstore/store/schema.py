@@ -1,0 +1,190 @@
+"""The format: what arrays a variant has, their dtypes and file layout, and the metadata that says so.
+
+Writer and reader take everything from here; docs/format.md describes it for other clients.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from hashlib import sha256
+from typing import Any, Literal
+
+import numpy as np
+
+from reelstore.errors import SchemaError
+from reelstore.records import Side
+
+SCHEMA_VERSION = 1
+ATTRIBUTE = "reelstore"
+"""Key of our metadata among a variant's Zarr attributes."""
+
+MISSING, OK, FAILED = 0, 1, 2
+STATUS_NAMES = {MISSING: "missing", OK: "ok", FAILED: "failed"}
+
+FINGERPRINT_BYTES = 16
+POOLED_ROWS: Mapping[Side, int] = {"video": 64, "text": 1024}
+"""Rows of a pooled shard: small, so that adding 1 % to 10k videos or 200k captions rewrites little."""
+TABLE_ROWS: Mapping[Side, int] = {"video": 1024, "text": 8192}
+"""Rows of a chunk of keys, statuses and the like."""
+ID_BYTES_PER_ROW = 16
+"""A chunk of id bytes holds this much for each row of a table chunk."""
+TOKEN_SHARD_BYTES = 16 * 2**20
+RAGGED_INNER_ROWS = 64
+
+Layout = Literal["pooled", "dense", "ragged"]
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """What one variant holds and what determined it.
+
+    Attributes:
+        side: `video` or `text`.
+        encoder: registry name.
+        variant: `tokens` or a pooling.
+        dim: width of an embedding or token.
+        n_tokens: tokens of every row; 0 for a pooled variant, None where their number varies.
+        dtype: `float16` or `float32`.
+        recipe: what determines the numbers beside the items: the encoder's spec, decoder, pooling.
+    """
+
+    side: Side
+    encoder: str
+    variant: str
+    dim: int
+    n_tokens: int | None
+    dtype: str
+    recipe: Mapping[str, Any]
+
+    @property
+    def layout(self) -> Layout:
+        """`pooled` (n, dim), `dense` (n, n_tokens, dim), or `ragged` (n_tokens_total, dim) with offsets."""
+        if self.n_tokens is None:
+            return "ragged"
+        return "dense" if self.n_tokens else "pooled"
+
+    @property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one row of `values`; in the ragged layout a row of it is a token."""
+        return (self.n_tokens, self.dim) if self.n_tokens else (self.dim,)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of all of the above."""
+        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row of `values`."""
+        return int(np.prod(self.row_shape)) * np.dtype(self.dtype).itemsize
+
+    def values_array(self) -> "ArrayLayout":
+        """Layout of `values`: sharded, so that a client can read less than a file."""
+        if self.layout == "pooled":
+            rows = POOLED_ROWS[self.side]
+            return ArrayLayout("values", self.row_shape, self.dtype, rows, min(rows, RAGGED_INNER_ROWS))
+        # The largest power of two that fits, so that shards stay page-aligned for common widths.
+        rows = 1 << max(0, (TOKEN_SHARD_BYTES // self.row_bytes).bit_length() - 1)
+        inner = 1 if self.layout == "dense" else min(rows, RAGGED_INNER_ROWS)
+        return ArrayLayout("values", self.row_shape, self.dtype, rows, inner)
+
+    def table_arrays(self) -> list["ArrayLayout"]:
+        """Layouts of the arrays aligned with the rows, and of the ids' bytes."""
+        rows = TABLE_ROWS[self.side]
+        arrays = [
+            ArrayLayout("video_id", (), "uint8", rows * ID_BYTES_PER_ROW),
+            ArrayLayout("video_id_offsets", (), "int64", rows),
+            ArrayLayout("status", (), "uint8", rows),
+            ArrayLayout("split", (), "uint8", rows),
+            ArrayLayout("fingerprint", (FINGERPRINT_BYTES,), "uint8", rows),
+        ]
+        if self.side == "text":
+            arrays.append(ArrayLayout("caption_index", (), "int32", rows))
+        if self.layout == "ragged":
+            arrays.append(ArrayLayout("offsets", (), "int64", rows))
+        return arrays
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """How one Zarr array lies in files: `file_rows` rows a file, uncompressed C order.
+
+    With `inner_rows` the file is a shard of chunks of that many rows; its last chunks are left out where the array
+    ends before them.
+    """
+
+    name: str
+    row_shape: tuple[int, ...]
+    dtype: str
+    file_rows: int
+    inner_rows: int | None = None
+
+    def file_key(self, number: int) -> str:
+        """Path of a file in the variant's folder, `values/c/0/0`."""
+        return "/".join([self.name, "c", str(number), *("0" for _ in self.row_shape)])
+
+    def metadata(self, n_rows: int) -> dict[str, Any]:
+        """The array's zarr.json."""
+        bytes_codec: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
+        if np.dtype(self.dtype).itemsize == 1:
+            bytes_codec = {"name": "bytes"}
+        codecs = [bytes_codec]
+        if self.inner_rows is not None:
+            codecs = [
+                {
+                    "name": "sharding_indexed",
+                    "configuration": {
+                        "chunk_shape": [self.inner_rows, *self.row_shape],
+                        "codecs": [bytes_codec],
+                        "index_codecs": [
+                            {"name": "bytes", "configuration": {"endian": "little"}},
+                            {"name": "crc32c"},
+                        ],
+                        "index_location": "end",
+                    },
+                }
+            ]
+        return {
+            "zarr_format": 3,
+            "node_type": "array",
+            "shape": [n_rows, *self.row_shape],
+            "data_type": self.dtype,
+            "chunk_grid": {
+                "name": "regular",
+                "configuration": {"chunk_shape": [self.file_rows, *self.row_shape]},
+            },
+            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
+            "fill_value": 0.0 if self.dtype.startswith("float") else 0,
+            "codecs": codecs,
+            "attributes": {},
+        }
+
+
+def group_metadata(attributes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A group's zarr.json."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
+
+
+def as_json_bytes(value: Any) -> bytes:
+    """Canonical JSON: the same value gives the same bytes."""
+    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+
+def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping[str, Any]:
+    """A variant's own metadata; refuses what isn't ours and what a newer version wrote."""
+    ours = attributes.get(ATTRIBUTE)
+    if not isinstance(ours, Mapping) or "schema_version" not in ours:
+        raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
+    version = ours["schema_version"]
+    if version != SCHEMA_VERSION:
+        raise SchemaError(
+            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. "
+            "A newer reelstore wrote it: update, or make the variant again with dvc repro."
+        )
+    return ours
+
+
+def variant_digest(file_digests: Mapping[str, str]) -> str:
+    """sha256 (hex) over the sorted lines `<file> <sha256>` of a variant's files; the names are in it, so that a swap shows."""
+    return sha256("\n".join(f"{key} {digest}" for key, digest in sorted(file_digests.items())).encode()).hexdigest()

@@ -1,0 +1,56 @@
+"""The rows of a variant before their values: keys, splits and fingerprints, in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import StoreError
+from reelstore.store.schema import FINGERPRINT_BYTES
+
+Key = str | tuple[str, int]
+"""A video's `video_id`, or a caption's (`video_id`, `caption_index`)."""
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """Keys, splits and fingerprints of n rows.
+
+    Attributes:
+        keys: n unique keys, all of one side's kind.
+        splits: n split names.
+        fingerprints: (n, 16) uint8; what determined each row.
+    """
+
+    keys: Sequence[Key]
+    splits: Sequence[str]
+    fingerprints: npt.NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        if len(self.splits) != len(self.keys) or self.fingerprints.shape != (len(self.keys), FINGERPRINT_BYTES):
+            raise ValueError(f"{len(self.keys)} keys, {len(self.splits)} splits, {self.fingerprints.shape}")
+        if len(self.row_of) != len(self.keys):
+            seen: set[Key] = set()
+            double = next(key for key in self.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+            raise StoreError(f"The key {double!r} occurs twice. Rows are found by key, so keys must be unique.")
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __repr__(self) -> str:
+        return f"RowTable({len(self.keys)} rows)"
+
+    @cached_property
+    def row_of(self) -> dict[Key, int]:
+        """Row number of each key."""
+        return {key: row for row, key in enumerate(self.keys)}
+
+    def same_as(self, other: "RowTable") -> bool:
+        """Whether keys, their order, splits and fingerprints are equal."""
+        return (
+            list(self.keys) == list(other.keys)
+            and list(self.splits) == list(other.splits)
+            and np.array_equal(self.fingerprints, other.fingerprints)
+        )
