@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -215,13 +215,12 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
 
 
 def _fill(cls: type, values: Mapping[str, Any], section: str) -> Any:
-    known = {f.name: f for f in fields(cls)}
+    defaults = cls()
+    known = [f.name for f in fields(cls)]
     for key, value in values.items():
         if key not in known:
             raise ParamsError(f"{section}.{key} is unknown. Known: {', '.join(known)}.")
-        default = known[key].default
-        if default is MISSING:
-            default = known[key].default_factory()  # type: ignore[misc]
+        default = getattr(defaults, key)
         if not _same_kind(value, default):
             raise ParamsError(f"{section}.{key} is {value!r}; a {_kind(default)} is expected.")
     return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})

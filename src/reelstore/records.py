@@ -52,7 +52,7 @@ class Caption:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Videos, captions and splits of one dataset, in the order of its tables. `clips` is the folder paths start from."""
+    """Videos, captions and splits of one dataset, in the order of its tables; paths start from the folder `clips`."""
 
     name: str
     clips: Path

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -105,7 +106,7 @@ def test_plain_zarr_and_tensorstore_read_the_same_values(tmp_path: Path, n_token
     ).result()
     np.testing.assert_array_equal(other.read().result(), want)
     ids, ends = group["video_id"][:].tobytes(), group["video_id_offsets"][:]
-    assert [ids[a:b].decode() for a, b in zip(ends[:-1], ends[1:], strict=True)] == keys
+    assert [ids[a:b].decode() for a, b in pairwise(ends)] == keys
 
 
 @pytest.mark.parametrize("n_tokens", [0, None])

@@ -91,7 +91,7 @@ def run_embed(params: Params, encoder: str, *, retry_failed: bool, progress: Pro
     """Embed what isn't up to date, and publish.
 
     Raises:
-        TooManyFailuresError: more rows failed than `embed.max_failures` allows. What was embedded is stored all the same.
+        TooManyFailuresError: more rows failed than `embed.max_failures` allows. The others are stored all the same.
     """
     started = time.perf_counter()
     plan = plan_embed(params, encoder)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, overload
 
@@ -50,7 +51,8 @@ class Store(Mapping[str, "Rows"]):
         if len(parts) != 3 or ".." in parts or not (folder / "zarr.json").is_file():
             known = ", ".join(self) or "none"
             raise StoreNotFoundError(
-                f"No variant {name!r} in {self.path}. It has: {known}. Make it with dvc repro, or fetch it with dvc pull."
+                f"No variant {name!r} in {self.path}. It has: {known}. "
+                "Make it with dvc repro, or fetch it with dvc pull."
             )
         return open_variant(folder)
 
@@ -108,7 +110,7 @@ class _Variant:
     @cached_property
     def table(self) -> RowTable:
         data, ends = self.read("video_id").tobytes(), self.read("video_id_offsets")
-        video_ids = [data[start:stop].decode() for start, stop in zip(ends[:-1], ends[1:], strict=True)]
+        video_ids = [data[start:stop].decode() for start, stop in pairwise(ends)]
         keys: list[Key] = list(video_ids)
         if self.attributes["side"] == "text":
             keys = list(zip(video_ids, self.read("caption_index").tolist(), strict=True))
@@ -153,6 +155,17 @@ class Rows:
         lambda self: str(self._variant.attributes["fingerprint"]), doc="What determines all rows' numbers, hex."
     )
     recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
+
+    @property
+    def n_tokens(self) -> int | None:
+        """Tokens of every row; 0 for a pooled variant, None where their number varies."""
+        n_tokens: int | None = self._variant.attributes["n_tokens"]
+        return n_tokens
+
+    @property
+    def n_tokens_total(self) -> int:
+        """Tokens of all rows of the whole variant."""
+        return int(self._variant.offsets[-1]) if self.layout == "ragged" else len(self) * (self.n_tokens or 0)
 
     @property
     def folder(self) -> Path:

@@ -186,5 +186,5 @@ def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping
 
 
 def variant_digest(file_digests: Mapping[str, str]) -> str:
-    """sha256 (hex) over the sorted lines `<file> <sha256>` of a variant's files; the names are in it, so that a swap shows."""
+    """sha256 (hex) over the sorted lines `<file> <sha256>` of a variant's files: the names are in it, a swap shows."""
     return sha256("\n".join(f"{key} {digest}" for key, digest in sorted(file_digests.items())).encode()).hexdigest()

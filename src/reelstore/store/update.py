@@ -31,14 +31,16 @@ class VariantUpdate:
     """One variant on its way to `table`.
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
-    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
+    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order. `sweep`
+    removes what a killed writer left.
     """
 
-    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False) -> None:
+    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, sweep: bool = True) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
-        remove_partials(folder)
+        if sweep:
+            remove_partials(folder)
         self._stored = open_published(folder, spec)
         if self._stored is not None:
             _refuse_missing_files(self._stored)
