@@ -1,0 +1,257 @@
+"""The command line: each command parses, calls its stage, and prints what came back."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reelstore import __version__
+from reelstore.errors import ReelstoreError
+from reelstore.params import load_params
+
+
+class _Commands(click.Group):
+    """Expected errors become a message and exit code 1; unexpected ones keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ReelstoreError as error:
+            notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
+            raise click.ClickException(f"{error}{notes}") from error
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of the pipeline, not of the alphabet."""
+        return list(self.commands)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Embeddings for text-video retrieval: made once, versioned, aligned, measured.
+
+    Stages are run by `dvc repro` in the order below, or by hand from the project's folder; params.yaml has their
+    settings.
+
+    Example:
+
+    \b
+        dvc repro
+        reelstore show
+    """
+
+
+def _model_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    return click.argument("video")(click.argument("text")(command))
+
+
+@main.command()
+def dataset() -> None:
+    """Fetch or read the dataset and write its tables.
+
+    Example:
+
+    \b
+        reelstore dataset
+    """
+    from reelstore.pipeline.dataset import build_dataset
+
+    params = load_params()
+    report = build_dataset(params.dataset, folder=params.data_folder, progress=_say)
+    click.echo(report.summary())
+
+
+@main.command()
+@click.argument("encoder", nargs=-1, required=True, metavar="SIDE/ENCODER")
+@click.option("--retry-failed", is_flag=True, help="Try rows again that failed before.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
+def embed(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool) -> None:
+    """Embed one side of the dataset with SIDE/ENCODER into the store, as tokens.
+
+    Rows whose content and encoder haven't changed are taken over.
+
+    Example:
+
+    \b
+        reelstore embed video/efficientnet-lite0
+        reelstore embed text/minilm-l6 --dry-run
+    """
+    name = "/".join(encoder)
+    params = load_params()
+    if dry_run:
+        from reelstore.pipeline.estimate import estimate_embed
+
+        click.echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
+        return
+    from reelstore.pipeline.embed import run_embed
+
+    with _Bar(f"embed {name}") as bar:
+        report = run_embed(params, name, retry_failed=retry_failed, progress=bar)
+    click.echo(report.summary())
+
+
+@main.command()
+@click.argument("encoder", metavar="SIDE/ENCODER")
+def pool(encoder: str) -> None:
+    """Pool the tokens of SIDE/ENCODER: first, last, max, mean and sum.
+
+    Example:
+
+    \b
+        reelstore pool video/efficientnet-lite0
+    """
+    from reelstore.pipeline.pool import run_pool
+
+    with _Bar(f"pool {encoder}") as bar:
+        report = run_pool(load_params(), encoder, progress=bar)
+    click.echo(report.summary())
+
+
+@main.command()
+@_model_arguments
+def grid(video: str, text: str) -> None:
+    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned.
+
+    Example:
+
+    \b
+        reelstore grid efficientnet-lite0 minilm-l6
+    """
+    from reelstore.pipeline.grid import run_grid
+
+    click.echo(run_grid(load_params(), video=video, text=text).summary())
+
+
+@main.command()
+def pairs() -> None:
+    """Write which caption goes with which video, for training and validation.
+
+    Example:
+
+    \b
+        reelstore pairs
+    """
+    from reelstore.pipeline.pairs import run_pairs
+
+    click.echo(run_pairs(load_params()).summary())
+
+
+@main.command()
+@_model_arguments
+@click.argument("aligner")
+def align(video: str, text: str, aligner: str) -> None:
+    """Fit ALIGNER on the training pairs of the encoders VIDEO and TEXT.
+
+    Example:
+
+    \b
+        reelstore align efficientnet-lite0 minilm-l6 ridge
+    """
+    from reelstore.pipeline.align import run_align
+
+    click.echo(run_align(load_params(), video=video, text=text, aligner=aligner, progress=_say).summary())
+
+
+@main.command()
+@_model_arguments
+@click.argument("aligner")
+def evaluate(video: str, text: str, aligner: str) -> None:
+    """Measure ALIGNER on the test split: ranks, metrics, intervals.
+
+    Example:
+
+    \b
+        reelstore evaluate efficientnet-lite0 minilm-l6 ridge
+    """
+    from reelstore.pipeline.evaluate import run_evaluate
+
+    click.echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
+
+
+@main.command()
+def report() -> None:
+    """Write one HTML page with all tables and plots.
+
+    Example:
+
+    \b
+        reelstore report
+    """
+    from reelstore.pipeline.report import run_report
+
+    click.echo(run_report(load_params()).summary())
+
+
+@main.command()
+def show() -> None:
+    """Print the results, and where store, metrics, plots and report lie.
+
+    Example:
+
+    \b
+        reelstore show
+    """
+    from reelstore.pipeline.show import results
+
+    click.echo(results(load_params()).summary())
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def ls(path: Path) -> None:
+    """List what a store holds: rows, shape, dtype, bytes, coverage of each variant.
+
+    Example:
+
+    \b
+        reelstore ls store
+    """
+    from reelstore.pipeline.inventory import inventory
+
+    click.echo(inventory(path).summary())
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def info(path: Path) -> None:
+    """Say what one variant holds and what determined it.
+
+    Example:
+
+    \b
+        reelstore info store/emoji/video/efficientnet-lite0/mean
+    """
+    from reelstore.pipeline.inventory import describe
+
+    click.echo(describe(path))
+
+
+def _say(message: str) -> None:
+    click.echo(message, err=True)
+
+
+class _Bar:
+    """Progress on stderr: a bar on a terminal, a line every now and then elsewhere."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar: Any = None
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __call__(self, done: int, total: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            seconds = 0.5 if sys.stderr.isatty() else 15
+            self._bar = tqdm(total=total, desc=self._label, unit="row", mininterval=seconds, disable=not total)
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+

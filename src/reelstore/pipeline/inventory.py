@@ -1,0 +1,120 @@
+"""What a store holds, for people: a line a variant, or one variant in full."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reelstore.errors import StoreNotFoundError
+from reelstore.store.reader import Rows, open_variant
+from reelstore.store.schema import FAILED, OK
+
+
+@dataclass(frozen=True)
+class VariantLine:
+    """One variant: where, how many rows with values, and how large."""
+
+    path: Path
+    n_rows: int
+    n_ok: int
+    n_failed: int
+    shape: str
+    dtype: str
+    n_bytes: int
+    digest: str
+
+    @property
+    def coverage(self) -> float:
+        """Share of the rows that have values."""
+        return self.n_ok / self.n_rows if self.n_rows else 1.0
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """All variants below a folder."""
+
+    variants: tuple[VariantLine, ...]
+
+    def summary(self) -> str:
+        """A table for people."""
+        rows = [("variant", "rows", "shape", "dtype", "bytes", "coverage", "failed", "digest")]
+        rows += [
+            (
+                str(v.path),
+                str(v.n_rows),
+                v.shape,
+                v.dtype,
+                readable_bytes(v.n_bytes),
+                f"{v.coverage:.1%}",
+                str(v.n_failed),
+                v.digest[:12],
+            )
+            for v in self.variants
+        ]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+
+
+def inventory(path: Path) -> Inventory:
+    """Every variant below `path`: of all datasets, one, one side, one encoder, or itself."""
+    if not path.is_dir():
+        raise StoreNotFoundError(f"No store at {path}. Make it with dvc repro, or fetch it with dvc pull.")
+    folders = sorted(file.parent for file in path.rglob("zarr.json") if (file.parent / "values").is_dir())
+    if not folders:
+        raise StoreNotFoundError(f"{path} holds no embeddings yet. Make them with dvc repro, or fetch with dvc pull.")
+    return Inventory(tuple(_line(folder) for folder in folders))
+
+
+def describe(path: Path) -> str:
+    """One variant in full; for a folder above variants, its inventory."""
+    if not (path / "values").is_dir():
+        return inventory(path).summary()
+    rows = open_variant(path)
+    line = _line(path)
+    splits, counts = np.unique(np.array(rows.table.splits), return_counts=True)
+    facts = {
+        "variant": f"{rows.side}/{rows.encoder}/{rows.variant}",
+        "rows": f"{line.n_rows}: {line.n_ok} ok, {line.n_failed} failed",
+        "shape": line.shape,
+        "dtype": line.dtype,
+        "bytes": readable_bytes(line.n_bytes),
+        "files": str(len(rows.file_digests) + 1),
+        "splits": ", ".join(f"{split} {count}" for split, count in zip(splits, counts, strict=True)),
+        "digest": rows.digest,
+        "fingerprint": rows.fingerprint,
+        "recipe": json.dumps(rows.recipe, indent=2, ensure_ascii=False),
+    }
+    text = "\n".join(f"{name:<12} {value}" for name, value in facts.items())
+    return text + "".join(f"\nfailed       {key}: {reason}" for key, reason in rows.failures.items())
+
+
+def readable_bytes(n_bytes: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"
+
+
+def _line(folder: Path) -> VariantLine:
+    rows = open_variant(folder)
+    return VariantLine(
+        path=folder,
+        n_rows=len(rows),
+        n_ok=int((rows.status == OK).sum()),
+        n_failed=int((rows.status == FAILED).sum()),
+        shape=_shape(rows),
+        dtype=str(rows.dtype),
+        n_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        digest=rows.digest,
+    )
+
+
+def _shape(rows: Rows) -> str:
+    if rows.layout == "pooled":
+        return f"({len(rows)}, {rows.dim})"
+    if rows.layout == "dense":
+        return f"({len(rows)}, {rows.n_tokens}, {rows.dim})"
+    return f"({len(rows)}, {rows.n_tokens_total / max(len(rows), 1):.1f} on average, {rows.dim})"
