@@ -35,7 +35,9 @@ class VariantUpdate:
     removes what a killed writer left.
     """
 
-    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, sweep: bool = True) -> None:
+    def __init__(
+        self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, sweep: bool = True
+    ) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
