@@ -77,3 +77,7 @@ class NonFiniteError(ReelstoreError, ValueError):
 
 class AlignerError(ReelstoreError, ValueError):
     """An aligner can't be fitted, loaded, or applied to these embeddings."""
+
+
+class EvaluationError(ReelstoreError, ValueError):
+    """Two sets of embeddings can't be measured against each other as asked."""

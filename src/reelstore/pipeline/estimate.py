@@ -108,8 +108,8 @@ def _estimate(spec: VariantSpec, n_rows: int, n_tokens: float) -> VariantEstimat
 
 def _cache_type(folder: Path) -> str:
     """How DVC would link the store: the first of its configured types that this disk allows."""
-    from dvc.repo import Repo
     from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
 
     try:
         with Repo() as repo:

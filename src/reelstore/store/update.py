@@ -31,8 +31,8 @@ class VariantUpdate:
     """One variant on its way to `table`.
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
-    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order. `sweep`
-    removes what a killed writer left.
+    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order;
+    `sweep` removes what a killed writer left.
     """
 
     def __init__(

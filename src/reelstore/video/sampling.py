@@ -27,7 +27,7 @@ POLICIES = (*COUNTED, "every_nth", "all")
 class Sampling:
     """A policy and its number.
 
-    `uniform` takes frame floor(i * n / k) for i < k of a file's n frames, `centres` the middle of each of k equal parts,
+    `uniform` takes frame floor(i * n / k) for i < k of n frames, `centres` the middle of each of k equal parts,
     floor((i + 1/2) * n / k); a file with fewer frames than k gives some of them more than once, so that every video has
     k. `every_nth` takes frames 0, step, 2 * step, …; `all` takes all.
 
