@@ -1,0 +1,121 @@
+"""Is a table of scores more than chance? The same table with captions and videos shuffled."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.ranking import TILE, Floats, Ints, Similarity, score_matrix
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Text-to-video MRR of every cell, and the interval in which all of them lie when nothing is matched.
+
+    Attributes:
+        mrr: cell -> MRR.
+        chance: MRR of a constant score, H(n_videos) / n_videos: the mean over all shuffles, in every cell.
+        low: lower end.
+        high: upper end.
+        n_shuffles: shuffles behind it.
+    """
+
+    mrr: dict[tuple[str, str], float]
+    chance: float
+    low: float
+    high: float
+    n_shuffles: int
+
+    @property
+    def outside(self) -> list[tuple[str, str]]:
+        """Cells above or below the interval."""
+        return [cell for cell, mrr in self.mrr.items() if not self.low <= mrr <= self.high]
+
+
+def shuffled_cells(
+    cells: Mapping[tuple[str, str], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
+    video_of_caption: Ints,
+    n_videos: int,
+    *,
+    n_shuffles: int,
+    seed: int,
+    similarity: Similarity = "cosine",
+) -> Cells:
+    """MRR of every cell against random permutations of which video belongs to which group of captions.
+
+    Each shuffle is applied to all cells alike, and its lowest and highest cell are kept; the interval runs from the
+    lower 2.5 % of the lowest to the upper 2.5 % of the highest. Under the null all cells together lie inside with
+    probability 95 %: a max-statistic permutation test, which corrects for the number of cells and for how much they
+    resemble one another, where a Bonferroni quantile would need far more shuffles and ignore the latter. Ends are
+    order statistics, rounded outwards: below 39 shuffles they are the extremes, and the level is lower than stated.
+
+    Args:
+        cells: name -> text (n_captions, dim), video (n_videos, dim).
+        video_of_caption: (n_captions,) row of each caption's video.
+        n_videos: rows of every cell's video side.
+        n_shuffles: permutations drawn.
+        seed: of the permutations.
+        similarity: as in `evaluate`.
+    """
+    generator = np.random.default_rng(seed)
+    owners = [np.arange(n_videos)] + [generator.permutation(n_videos) for _ in range(n_shuffles)]
+    permutations = np.stack(owners).T  # (n_videos, 1 + n_shuffles); the first is the truth
+    means = np.stack(
+        [
+            _mean_reciprocal_ranks(text, video, video_of_caption, permutations, similarity)
+            for text, video in cells.values()
+        ]
+    )  # (n_cells, 1 + n_shuffles)
+    place = min(n_shuffles, math.ceil((n_shuffles + 1) * (1 + LEVEL) / 2))
+    return Cells(
+        mrr={cell: float(mean) for cell, mean in zip(cells, means[:, 0], strict=True)},
+        chance=float(np.sum(1.0 / np.arange(1, n_videos + 1)) / n_videos),
+        low=float(np.sort(means[:, 1:].min(axis=0))[n_shuffles - place]),
+        high=float(np.sort(means[:, 1:].max(axis=0))[place - 1]),
+        n_shuffles=n_shuffles,
+    )
+
+
+def reciprocal_ranks(scores: Floats) -> Floats:
+    """Expected 1 / rank each video would have if it were the right one, (n_captions, n_videos).
+
+    Example:
+        >>> reciprocal_ranks(np.array([[.9, .1, .1]]))       # the mean of 1/2 and 1/3, twice
+        array([[1.        , 0.41666667, 0.41666667]])
+    """
+    n_captions, n_videos = scores.shape
+    order = np.argsort(-scores, axis=1, kind="stable")
+    ranked = np.take_along_axis(scores, order, axis=1)
+    changes = ranked[:, 1:] != ranked[:, :-1]
+    edge = np.ones((n_captions, 1), dtype=bool)
+    place = np.arange(n_videos)
+    start = np.maximum.accumulate(np.where(np.hstack([edge, changes]), place, 0), axis=1)
+    last = np.where(np.hstack([changes, edge]), place, n_videos)
+    stop = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1] + 1
+    harmonic = np.r_[0.0, np.cumsum(1.0 / np.arange(1, n_videos + 1))]
+    alone = stop - start == 1
+    values = np.where(alone, 1.0 / (start + 1), (harmonic[stop] - harmonic[start]) / (stop - start))
+    reciprocals = np.empty_like(scores)
+    np.put_along_axis(reciprocals, order, values, axis=1)
+    return reciprocals
+
+
+def _mean_reciprocal_ranks(
+    text: npt.NDArray[Any], video: npt.NDArray[Any], owner: Ints, permutations: Ints, similarity: Similarity
+) -> Floats:
+    """(1 + n_shuffles,) MRR under each permutation: ranks are computed once, a shuffle looks others of them up."""
+    total = np.zeros(permutations.shape[1])
+    for start, reciprocals in _blocks(text, video, similarity):
+        for row, of in zip(reciprocals, owner[start : start + len(reciprocals)], strict=True):
+            total += row[permutations[of]]
+    return total / len(text)
+
+
+def _blocks(text: npt.NDArray[Any], video: npt.NDArray[Any], similarity: Similarity) -> Iterator[tuple[int, Floats]]:
+    for start in range(0, len(text), TILE):
+        yield start, reciprocal_ranks(score_matrix(text[start : start + TILE], video, similarity=similarity))

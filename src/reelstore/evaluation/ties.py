@@ -1,0 +1,153 @@
+"""Counts -> each query's value of every metric, averaged over all orders of equal scores in closed form."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.ranking import Floats, Ints, PairCounts
+
+Ties = Literal["expected", "optimistic", "pessimistic"]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class TieGroups:
+    """The right items of every query, gathered by score: one group for each score that a right item has.
+
+    Groups are sorted by query, then from the highest score down. A group is a run of the ranking in which every order
+    is equally true: `right` + `wrong` items on the ranks from `above` + 1 on.
+
+    Attributes:
+        query: (n_groups,) query of each group.
+        above: (n_groups,) items of any kind that score higher.
+        right_above: (n_groups,) right ones among them.
+        right: (n_groups,) right items in the group, at least 1.
+        wrong: (n_groups,) wrong items in the group.
+        first: (n_queries,) row of each query's best group; only queries that have a right item.
+        n_right: (n_queries,) right items of the query.
+    """
+
+    query: Ints
+    above: Ints
+    right_above: Ints
+    right: Ints
+    wrong: Ints
+    first: Ints
+    n_right: Ints
+
+    @classmethod
+    def of(cls, counts: PairCounts) -> "TieGroups":
+        """Groups of one direction's counts."""
+        order = np.lexsort((-counts.score, counts.query))
+        query, score = counts.query[order], counts.score[order]
+        new_query = np.r_[True, query[1:] != query[:-1]][: len(query)]
+        starts = np.flatnonzero(new_query | np.r_[True, score[1:] != score[:-1]][: len(query)])
+        query_starts = np.flatnonzero(new_query)
+        number = np.cumsum(new_query)[starts] - 1
+        right_above = starts - query_starts[number]
+        return cls(
+            query=query[starts],
+            above=counts.greater[order][starts] + right_above,
+            right_above=right_above,
+            right=np.diff(np.r_[starts, len(query)]),
+            wrong=counts.equal[order][starts],
+            first=np.flatnonzero(new_query[starts]),
+            n_right=np.diff(np.r_[query_starts, len(query)]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @property
+    def tied(self) -> Bools:
+        """(n_queries,) whether any metric of the query depends on how ties are broken."""
+        tied: Bools = np.bincount(self.query, self.wrong > 0) > 0
+        return tied[self.query[self.first]]
+
+    def settled(self, ties: Ties) -> "TieGroups":
+        """The same ranking with each tie broken in favour of the right items, or against them."""
+        if ties == "expected":
+            return self
+        above = self.above + (self.wrong if ties == "pessimistic" else 0)
+        nothing = np.zeros_like(self.wrong)
+        return TieGroups(self.query, above, self.right_above, self.right, nothing, self.first, self.n_right)
+
+
+def expected_rank(groups: TieGroups) -> Floats:
+    """(n_queries,) expected rank of the best-ranked right item."""
+    above, right, wrong = _best(groups)
+    return above + (right + wrong + 1) / (right + 1)
+
+
+def reciprocal_rank(groups: TieGroups) -> Floats:
+    """(n_queries,) expected 1 / rank of the best-ranked right item; not 1 / expected rank."""
+    above, right, wrong = _best(groups)
+    cases, where = np.unique(np.stack([above, right, wrong]), axis=1, return_inverse=True)
+    tied = cases[2] > 0
+    per_case: Floats = 1.0 / (cases[0] + 1)
+    per_case[tied] = [_mean_reciprocal(*case) for case in cases[:, tied].T.tolist()]
+    return per_case[where.reshape(-1)]
+
+
+def hit(groups: TieGroups, k: int) -> Floats:
+    """(n_queries,) probability that some right item is among the first k."""
+    above, right, wrong = _best(groups)
+    n = right + wrong
+    # One right item: k / n as such, without the rounding of one minus its complement.
+    alone = np.clip(k - above, 0, n) / n
+    return np.where(right == 1, alone, 1.0 - later_than(np.maximum(k - above, 0), right, wrong))
+
+
+def recall(groups: TieGroups, k: int) -> Floats:
+    """(n_queries,) expected share of the right items among the first k."""
+    n = groups.right + groups.wrong
+    share = groups.right * np.clip(k - groups.above, 0, n) / n
+    return _per_query(groups, share) / groups.n_right
+
+
+def average_precision(groups: TieGroups) -> Floats:
+    """(n_queries,) expected average precision over the whole ranking.
+
+    A right item at position j of its group has precision (right_above + 1 + the right ones before it) / (above + j);
+    given that j is right, (j - 1) (right - 1) / (n - 1) of those before it are expected to be. The sum over j is made
+    of harmonic numbers.
+    """
+    n = groups.right + groups.wrong
+    above = groups.above
+    harmonic = np.r_[0.0, np.cumsum(1.0 / np.arange(1, int((above + n).max(initial=0)) + 1))]
+    reciprocals = harmonic[above + n] - harmonic[above]
+    reciprocals = np.where(n == 1, 1.0 / (above + 1), reciprocals)
+    others = np.where(n > 1, (groups.right - 1) / np.maximum(n - 1, 1), 0.0)
+    precision = (groups.right_above + 1) * reciprocals + others * (n - (above + 1) * reciprocals)
+    return _per_query(groups, groups.right / n * precision) / groups.n_right
+
+
+def later_than(position: npt.NDArray[np.integer], right: Ints, wrong: Ints) -> Floats:
+    """Probability that the first right item of a random order of `right` + `wrong` comes after `position`."""
+    n = right + wrong
+    probability = np.ones(len(n))
+    for i in range(int(right.max(initial=0))):
+        # C(n - position, right) / C(n, right), factor by factor; a group with fewer right items stops early.
+        factor = np.maximum(n - position - i, 0) / np.maximum(n - i, 1)
+        probability *= np.where(i < right, factor, 1.0)
+    return probability
+
+
+def _mean_reciprocal(above: int, right: int, wrong: int) -> float:
+    n = right + wrong
+    position = np.arange(1, wrong + 2)
+    if right == 1:
+        return float((1.0 / (above + position)).sum() / n)
+    whole = np.full(wrong + 2, right), np.full(wrong + 2, wrong)
+    tail = later_than(np.arange(wrong + 2), *whole)
+    return float(((tail[:-1] - tail[1:]) / (above + position)).sum())
+
+
+def _best(groups: TieGroups) -> tuple[Ints, Ints, Ints]:
+    return groups.above[groups.first], groups.right[groups.first], groups.wrong[groups.first]
+
+
+def _per_query(groups: TieGroups, values: Floats) -> Floats:
+    return np.add.reduceat(values, groups.first) if len(groups.first) else np.zeros(0)

@@ -1,0 +1,27 @@
+"""Two towers of different widths, compared as they are: the narrower one zero-padded."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+
+def pad_to_same_width(video: Array, text: Array) -> tuple[Array, Array]:
+    """Both sides with the width of the wider one; zeros are added at the end, no length or product changes.
+
+    Args:
+        video: (n_videos, video_dim).
+        text: (n_captions, text_dim).
+
+    Returns:
+        (n_videos, dim), (n_captions, dim), of their own dtypes; the wider one as it came.
+    """
+    width = max(video.shape[1], text.shape[1])
+    return _padded(video, width), _padded(text, width)
+
+
+def _padded(values: Array, width: int) -> Array:
+    missing = width - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing))) if missing else values
