@@ -1,0 +1,55 @@
+"""A dataset's tables on disk: dataset.json, videos.jsonl, captions.jsonl; the same rows give the same bytes."""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from reelstore.errors import DatasetError
+from reelstore.records import Caption, Dataset, Video
+
+CLIPS = "clips"
+"""Folder of the clips inside a dataset's own; otherwise dataset.json names the user's."""
+
+
+def write_index(folder: Path, dataset: Dataset, *, kind: str) -> None:
+    """Write the tables; dataset.json, which makes them count, last."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clips = CLIPS if dataset.clips == folder / CLIPS else dataset.clips.as_posix()
+    _write(folder / "videos.jsonl", _lines(asdict(video) for video in dataset.videos))
+    _write(folder / "captions.jsonl", _lines(asdict(caption) for caption in dataset.captions))
+    _write(folder / "dataset.json", json.dumps({"name": dataset.name, "kind": kind, "clips": clips}, indent=1) + "\n")
+
+
+def read_index(folder: Path) -> Dataset:
+    """The dataset whose tables lie in `folder`.
+
+    Raises:
+        DatasetError: there are none, or a line isn't a row.
+    """
+    try:
+        about = json.loads((folder / "dataset.json").read_text())
+        videos = tuple(Video(**row) for row in _rows(folder / "videos.jsonl"))
+        captions = tuple(Caption(**row) for row in _rows(folder / "captions.jsonl"))
+    except FileNotFoundError as error:
+        raise DatasetError(f"{error.filename} is missing. Run dvc repro dataset, or fetch it with dvc pull.") from error
+    except (ValueError, TypeError) as error:
+        raise DatasetError(f"The tables in {folder} can't be read: {error}. Run dvc repro dataset.") from error
+    clips = folder / CLIPS if about["clips"] == CLIPS else Path(about["clips"])
+    return Dataset(name=about["name"], clips=clips, videos=videos, captions=captions)
+
+
+def _lines(rows: Iterable[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
