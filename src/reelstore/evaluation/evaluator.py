@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import EvaluationError, UnknownNameError
-from reelstore.evaluation.metrics import constant_counts, direction_metrics, query_values
+from reelstore.evaluation.metrics import constant_counts, direction_metrics, mean, query_values
 from reelstore.evaluation.ties import Bools, TieGroups, Ties, expected_rank
 from reelstore.ranking import TILE, Floats, Ints, PairCounts, Similarity, count_pairs
 
@@ -89,7 +89,7 @@ class Evaluation:
         curves = {}
         for side, groups in sides.items():
             values = query_values(groups, direction, ks=ks)
-            curves[side] = np.array([values[f"{name}@{k:02d}"].mean() for k in ks])
+            curves[side] = np.array([mean(values[f"{name}@{k:02d}"]) for k in ks])
         return curves
 
 

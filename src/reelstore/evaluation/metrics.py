@@ -1,5 +1,6 @@
 """Tie groups -> the metrics of one direction, by the names they have in JSON."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,10 +42,15 @@ def query_values(groups: TieGroups, direction: str, *, ks: Sequence[int]) -> dic
 def direction_metrics(groups: TieGroups, direction: str, *, ks: Sequence[int], ties: Ties) -> dict[str, float]:
     """Metric -> value, under one tie rule."""
     settled = groups.settled(ties)
-    metrics = {name: float(values.mean()) for name, values in query_values(settled, direction, ks=ks).items()}
+    metrics = {name: mean(values) for name, values in query_values(settled, direction, ks=ks).items()}
     if direction == "t2v":
         metrics["MedR"] = median_rank(settled)
     return metrics
+
+
+def mean(values: Floats) -> float:
+    """The mean by a correctly rounded sum: the order of the queries doesn't move a digit."""
+    return math.fsum(values.tolist()) / len(values)
 
 
 def constant_counts(counts: PairCounts) -> PairCounts:

@@ -1,0 +1,189 @@
+"""The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reelstore.evaluation import Evaluation, Ranks, bootstrap, evaluate
+from reelstore.evaluation.files import write_json
+from reelstore.evaluation.matched import Matched, match
+from reelstore.params import Params
+from reelstore.store.reader import Rows, open_store
+
+CURVE_KS = range(1, 51)
+N_RESAMPLES = 1000
+N_WORST = 100
+"""Queries shown in the tracked table."""
+_QUERIES_SCHEMA = pa.schema(
+    [
+        ("direction", pa.string()),
+        ("video_id", pa.string()),
+        ("caption_index", pa.int64()),
+        ("rank", pa.float64()),
+        ("greater", pa.int64()),
+        ("equal", pa.int64()),
+        ("best_wrong_video_id", pa.string()),
+        ("best_wrong_caption_index", pa.int64()),
+        ("gap", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """What evaluating one aligner found, and where it lies."""
+
+    name: str
+    split: str
+    matched: Matched
+    evaluation: Evaluation
+    metrics: Path
+    plots: Path
+
+    def summary(self) -> str:
+        """Two lines for people."""
+        found, chance = self.evaluation.metrics, self.evaluation.chance
+        first = {"t2v": "R", "v2t": "hit"}
+        scores = "; ".join(
+            f"{direction} "
+            + ", ".join(f"{key} {value:.4f}" for key, value in found[direction].items() if key.split("@")[0] == name)
+            + f", MRR {found[direction]['MRR']:.4f} (chance {chance[direction]['MRR']:.4f})"
+            for direction, name in first.items()
+        )
+        left_out = {what: n for what, n in self.matched.missing.items() if n}
+        missing = f", left out: {left_out}" if left_out else ""
+        counts = f"{len(self.matched.videos)} videos, {len(self.matched.captions)} captions{missing}"
+        return f"{self.name} on {self.split} ({counts}):\n  {scores}"
+
+
+def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
+    """Measure a fitted aligner of the model `video`+`text` and write what was found."""
+    from reelstore.align.registry import load_aligner
+
+    dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
+    fitted = load_aligner(Path("models", dataset, model, aligner))
+    store = open_store(params.store_folder)
+    videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
+    texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
+    matched = match([videos], [texts], split)
+    evaluation = evaluate(
+        fitted.transform_text(texts[matched.captions]),
+        fitted.transform_video(videos[matched.videos]),
+        matched.video_of_caption,
+        ks=params.evaluate.ks,
+    )
+    report = EvaluateReport(
+        name=f"{dataset}/{model}/{aligner}",
+        split=split,
+        matched=matched,
+        evaluation=evaluation,
+        metrics=Path("metrics", dataset, model, f"{aligner}.json"),
+        plots=Path("plots", dataset, model, aligner, "evaluation"),
+    )
+    details = {
+        "dataset": dataset,
+        "model": model,
+        "aligner": aligner,
+        "split": split,
+        "n_videos": len(matched.videos),
+        "n_captions": len(matched.captions),
+        "missing": matched.missing,
+        "video": {"variant": f"video/{video}/{videos.variant}", "digest": videos.digest},
+        "text": {"variant": f"text/{text}/{texts.variant}", "digest": texts.digest},
+        **_conventions(evaluation),
+    }
+    health = evaluation.metrics["health"] | matched.left_out
+    write_json(report.metrics, evaluation.metrics | {"health": health})
+    write_json(report.plots / "details.json", details)
+    write_curves(report.plots / "recall.csv", evaluation)
+    write_queries(report.plots / "queries.parquet", evaluation, matched)
+    _track(params, report, details)
+    return report
+
+
+def write_curves(path: Path, evaluation: Evaluation) -> None:
+    """Recall and chance of both directions for k from 1 to 50."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["direction,k,recall,chance"]
+    for direction in ("t2v", "v2t"):
+        curve = evaluation.curve(direction, CURVE_KS)
+        lines += [
+            f"{direction},{k},{recall:.6f},{chance:.6f}"
+            for k, recall, chance in zip(CURVE_KS, curve["recall"], curve["chance"], strict=True)
+        ]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
+    """A row for each query: its key, rank, counts, best wrong answer and how far that is from the right one.
+
+    `caption_index` is null where the query (or the answer) is a video; the best wrong answer and the gap are null
+    where every item is right.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = query_rows(evaluation, matched)
+    table = pa.Table.from_pylist(
+        [dict(zip(_QUERIES_SCHEMA.names, row, strict=True)) for row in rows], schema=_QUERIES_SCHEMA
+    )
+    pq.write_table(table, path)
+
+
+def query_rows(evaluation: Evaluation, matched: Matched) -> list[tuple[Any, ...]]:
+    """Rows of queries.parquet, text-to-video first."""
+    videos: list[tuple[str, int | None]] = [(video_id, None) for video_id in matched.videos]
+    captions: list[tuple[str, int | None]] = list(matched.captions)
+    return [
+        *_direction_rows("t2v", evaluation.t2v, captions, videos),
+        *_direction_rows("v2t", evaluation.v2t, videos, captions),
+    ]
+
+
+def _direction_rows(
+    direction: str, ranks: Ranks, queries: list[tuple[str, int | None]], items: list[tuple[str, int | None]]
+) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for number, query in enumerate(ranks.query.tolist()):
+        wrong = int(ranks.best_wrong[number])
+        answer = items[wrong] if wrong >= 0 else (None, None)
+        gap = float(ranks.gap[number]) if wrong >= 0 else None
+        counts = float(ranks.rank[number]), int(ranks.greater[number]), int(ranks.equal[number])
+        rows.append((direction, *queries[query], *counts, *answer, gap))
+    return rows
+
+
+def _conventions(evaluation: Evaluation) -> dict[str, Any]:
+    details: dict[str, Any] = {
+        "similarity": evaluation.similarity,
+        "ties": evaluation.ties,
+        "v2t_protocol": "best own caption among all captions",
+        "scores": "float64 on the given values, added in order",
+        "chance": evaluation.chance,
+        "intervals": {
+            "level": 0.95,
+            "method": "bootstrap over videos, percentile",
+            "n_resamples": N_RESAMPLES,
+            "seed": 0,
+            **bootstrap(evaluation, n_resamples=N_RESAMPLES, seed=0, level=0.95),
+        },
+    }
+    if evaluation.metrics["health"]["tied_queries"]:
+        details["bounds"] = evaluation.bounds
+    return details
+
+
+def _track(params: Params, report: EvaluateReport, details: dict[str, Any]) -> None:
+    from reelstore import tracking
+
+    config = {key: details[key] for key in ("dataset", "model", "aligner", "split", "n_videos", "n_captions")}
+    config |= {side: details[side] for side in ("video", "text")}
+    worst = np.argsort(-report.evaluation.t2v.rank, kind="stable")[:N_WORST]
+    rows = query_rows(report.evaluation, report.matched)
+    with tracking.run(
+        params.tracking, job="evaluate", name=report.name, config=config, tags=[details["model"], details["aligner"]]
+    ) as log:
+        log.summary(report.evaluation.metrics)
+        log.table("worst_captions", list(_QUERIES_SCHEMA.names), [list(rows[number]) for number in worst])

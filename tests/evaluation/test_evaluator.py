@@ -1,0 +1,291 @@
+"""`evaluate`, from outside: hand-checked matrices, chance, ties against every order there is, public oracles."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import pytrec_eval
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
+
+from reelstore.errors import EvaluationError, NonFiniteError, UnknownNameError
+from reelstore.evaluation import evaluate
+
+
+def from_scores(scores: np.ndarray, owner: list[int], **options):
+    """Evaluate a ready score matrix (n_captions, n_videos): unit vectors as videos, dot products."""
+    return evaluate(np.asarray(scores, dtype=float), np.eye(np.shape(scores)[1]), owner, similarity="dot", **options)
+
+
+def orders(scores: np.ndarray) -> list[tuple[int, ...]]:
+    """Every ranking that puts no lower score above a higher one."""
+    levels = [np.flatnonzero(scores == level).tolist() for level in sorted(set(scores.tolist()), reverse=True)]
+    return [sum(parts, ()) for parts in product(*(list(permutations(level)) for level in levels))]
+
+
+def metrics_of_order(order: tuple[int, ...], right: set[int], ks: tuple[int, ...]) -> dict[str, float]:
+    """One query, one ranking, straight from the definitions."""
+    ranks = [place for place, item in enumerate(order, start=1) if item in right]
+    found = {"MRR": 1 / ranks[0], "rank": float(ranks[0])}
+    found["MAP"] = float(np.mean([(number + 1) / rank for number, rank in enumerate(ranks)]))
+    for k in ks:
+        found[f"hit@{k:02d}"] = float(ranks[0] <= k)
+        found[f"recall@{k:02d}"] = float(np.mean([rank <= k for rank in ranks]))
+    return found
+
+
+def brute_force(scores: np.ndarray, owner: list[int], ks: tuple[int, ...]) -> dict[str, dict[str, list[float]]]:
+    """direction -> metric -> its (least, mean, greatest) over all orders of equal scores."""
+    sides = {
+        "t2v": [(row, {of}) for row, of in zip(scores, owner, strict=True)],
+        "v2t": [(scores[:, v], {c for c, of in enumerate(owner) if of == v}) for v in sorted(set(owner))],
+    }
+    found = {}
+    for direction, queries in sides.items():
+        per_query = [[metrics_of_order(order, right, ks) for order in orders(row)] for row, right in queries]
+        found[direction] = {
+            name: [
+                float(np.mean([reduce([m[name] for m in one]) for one in per_query])) for reduce in (min, np.mean, max)
+            ]
+            for name in per_query[0][0]
+        }
+    return found
+
+
+@st.composite
+def tied_problems(draw):
+    n_captions, n_videos = draw(st.integers(1, 5)), draw(st.integers(1, 4))
+    scores = [[draw(st.integers(0, 2)) for _ in range(n_videos)] for _ in range(n_captions)]
+    owner = [draw(st.integers(0, n_videos - 1)) for _ in range(n_captions)]
+    return np.array(scores, dtype=float), owner
+
+
+@settings(max_examples=60, deadline=None)
+@given(tied_problems())
+def test_expected_is_the_mean_over_every_order_of_equal_scores(problem):
+    scores, owner = problem
+    ks = (1, 2, 3)
+    by_hand, metrics = brute_force(scores, owner, ks), from_scores(scores, owner, ks=ks).metrics
+    for k in ks:
+        assert metrics["t2v"][f"R@{k:02d}"] == pytest.approx(by_hand["t2v"][f"hit@{k:02d}"][1])
+    assert metrics["t2v"]["MRR"] == pytest.approx(by_hand["t2v"]["MRR"][1])
+    assert metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["rank"][1])
+    for name in set(metrics["v2t"]):
+        assert metrics["v2t"][name] == pytest.approx(by_hand["v2t"][name][1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(tied_problems())
+def test_bounds_are_the_best_and_the_worst_order(problem):
+    scores, owner = problem
+    by_hand = brute_force(scores, owner, (1, 2))
+    for ties, place in (("optimistic", 2), ("pessimistic", 0)):
+        found = from_scores(scores, owner, ks=(1, 2), ties=ties)
+        assert {"t2v": found.metrics["t2v"], "v2t": found.metrics["v2t"]} == found.bounds[ties]
+        for name in set(found.metrics["v2t"]):
+            assert found.metrics["v2t"][name] == pytest.approx(by_hand["v2t"][name][place])
+        assert found.metrics["t2v"]["MRR"] == pytest.approx(by_hand["t2v"]["MRR"][place])
+        assert found.metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["rank"][2 - place])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_expected_median_is_the_mean_median_over_every_order(data):
+    n_videos, n_captions = data.draw(st.integers(1, 4)), data.draw(st.integers(1, 4))
+    scores = np.array([[data.draw(st.integers(0, 1)) for _ in range(n_videos)] for _ in range(n_captions)], dtype=float)
+    owner = [data.draw(st.integers(0, n_videos - 1)) for _ in range(n_captions)]
+    ranks = [[order.index(of) + 1 for order in orders(row)] for row, of in zip(scores, owner, strict=True)]
+    by_hand = np.mean([np.median(drawn) for drawn in product(*ranks)])
+    assert from_scores(scores, owner).metrics["t2v"]["MedR"] == pytest.approx(by_hand)
+
+
+def test_a_matrix_small_enough_to_check_by_hand():
+    found = from_scores([[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2))
+    assert found.metrics["t2v"] == pytest.approx(
+        {"R@01": 1 / 3, "R@02": 2 / 3, "MRR": (1 + 1 / 2 + 1 / 3) / 3, "MedR": 2.0, "MeanR": 2.0}
+    )
+    # Video 0 ranks its caption 1st; video 1 has .7 against .1 and .2; video 2 has .1 against 0 and 0.
+    assert found.metrics["v2t"]["MRR"] == 1.0
+    assert found.t2v.rank.tolist() == [1, 2, 3]
+    assert found.t2v.greater.tolist() == [0, 1, 2]
+    assert found.t2v.best_wrong.tolist() == [1, 0, 0]
+    np.testing.assert_allclose(found.t2v.gap, [0.8, -0.1, -0.2])
+
+
+def test_hit_and_recall_are_two_things_when_videos_have_uneven_captions():
+    # Video 0 has three captions, ranked 1, 2 and 4; video 1 has one, ranked 2.
+    found = from_scores([[0.9, 0.5], [0.8, 0.1], [0.1, 0.2], [0.2, 0.4]], [0, 0, 0, 1], ks=(1, 2, 10))
+    assert found.metrics["v2t"] == pytest.approx(
+        {
+            "hit@01": 1 / 2,
+            "hit@02": 1.0,
+            "hit@10": 1.0,
+            "recall@01": (1 / 3 + 0) / 2,
+            "recall@02": (2 / 3 + 1) / 2,
+            "recall@10": 1.0,
+            "MRR": (1 + 1 / 2) / 2,
+            "MAP": ((1 + 1 + 3 / 4) / 3 + 1 / 2) / 2,
+        }
+    )
+
+
+@pytest.mark.parametrize("which", ["text", "video", "both", "zeros"])
+def test_a_tower_that_says_nothing_scores_chance_exactly(which):
+    generator = np.random.default_rng(0)
+    text, video = generator.normal(size=(2, 70, 8))
+    owner = np.arange(70) % 23
+    video = video[:23]
+    constant = np.zeros(8) if which == "zeros" else generator.normal(size=8)
+    if which in ("text", "both", "zeros"):
+        text = np.tile(constant, (70, 1))
+    if which in ("video", "both"):
+        video = np.tile(constant, (23, 1))
+    found = evaluate(text, video, owner, tile=16)
+    # A constant text ties all captions of a video, a constant video all videos of a caption.
+    if which != "text":
+        assert found.metrics["t2v"] == found.chance["t2v"]
+    if which != "video":
+        assert found.metrics["v2t"] == found.chance["v2t"]
+    assert found.metrics["health"]["tied_queries"] == {"text": 23, "video": 70, "both": 93, "zeros": 93}[which]
+
+
+def test_chance_is_the_textbook_closed_form():
+    chance = evaluate(np.ones((200, 2)), np.ones((100, 2)), np.arange(200) // 2, ks=(1, 5, 10)).chance
+    assert chance["t2v"]["R@01"] == 0.01
+    assert chance["t2v"]["MRR"] == pytest.approx(sum(1 / rank for rank in range(1, 101)) / 100, rel=1e-15)
+    assert chance["t2v"]["MedR"] == pytest.approx(50.5)
+    assert chance["t2v"]["MeanR"] == 50.5
+    assert chance["v2t"]["recall@10"] == pytest.approx(10 / 200)
+    assert chance["v2t"]["hit@10"] == pytest.approx(1 - (190 * 189) / (200 * 199))
+
+
+def test_duplicated_videos_share_their_rank():
+    text = np.eye(3)
+    video = np.vstack([text, text[1]])
+    found = evaluate(text, video, [0, 1, 2], ks=(1, 2))
+    assert found.metrics["t2v"]["R@01"] == pytest.approx(2.5 / 3)
+    assert found.t2v.rank.tolist() == [1, 1.5, 1]
+    assert found.bounds["optimistic"]["t2v"]["R@01"] == 1.0
+    assert found.bounds["pessimistic"]["t2v"]["R@01"] == pytest.approx(2 / 3)
+
+
+def test_queries_without_a_right_item_are_left_out_and_counted():
+    text, video = np.eye(4)[:3], np.eye(4)
+    found = evaluate(text, video, [0, -1, 2])
+    assert found.metrics["health"] == {
+        "captions": 3,
+        "videos": 4,
+        "queries": 4,  # captions 0 and 2, videos 0 and 2
+        "no_relevant": 3,  # caption 1, videos 1 and 3
+        "tied_queries": 0,
+    }
+    assert found.t2v.query.tolist() == [0, 2]
+    assert found.v2t.query.tolist() == [0, 2]
+
+
+def test_a_cut_off_beyond_the_items_finds_everything():
+    metrics = from_scores([[0.0, 1.0], [1.0, 0.0]], [0, 1], ks=(50,)).metrics
+    assert metrics["t2v"]["R@50"] == metrics["v2t"]["hit@50"] == metrics["v2t"]["recall@50"] == 1.0
+
+
+def random_problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    n_videos, n_captions = generator.integers(2, 15), generator.integers(20, 60)
+    owner = np.r_[np.arange(n_videos), generator.integers(n_videos, size=n_captions - min(n_videos, n_captions))]
+    text, video = generator.normal(size=(len(owner), 16)), generator.normal(size=(n_videos, 16))
+    text += video[owner]
+    scores = text @ video.T / np.linalg.norm(text, axis=1)[:, None] / np.linalg.norm(video, axis=1)
+    return text, video, owner, scores
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_pytrec_eval_agrees_where_nothing_ties(seed):
+    text, video, owner, scores = random_problem(seed)
+    measures = {"map", "recip_rank", "success.1,5,10", "recall.1,5,10"}
+    metrics = evaluate(text, video, owner).metrics
+    for direction, matrix, relevant in (
+        ("t2v", scores, owner[:, None] == np.arange(len(video))),
+        ("v2t", scores.T, np.arange(len(video))[:, None] == owner),
+    ):
+        judged = {str(q): {str(i): 1 for i in np.flatnonzero(row)} for q, row in enumerate(relevant)}
+        run = {str(q): {str(i): float(s) for i, s in enumerate(row)} for q, row in enumerate(matrix)}
+        per_query = pytrec_eval.RelevanceEvaluator(judged, measures).evaluate(run).values()
+        mean = {name: np.mean([one[name] for one in per_query]) for name in next(iter(per_query))}
+        ours = metrics[direction]
+        assert ours["MRR"] == pytest.approx(mean["recip_rank"])
+        for k in (1, 5, 10):
+            assert ours[f"R@{k:02d}" if direction == "t2v" else f"hit@{k:02d}"] == pytest.approx(mean[f"success_{k}"])
+        if direction == "v2t":
+            assert ours["MAP"] == pytest.approx(mean["map"])
+            assert all(ours[f"recall@{k:02d}"] == pytest.approx(mean[f"recall_{k}"]) for k in (1, 5, 10))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_scikit_learn_agrees_where_nothing_ties(seed):
+    text, video, owner, scores = random_problem(seed + 100)
+    metrics = evaluate(text, video, owner).metrics
+    relevant = owner[:, None] == np.arange(len(video))
+    average = np.mean([average_precision_score(relevant[:, v], scores[:, v]) for v in range(len(video))])
+    assert metrics["v2t"]["MAP"] == pytest.approx(average)
+    assert metrics["t2v"]["MRR"] == pytest.approx(label_ranking_average_precision_score(relevant, scores))
+
+
+def test_tile_size_changes_no_digit():
+    text, video, owner, _ = random_problem(7)
+    found = [evaluate(text.astype(np.float16), video.astype(np.float16), owner, tile=tile) for tile in (1, 5, 256)]
+    assert found[0].metrics == found[1].metrics == found[2].metrics
+
+
+def test_tensors_are_taken_as_they_are():
+    text, video, owner, _ = random_problem(8)
+    plain = evaluate(text, video, owner).metrics
+    assert evaluate(torch.tensor(text, requires_grad=True), torch.tensor(video), torch.tensor(owner)).metrics == plain
+    brain = torch.tensor(text).bfloat16(), torch.tensor(video).bfloat16()
+    assert evaluate(*brain, owner).metrics == evaluate(*(side.double().numpy() for side in brain), owner).metrics
+
+
+def test_metrics_are_named_for_sorting_and_hold_plain_numbers():
+    text, video, owner, _ = random_problem(9)
+    metrics = evaluate(text, video, owner, ks=(1, 5, 10)).metrics
+    assert set(metrics) == {"t2v", "v2t", "health"}
+    assert set(metrics["t2v"]) == {"R@01", "R@05", "R@10", "MRR", "MedR", "MeanR"}
+    assert set(metrics["v2t"]) == {*(f"{m}@{k}" for m in ("hit", "recall") for k in ("01", "05", "10")), "MRR", "MAP"}
+    assert all(type(value) in (int, float) for side in metrics.values() for value in side.values())
+
+
+def test_a_curve_runs_through_the_metrics_and_its_chance():
+    text, video, owner, _ = random_problem(10)
+    found = evaluate(text, video, owner)
+    for direction, name in (("t2v", "R"), ("v2t", "recall")):
+        curve = found.curve(direction, (1, 5, 10))
+        assert curve["recall"].tolist() == [found.metrics[direction][f"{name}@{k:02d}"] for k in (1, 5, 10)]
+        assert curve["chance"].tolist() == [found.chance[direction][f"{name}@{k:02d}"] for k in (1, 5, 10)]
+
+
+def test_nan_is_an_error_and_not_a_perfect_hit():
+    text = np.eye(3)
+    text[1, 1] = np.nan
+    with pytest.raises(NonFiniteError, match=r"text: 1 of 3 rows .*: 1"):
+        evaluate(text, np.eye(3), [0, 1, 2])
+
+
+@pytest.mark.parametrize(
+    ("text", "video", "owner", "says"),
+    [
+        (np.eye(3), np.eye(2), [0, 1, 1], "3 wide and video 2.*zero-pad"),
+        (np.eye(2), np.eye(2), [0, 2], "Caption 1 names video 2"),
+        (np.eye(2), np.eye(2), [0], "video_of_caption must be 2"),
+        (np.eye(2), np.eye(2), [-1, -1], "nothing to rank"),
+        (np.ones(3), np.eye(3), [0, 1, 2], "text must be a real matrix"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_errors_that_say_so(text, video, owner, says):
+    with pytest.raises(EvaluationError, match=says):
+        evaluate(text, video, owner)
+
+
+def test_an_unknown_tie_rule_names_the_known_ones():
+    with pytest.raises(UnknownNameError, match="expected, optimistic, pessimistic"):
+        evaluate(np.eye(2), np.eye(2), [0, 1], ties="lucky")
