@@ -98,6 +98,10 @@ def test_a_zero_vector_scores_zero_with_everything_whatever_its_signs():
     assert score_matrix(text, np.array([[1.0, -2.0], [0.0, -0.0]])).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
+def test_sides_that_share_no_dimension_score_zero():
+    assert score_matrix(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 2.0]])).tolist() == [[0.0, 0.0]]
+
+
 def test_huge_and_tiny_vectors_keep_their_direction():
     video = np.array([[3.0, 4.0], [4.0, -3.0]])
     plain = score_matrix(video, video)

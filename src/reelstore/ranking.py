@@ -159,8 +159,6 @@ def _scores(text: _Block, video: _Block, *, first: int) -> Floats:
     # A dimension that is zero on one side adds exactly nothing: zero-padded towers cost their own width.
     used = text.used & video.used
     scores = _dots(text.columns[used, :, None], video.columns[used, None, :])
-    if not scores.size or not used.any():
-        scores = np.zeros((text.columns.shape[1], video.columns.shape[1]))
     if text.length is not None and video.length is not None:
         scores /= text.length[:, None] * video.length
     _refuse_overflow(scores, first)

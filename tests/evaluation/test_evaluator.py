@@ -1,6 +1,8 @@
 """`evaluate`, from outside: hand-checked matrices, chance, ties against every order there is, public oracles."""
 
+import re
 from itertools import permutations, product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -289,3 +291,11 @@ def test_shapes_that_do_not_fit_are_errors_that_say_so(text, video, owner, says)
 def test_an_unknown_tie_rule_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="expected, optimistic, pessimistic"):
         evaluate(np.eye(2), np.eye(2), [0, 1], ties="lucky")
+
+
+def test_the_example_of_the_page_on_evaluation_runs():
+    page = Path(__file__).parents[2] / "docs" / "evaluation.md"
+    example = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    names: dict = {}
+    exec(example.group(1), names)
+    assert names["found"].metrics["t2v"]["R@01"] == pytest.approx(2.5 / 3)
