@@ -229,6 +229,10 @@ class Rows:
         """A view of the rows that have values."""
         return self._view(np.flatnonzero(self.status == OK))
 
+    def select(self, keys: Sequence[Key]) -> "Rows":
+        """A view of these keys' rows, in this order."""
+        return self._view(np.array([self.index_of(key) for key in keys], dtype=np.int64))
+
     def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Any:
         """Values of the rows at these positions, in this order; positions may repeat.
 

@@ -1,0 +1,101 @@
+"""Aligners by kind, imported when they're made; saving and loading without pickle."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.align.base import Aligner, Floats
+from reelstore.errors import AlignerError, ParamsError, UnknownNameError
+
+ALIGNERS: dict[str, str] = {
+    "unaligned": "reelstore.align.unaligned:Unaligned",
+    "ridge": "reelstore.align.ridge:Ridge",
+    "mlp": "reelstore.align.mlp:Mlp",
+}
+VERSION = 1
+_OURS = ("kind", "video", "text")
+
+
+@dataclass(frozen=True)
+class FittedAligner:
+    """An aligner with what it was fitted on.
+
+    Attributes:
+        aligner: the map itself.
+        kind: its registry name.
+        settings: all of its settings.
+        pooling: side -> variant it was fitted on.
+        data: side -> digest and fingerprint of that variant.
+    """
+
+    aligner: Aligner
+    kind: str
+    settings: Mapping[str, Any]
+    pooling: Mapping[str, str]
+    data: Mapping[str, Mapping[str, str]]
+
+    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
+        """(n, video dim) -> (n, joint dim) float32, length 1."""
+        return self.aligner.transform_video(video)
+
+    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
+        """(n, text dim) -> (n, joint dim) float32, length 1."""
+        return self.aligner.transform_text(text)
+
+    def save(self, folder: Path) -> None:
+        """aligner.safetensors and aligner.json; the same aligner gives the same bytes."""
+        from safetensors.numpy import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.aligner.tensors().items()}
+        save_file(tensors, folder / "aligner.safetensors")
+        about = {"version": VERSION, "kind": self.kind, "settings": self.settings, "data": self.data}
+        about["pooling"] = dict(self.pooling)
+        (folder / "aligner.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+
+
+def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
+    """An aligner to be fitted, and the variant it wants of each side (`mean` unless `video` or `text` say other).
+
+    Raises:
+        UnknownNameError: there is no such kind.
+        ParamsError: a setting isn't the aligner's.
+    """
+    kind = str(settings["kind"])
+    if kind not in ALIGNERS:
+        raise UnknownNameError("aligner", kind, ALIGNERS)
+    module, _, attribute = ALIGNERS[kind].partition(":")
+    cls = getattr(import_module(module), attribute)
+    own = {name: value for name, value in settings.items() if name not in _OURS}
+    known = list(signature(cls).parameters)
+    for name in own:
+        if name not in known:
+            raise ParamsError(f"aligners ({kind}): unknown setting {name!r}. Known: {', '.join([*_OURS, *known])}.")
+    aligner: Aligner = cls(**own)
+    return aligner, {side: str(settings.get(side, "mean")) for side in ("video", "text")}
+
+
+def load_aligner(folder: Path) -> FittedAligner:
+    """An aligner as `FittedAligner.save` left it."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        about = json.loads((folder / "aligner.json").read_text())
+        tensors = load_file(folder / "aligner.safetensors")
+    except FileNotFoundError as error:
+        raise AlignerError(f"No aligner at {folder}. Run dvc repro align, or fetch it with dvc pull.") from error
+    except (ValueError, SafetensorError) as error:
+        raise AlignerError(f"The aligner at {folder} can't be read: {error}. Run dvc repro align.") from error
+    if about.get("version") != VERSION:
+        raise AlignerError(f"{folder}: aligner version {about.get('version')}, this code reads {VERSION}.")
+    aligner, _ = make_aligner({**about["settings"], "kind": about["kind"]})
+    aligner.restore(tensors)
+    return FittedAligner(aligner, about["kind"], about["settings"], about["pooling"], about["data"])

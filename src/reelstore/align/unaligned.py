@@ -1,0 +1,43 @@
+"""No alignment: embeddings as they are, the narrower side filled up with zeros."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
+from reelstore.align.preprocess import unit
+
+
+class Unaligned:
+    """The zero point that aligners are compared with. Nothing is learned but the widths."""
+
+    def __init__(self) -> None:
+        self._widths = np.zeros(2, dtype=np.float32)
+
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+        """Remember both widths."""
+        self._widths = np.array([train.videos.dim, train.captions.dim], dtype=np.float32)
+        video = self.transform_video(validation.video_array())
+        text = self.transform_text(validation.text_array())
+        workplace.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+
+    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
+        """(n, video dim) -> (n, wider dim), length 1."""
+        return self._padded(check_width(video, int(self._widths[0]), "video"))
+
+    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
+        """(n, text dim) -> (n, wider dim), length 1."""
+        return self._padded(check_width(text, int(self._widths[1]), "text"))
+
+    def tensors(self) -> dict[str, Floats]:
+        """Both widths."""
+        return {"widths": self._widths}
+
+    def restore(self, tensors: Mapping[str, Floats]) -> None:
+        """The inverse of `tensors`."""
+        self._widths = tensors["widths"]
+
+    def _padded(self, values: Floats) -> Floats:
+        return unit(np.pad(values, [(0, 0), (0, int(self._widths.max()) - values.shape[1])]))
