@@ -1,6 +1,7 @@
 """Batches for training, read from the store: a video and one of its captions at random, a whole batch at a time."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -68,11 +69,11 @@ class PairDataModule(LightningDataModule):
             drop_last=True,
             generator=order,
             num_workers=0,
-            collate_fn=_as_it_is,
+            collate_fn=_as_it_is,  # `__getitems__` made the batch
         )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

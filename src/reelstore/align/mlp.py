@@ -96,9 +96,7 @@ class Mlp:
         state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
         module.load_state_dict(state)
         self._module = module.eval().cpu()
-        workplace.say(
-            f"mlp: {trainer.current_epoch} epochs, best validation MRR {float(best.best_model_score or 0):.4f}"
-        )
+        workplace.say(f"mlp: stopped after {trainer.current_epoch} epochs, its best is {best.best_model_score:.4f}")
 
     def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
         """(n, video dim) -> (n, dim), length 1."""
@@ -177,7 +175,7 @@ class _Towers(lightning.LightningModule):
         row = {
             "train_loss": float(np.mean(self._losses)),
             "validation_MRR": self._validate(joint_video, joint_text, video_of_caption),
-            "temperature": float((-self.logit_scale).exp()),
+            "temperature": float((-self.logit_scale.detach()).exp()),
         }
         self._losses.clear()
         self._log_row(row)
@@ -211,4 +209,5 @@ def _quiet() -> None:
     """Lightning's advice on hardware and workers isn't for our users: the loader reads from memory by design."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

@@ -8,7 +8,8 @@ from reelstore.align.base import Floats
 def unit(values: Floats) -> Floats:
     """Rows scaled to length 1; a zero row stays zero."""
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    scaled: Floats = (values / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled
 
 
 def mean_direction(values: Floats) -> Floats:

@@ -16,11 +16,10 @@ class Tower(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(dim_in))
         self.linear = nn.Linear(dim_in, dim_out, bias=False)
-        self.mlp = nn.Sequential(
-            nn.Linear(dim_in, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, dim_out)
-        )
-        nn.init.zeros_(self.mlp[-1].weight)
-        nn.init.zeros_(self.mlp[-1].bias)
+        last = nn.Linear(hidden, dim_out)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.Linear(dim_in, hidden), nn.LayerNorm(hidden), nn.GELU(), nn.Dropout(dropout), last)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:

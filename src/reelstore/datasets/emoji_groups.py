@@ -7,29 +7,16 @@ SKIN_TONES = frozenset(["1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"])
 _IGNORED = SKIN_TONES | {"fe0f", "200d", "2640", "2642", "27a1", "2b05"}
 _ADULTS = {"1f468": "person", "1f469": "person", "1f9d1": "person"}
 _HAIR = frozenset(["1f9b0", "1f9b1", "1f9b2", "1f9b3"])
+_NO_GENDER = ("man", "men", "woman", "women", "person", "people", "boy", "girl", "child", "mr", "mrs", "mx")
 _GENDERED = {
-    **dict.fromkeys(
-        ["man", "men", "woman", "women", "person", "people", "boy", "girl", "child", "mr", "mrs", "mx"], ""
-    ),
-    **{"merman": "merperson", "mermaid": "merperson", "prince": "royal", "princess": "royal"},
-    **{"king": "royal", "queen": "royal", "santa": "claus", "gentleman": "adult", "lady": "adult"},
+    **dict.fromkeys(_NO_GENDER, ""),
+    **dict.fromkeys(["merman", "mermaid"], "merperson"),
+    **dict.fromkeys(["prince", "princess", "king", "queen"], "royal"),
+    **{"santa": "claus", "gentleman": "adult", "lady": "adult"},
 }
 _DIRECTIONS = frozenset(
-    [
-        "left",
-        "right",
-        "up",
-        "down",
-        "facing",
-        "oncoming",
-        "pointing",
-        "north",
-        "south",
-        "east",
-        "west",
-        "leftwards",
-        "rightwards",
-    ]
+    ["left", "right", "up", "down", "facing", "oncoming", "pointing", "north", "south", "east", "west"]
+    + ["leftwards", "rightwards"]
 )
 _FAMILIES = ("family", "couple with heart", "kiss:", "holding hands")
 _CLOCK = re.compile(r"(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(-thirty| o.clock)")

@@ -1,6 +1,8 @@
 """A directory of videos and a captions table: what most users bring. docs/dataset-folder.md shows it."""
 
+import json
 from collections import defaultdict
+from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
 
@@ -13,26 +15,8 @@ from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
 VIDEO_ENDINGS = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".mkv",
-        ".webm",
-        ".avi",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".wmv",
-        ".flv",
-        ".3gp",
-        ".ogv",
-        ".gif",
-        ".webp",
-        ".png",
-        ".jpg",
-        ".jpeg",
-    ]
+    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"]
+    + [".gif", ".webp", ".png", ".jpg", ".jpeg"]
 )
 COLUMNS = ("video_id", "caption")
 OPTIONAL_COLUMNS = ("path", "split", "group")
@@ -70,7 +54,12 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
 
 def read_table(path: Path) -> pd.DataFrame:
     """The captions table, all columns as text; empty cells are None."""
-    readers = {".csv": _read_csv, ".parquet": pd.read_parquet, ".jsonl": _read_lines, ".ndjson": _read_lines}
+    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
+        ".csv": _read_csv,
+        ".parquet": pd.read_parquet,
+        ".jsonl": _read_lines,
+        ".ndjson": _read_lines,
+    }
     if not path.is_file():
         raise DatasetError(f"The captions table {path} doesn't exist (dataset.captions, relative to dataset.source).")
     if path.suffix not in readers:
@@ -97,22 +86,23 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
 
 def _read_lines(path: Path) -> pd.DataFrame:
-    return pd.read_json(path, lines=True, dtype=False, convert_dates=False)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    return pd.DataFrame(rows)
 
 
 def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, str]:
     """video_id -> path relative to the directory."""
     by_stem: dict[str, list[str]] = defaultdict(list)
-    for path in _candidates(source):
-        by_stem[Path(path).stem].append(path)
+    for file in _candidates(source):
+        by_stem[Path(file).stem].append(file)
     files, missing = {}, []
     for video_id, rows in by_video.items():
         path = _single(rows, "path", video_id)
         if path is None:
-            found = by_stem.get(video_id, [])
-            if len(found) > 1:
-                raise DatasetError(f"Video {video_id!r} could be {found[0]} or {found[1]}. Add a `path` column.")
-            path = found[0] if found else None
+            named = by_stem.get(video_id, [])
+            if len(named) > 1:
+                raise DatasetError(f"Video {video_id!r} could be {named[0]} or {named[1]}. Add a `path` column.")
+            path = named[0] if named else None
         if path is None or not (source / path).is_file():
             missing.append(f"{video_id} ({path})" if path else video_id)
             continue

@@ -18,8 +18,8 @@ class Leakage:
 def leakage(dataset: Dataset) -> list[Leakage]:
     """Shared texts (case and blanks ignored) and shared files between every two splits.
 
-    That groups don't straddle splits a `Dataset` makes sure of itself. Short captions do repeat ("dance"); a shared file
-    is always a mistake.
+    That groups don't straddle splits a `Dataset` makes sure of itself. Short captions do repeat ("dance"); a shared
+    file is always a mistake.
     """
     splits = sorted({video.split for video in dataset.videos})
     split_of = {video.video_id: video.split for video in dataset.videos}

@@ -95,7 +95,7 @@ def _validate(video: Any, text: Any, video_of_caption: Any) -> float:
 
 def _curves(folder: Path) -> Any:
     """One TSV a number, by DVCLive, so that `dvc plots` shows every aligner the same way."""
-    from dvclive import Live
+    from dvclive.live import Live
 
     shutil.rmtree(folder, ignore_errors=True)
     return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False)

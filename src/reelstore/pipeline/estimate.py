@@ -67,8 +67,8 @@ def estimate_embed(params: Params, encoder: str, *, retry_failed: bool) -> Embed
     """Measure the rate on a few items and add up the rest; writes nothing."""
     plan = plan_embed(params, encoder)
     todo = VariantUpdate(plan.folder, plan.spec, plan.table, retry_failed=retry_failed, sweep=False).todo
-    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[plan.side]).astype(int)) if len(todo) else []
-    sample = [plan.items[todo[pick]] for pick in picks]
+    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[plan.side]).astype(int))
+    sample = [plan.items[row] for row in todo[picks]] if len(todo) else []
     list(embed_items(plan, sample[:1], params))  # the first call also warms up
     started = time.perf_counter()
     tokens = [one for one in embed_items(plan, sample, params) if not isinstance(one, Exception)]
