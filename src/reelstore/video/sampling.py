@@ -47,8 +47,10 @@ class Sampling:
             ("n_frames", self.n_frames, self.policy in COUNTED),
             ("step", self.step, self.policy == "every_nth"),
         ]:
-            if needed and (value is None or value < 1):
-                raise ParamsError(f"Sampling {self.policy} needs {name}, at least 1; it is {value}.")
+            if needed and (type(value) is not int or value < 1):
+                raise ParamsError(
+                    f"Sampling {self.policy} needs {name}, a whole number of at least 1; it is {value!r}."
+                )
             if not needed and value is not None:
                 raise ParamsError(f"Sampling {self.policy} takes no {name}; it is {value}.")
 

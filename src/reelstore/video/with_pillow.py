@@ -10,8 +10,8 @@ from reelstore.records import Frames
 from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Picture, Shown, pick
 
-ERRORS = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-"""What Pillow raises for a file that isn't as it should be."""
+ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
+"""What Pillow raises for a file that isn't as it should be; an IndexError for a GIF with a broken palette."""
 
 _MAGIC = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
