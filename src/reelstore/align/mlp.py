@@ -158,8 +158,8 @@ class _Towers(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
-        video, text = batch
-        loss = info_nce(self.video(video), self.text(text), self.logit_scale)
+        video, text, sentence = batch
+        loss = info_nce(self.video(video), self.text(text), self.logit_scale, sentence)
         self._losses.append(float(loss.detach()))
         return loss
 

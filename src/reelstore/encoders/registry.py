@@ -27,7 +27,8 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
 
     Raises:
         UnknownNameError: the registry has no such encoder.
-        ParamsError: an option isn't the encoder's.
+        ParamsError: an option isn't the encoder's, or the device isn't there.
+        MissingExtraError: the package with its weights isn't installed.
     """
     key = f"{side}/{name}"
     if key not in ENCODERS:
@@ -38,5 +39,8 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
     for option in options:
         if option not in known:
             raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
+    batch_size = options.get("batch_size", 1)
+    if type(batch_size) is not int or batch_size < 1:
+        raise ParamsError(f"encoders.{key}: batch_size must be a whole number of at least 1; it is {batch_size!r}.")
     encoder: Encoder = cls(**options, device=device, threads=threads)
     return encoder

@@ -5,7 +5,7 @@ from hashlib import file_digest
 from importlib.util import find_spec
 from pathlib import Path
 
-from reelstore.errors import MissingExtraError, WeightsError
+from reelstore.errors import MissingExtraError, ParamsError, WeightsError
 
 
 def package_folder(package: str, *, extra: str) -> Path:
@@ -26,7 +26,19 @@ def sha256_of(path: Path) -> str:
 
 
 def resolve_device(device: str) -> str:
-    """`auto` -> `cuda` where there is a GPU, `cpu` elsewhere; anything else stays."""
+    """`auto` -> `cuda` where there is a GPU, `cpu` elsewhere; anything else stays.
+
+    Raises:
+        ParamsError: torch knows no such device, or sees no GPU.
+    """
     import torch
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ParamsError(f"embed.device: torch knows no device {device!r}. Use auto, cpu, cuda or cuda:1.") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ParamsError(f"embed.device is {device!r}, but torch sees no GPU here. Use auto or cpu.")
+    return device

@@ -13,22 +13,23 @@ def heat_map(
     title: str,
     rows: str,
     columns: str,
+    scale: tuple[float, float],
     notes: Sequence[str] = (),
     framed: Collection[tuple[str, str]] = (),
 ) -> str:
-    """Row name -> column name -> value, drawn from the lowest (pale) to the highest (deep).
+    """Row name -> column name -> value, drawn from pale to deep.
 
     Args:
         table: rows of equal columns.
         title: heading.
         rows: what the rows are.
         columns: what the columns are.
+        scale: values drawn palest and deepest; beyond them the colour stays.
         notes: lines below.
         framed: (row, column) of cells to put a frame around.
     """
     names = list(next(iter(table.values())))
-    values = [value for row in table.values() for value in row.values()]
-    low, spread = min(values), (max(values) - min(values)) or 1.0
+    low, high = scale
     width = max(_LEFT + _WIDTH * len(names) + 20, 20 + 7 * max(map(len, (title, *notes))))
     bottom = _TOP + _HEIGHT * len(table)
     parts = [
@@ -41,7 +42,8 @@ def heat_map(
         y = _TOP + _HEIGHT * number
         parts.append(_text(_LEFT - 12, y + _HEIGHT / 2 + 5, row, anchor="end"))
         for i, (column, value) in enumerate(cells.items()):
-            parts += _cell(_LEFT + _WIDTH * i, y, value, (value - low) / spread, framed=(row, column) in framed)
+            share = min(max((value - low) / (high - low), 0.0), 1.0)
+            parts += _cell(_LEFT + _WIDTH * i, y, value, share, framed=(row, column) in framed)
     parts += [_text(20, bottom + 28 + 20 * i, note) for i, note in enumerate(notes)]
     height = bottom + 28 + 20 * len(notes)
     return (

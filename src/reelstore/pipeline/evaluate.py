@@ -1,10 +1,12 @@
 """The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -14,6 +16,7 @@ from reelstore.evaluation.matched import Matched, match
 from reelstore.params import Params
 from reelstore.store.reader import Rows, open_store
 
+Array = npt.NDArray[Any]
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
 N_WORST = 100
@@ -71,8 +74,8 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
     texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
     matched = match([videos], [texts], split)
     evaluation = evaluate(
-        fitted.transform_text(texts[matched.captions]),
-        fitted.transform_video(videos[matched.videos]),
+        _mapped(fitted.transform_text, texts[matched.captions]),
+        _mapped(fitted.transform_video, videos[matched.videos]),
         matched.video_of_caption,
         ks=params.evaluate.ks,
     )
@@ -99,23 +102,30 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
     health = evaluation.metrics["health"] | matched.left_out
     write_json(report.metrics, evaluation.metrics | {"health": health})
     write_json(report.plots / "details.json", details)
-    write_curves(report.plots / "recall.csv", evaluation)
+    write_curves(report.plots, evaluation)
     write_queries(report.plots / "queries.parquet", evaluation, matched)
     _track(params, report, details)
     return report
 
 
-def write_curves(path: Path, evaluation: Evaluation) -> None:
-    """Recall and chance of both directions for k from 1 to 50."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lines = ["direction,k,recall,chance"]
+def _mapped(transform: Callable[[Array], Array], rows: Array) -> Array:
+    """Each distinct row is mapped once: a matrix product may round one row differently at different places, and equal
+    embeddings, such as those of a caption that repeats, must tie."""
+    distinct, place = np.unique(rows, axis=0, return_inverse=True)
+    return transform(distinct)[place.reshape(-1)]
+
+
+def write_curves(folder: Path, evaluation: Evaluation) -> None:
+    """t2v_recall.csv and v2t_recall.csv: recall and chance for k from 1 to 50."""
+    folder.mkdir(parents=True, exist_ok=True)
     for direction in ("t2v", "v2t"):
         curve = evaluation.curve(direction, CURVE_KS)
+        lines = ["k,recall,chance"]
         lines += [
-            f"{direction},{k},{recall:.6f},{chance:.6f}"
+            f"{k},{recall:.6f},{chance:.6f}"
             for k, recall, chance in zip(CURVE_KS, curve["recall"], curve["chance"], strict=True)
         ]
-    path.write_text("\n".join(lines) + "\n")
+        (folder / f"{direction}_recall.csv").write_text("\n".join(lines) + "\n")
 
 
 def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:

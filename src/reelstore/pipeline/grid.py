@@ -100,6 +100,8 @@ def _write(report: GridReport) -> None:
         title="Unaligned text-to-video MRR, cosine",
         rows="video pooling",
         columns="text pooling",
+        # Chance stays pale: stretched over the cells themselves, the colours would make a pattern of noise.
+        scale=(0.0, max(2 * cells.high, *cells.mrr.values())),
         notes=notes,
         framed=cells.outside,
     )
