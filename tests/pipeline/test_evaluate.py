@@ -1,15 +1,18 @@
 """What the evaluate stage writes."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from reelstore.align.registry import FittedAligner, make_aligner
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
-from reelstore.pipeline.evaluate import write_curves, write_queries
+from reelstore.params import DatasetParams, ModelParams, Params, TrackingParams
+from reelstore.pipeline.evaluate import run_evaluate, write_curves, write_queries
 
 MATCHED = Matched(
     videos=["a", "b", "c"],
@@ -54,12 +57,14 @@ def test_a_query_without_a_wrong_item_has_no_best_wrong_answer(tmp_path):
 
 
 def test_curves_run_from_1_to_50_beside_chance(tmp_path, found):
-    write_curves(tmp_path / "plots" / "recall.csv", found)
-    lines = (tmp_path / "plots" / "recall.csv").read_text().splitlines()
-    assert lines[0] == "direction,k,recall,chance"
-    assert len(lines) == 1 + 2 * 50
-    assert lines[1] == "t2v,1,0.500000,0.333333"
-    assert lines[50] == "t2v,50,1.000000,1.000000"
+    write_curves(tmp_path / "plots", found)
+    lines = (tmp_path / "plots" / "t2v_recall.csv").read_text().splitlines()
+    assert lines[0] == "k,recall,chance"
+    assert len(lines) == 1 + 50
+    assert lines[1] == "1,0.500000,0.333333"
+    assert lines[50] == "50,1.000000,1.000000"
+    # Video a finds one of its two captions first, video b another's.
+    assert (tmp_path / "plots" / "v2t_recall.csv").read_text().splitlines()[1] == "1,0.250000,0.333333"
 
 
 def test_json_is_sorted_rounded_and_free_of_nan(tmp_path):
@@ -70,3 +75,63 @@ def test_json_is_sorted_rounded_and_free_of_nan(tmp_path):
     assert text.index('"a"') < text.index('"b"')
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "nan.json", {"t2v": {"a": float("nan")}})
+
+
+PARAMS = Params(
+    dataset=DatasetParams(name="drawn"),
+    encoders={"video/v": {}, "text/t": {}},
+    model=ModelParams(video=("v",), text=("t",)),
+    tracking=TrackingParams(wandb="disabled"),
+)
+
+
+@pytest.fixture
+def fitted(tmp_path, monkeypatch, write_variant):
+    """A store of related towers in which v3 and caption (v5, 1) failed, and their unaligned aligner."""
+    monkeypatch.chdir(tmp_path)
+    videos = [f"v{number}" for number in range(20)]
+    captions = [(video, index) for video in videos for index in range(3)]
+    latent = np.random.default_rng(0).normal(size=(20, 8))
+    write_variant("video", "v", "max", videos, np.pad(latent, ((0, 0), (0, 2))), failed=("v3",))
+    write_variant("text", "t", "mean", captions, np.repeat(latent, 3, axis=0), failed=(("v5", 1),))
+    settings = {"kind": "unaligned", "video": "max"}
+    aligner, pooling = make_aligner(settings)
+    aligner.restore({"widths": np.array([10, 8], dtype=np.float32)})
+    FittedAligner(aligner, "unaligned", {}, pooling, {}).save(Path("models/drawn/v+t/zero"))
+
+
+def test_evaluate_measures_the_variants_the_aligner_was_fitted_on_and_counts_what_is_missing(fitted):
+    report = run_evaluate(PARAMS, video="v", text="t", aligner="zero")
+    metrics = json.loads(Path("metrics/drawn/v+t/zero.json").read_text())
+    assert metrics["t2v"]["R@01"] == metrics["v2t"]["MAP"] == 1.0
+    # Captions of v3: 3 left out; (v5, 1) failed itself.
+    assert metrics["health"] == {
+        "captions": 56,
+        "videos": 19,
+        "queries": 75,
+        "no_relevant": 0,
+        "tied_queries": 0,
+        "missing_videos": 1,
+        "missing_captions": 4,
+    }
+    details = json.loads(Path("plots/drawn/v+t/zero/evaluation/details.json").read_text())
+    assert details["video"]["variant"] == "video/v/max"
+    assert details["missing"] == {"videos": 1, "captions": 1, "captions_of_missing_videos": 3}
+    assert details["intervals"]["t2v"]["R@01"] == {"low": 1.0, "high": 1.0}
+    assert "19 videos, 56 captions" in report.summary()
+
+
+def test_evaluate_writes_the_same_bytes_again(fitted):
+    def files():
+        run_evaluate(PARAMS, video="v", text="t", aligner="zero")
+        return {path: path.read_bytes() for root in ("metrics", "plots") for path in Path(root).rglob("*.*")}
+
+    first = files()
+    assert {path.name for path in first} == {
+        "zero.json",
+        "details.json",
+        "queries.parquet",
+        "t2v_recall.csv",
+        "v2t_recall.csv",
+    }
+    assert files() == first

@@ -1,7 +1,6 @@
 """The grid stage on a small store, from outside."""
 
 import csv
-import hashlib
 import json
 from pathlib import Path
 
@@ -11,30 +10,13 @@ import pytest
 from reelstore.params import DatasetParams, GridParams, ModelParams, Params
 from reelstore.pipeline.grid import run_grid
 from reelstore.pooling import POOLINGS
-from reelstore.store.schema import VariantSpec
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
 
 N_VIDEOS, N_CAPTIONS = 60, 4
 PLOTS = Path("plots/drawn/v+t/grid")
 
 
-def write(side: str, encoder: str, variant: str, keys: list, values: np.ndarray, *, failed: tuple = ()) -> None:
-    spec = VariantSpec(side, encoder, variant, values.shape[1], 0, "float16", {"weights": "none"})
-    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(Path("store/drawn", side, encoder, variant), spec, table)
-    for row in update.todo:
-        if keys[row] in failed:
-            update.fail(int(row), "no frames")
-        else:
-            update.put(int(row), values[row].astype(np.float32))
-    update.finish()
-
-
 @pytest.fixture
-def params(tmp_path, monkeypatch) -> Params:
+def params(tmp_path, monkeypatch, write_variant) -> Params:
     """A store whose mean poolings are related and whose others aren't; one video failed."""
     monkeypatch.chdir(tmp_path)
     generator = np.random.default_rng(0)
@@ -47,8 +29,8 @@ def params(tmp_path, monkeypatch) -> Params:
             scale = 4 if pooling == "sum" else 1
             video = scale * np.pad(latent, ((0, 0), (0, 4)))
             text = scale * np.repeat(latent, N_CAPTIONS, axis=0)
-        write("video", "v", pooling, videos, video, failed=("v7",))
-        write("text", "t", pooling, captions, text)
+        write_variant("video", "v", pooling, videos, video, failed=("v7",))
+        write_variant("text", "t", pooling, captions, text)
     return Params(
         dataset=DatasetParams(name="drawn"),
         encoders={"video/v": {}, "text/t": {}},
