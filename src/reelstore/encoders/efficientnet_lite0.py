@@ -131,7 +131,11 @@ def load_network(state: dict[str, Tensor]) -> nn.Module:
                 f"not {tuple(parameter.shape)}."
             )
     network.load_state_dict(given)
-    return _folded(network.eval()).requires_grad_(False).to(memory_format=torch.channels_last)
+    folded: nn.Module = _folded(network.eval()).requires_grad_(False)
+    for parameter in folded.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return folded
 
 
 def _folded(network: "_Network") -> "_Network":
