@@ -80,7 +80,7 @@ def run(
         name=f"{job} {name}",
         job_type=job,
         group=name,
-        tags=[*tags, branch][:20],
+        tags=[tag[:64] for tag in [*tags, branch] if tag],  # W&B takes 1 to 64 characters
         config={**config, "git_revision": revision},
         dir=FOLDER,
         mode="online" if mode == "online" else "offline",

@@ -49,6 +49,15 @@ class FittedAligner:
         """(n, text dim) -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_text(text)
 
+    def check_fingerprint(self, side: str, fingerprint: str) -> None:
+        """Refuse embeddings made otherwise than those it was fitted on: equal widths prove nothing."""
+        fitted_on = self.data[side]["fingerprint"]
+        if fitted_on != fingerprint:
+            raise AlignerError(
+                f"This aligner was fitted on {side} embeddings of fingerprint {fitted_on[:12]}, these have "
+                f"{fingerprint[:12]}: another encoder, sampling or dtype. Fit it again with dvc repro align."
+            )
+
     def save(self, folder: Path) -> None:
         """aligner.safetensors and aligner.json; the same aligner gives the same bytes."""
         from safetensors.numpy import save_file

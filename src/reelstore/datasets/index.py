@@ -11,16 +11,18 @@ from reelstore.errors import DatasetError
 from reelstore.records import Caption, Dataset, Video
 
 CLIPS = "clips"
-"""Folder of the clips inside a dataset's own; otherwise dataset.json names the user's."""
+"""Folder of fetched clips inside a dataset's own. dataset.json names it, or the user's, from the project's folder."""
 
 
 def write_index(folder: Path, dataset: Dataset, *, kind: str) -> None:
     """Write the tables; dataset.json, which makes them count, last."""
     folder.mkdir(parents=True, exist_ok=True)
-    clips = CLIPS if dataset.clips == folder / CLIPS else dataset.clips.as_posix()
     _write(folder / "videos.jsonl", _lines(asdict(video) for video in dataset.videos))
     _write(folder / "captions.jsonl", _lines(asdict(caption) for caption in dataset.captions))
-    _write(folder / "dataset.json", json.dumps({"name": dataset.name, "kind": kind, "clips": clips}, indent=1) + "\n")
+    _write(
+        folder / "dataset.json",
+        json.dumps({"name": dataset.name, "kind": kind, "clips": dataset.clips.as_posix()}, indent=1) + "\n",
+    )
 
 
 def read_index(folder: Path) -> Dataset:
@@ -37,8 +39,7 @@ def read_index(folder: Path) -> Dataset:
         raise DatasetError(f"{error.filename} is missing. Run dvc repro dataset, or fetch it with dvc pull.") from error
     except (ValueError, TypeError) as error:
         raise DatasetError(f"The tables in {folder} can't be read: {error}. Run dvc repro dataset.") from error
-    clips = folder / CLIPS if about["clips"] == CLIPS else Path(about["clips"])
-    return Dataset(name=about["name"], clips=clips, videos=videos, captions=captions)
+    return Dataset(name=about["name"], clips=Path(about["clips"]), videos=videos, captions=captions)
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> str:

@@ -72,6 +72,8 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
     store = open_store(params.store_folder)
     videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
     texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
+    for side, rows in (("video", videos), ("text", texts)):
+        fitted.check_fingerprint(side, rows.fingerprint)
     matched = match([videos], [texts], split)
     evaluation = evaluate(
         _mapped(fitted.transform_text, texts[matched.captions]),

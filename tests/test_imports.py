@@ -1,0 +1,51 @@
+"""Imports run one way: cli -> pipeline -> the folders in the middle -> pooling, ranking -> records, errors, params."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
+FLOOR = {"records", "errors", "params"}
+LOW = {"pooling", "ranking"}
+MIDDLE = {"datasets", "video", "encoders", "store", "pairs", "align", "evaluation", "report", "tracking"}
+READERS = {"align", "evaluation"}
+"""These may read embeddings, through store.reader alone."""
+HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
+
+
+def level(room: str) -> int:
+    return 0 if room in FLOOR else 1 if room in LOW else 2 if room in MIDDLE else 3 if room == "pipeline" else 4
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    ours = {name.removeprefix("reelstore.") for name in names if name.startswith("reelstore.")}
+    return ours - {"__version__"}
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_run_one_way(path: Path) -> None:
+    room = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    if room == "__init__":
+        return  # the public names, imported when used
+    for name in sorted(imported(path)):
+        other = name.split(".")[0]
+        if other == room:
+            continue
+        allowed = level(other) < level(room) or (room in READERS and name.startswith("store.reader"))
+        assert allowed or level(room) == 0 == level(other), f"{path.relative_to(SOURCE)} imports reelstore.{name}"
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = "import sys, reelstore.cli; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not HEAVY & set(loaded)
+    assert "reelstore.cli" in loaded
