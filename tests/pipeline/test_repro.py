@@ -52,8 +52,8 @@ class Project:
         (self.folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
     def add_clip(self, video_id: str, split: str) -> None:
-        colour, shape = video_id.split("-")[:2]
-        frames = [draw(colour, shape, step) for step in range(4)]
+        colour, shape, *again = video_id.split("-")
+        frames = [draw(colour, shape, step + bool(again)) for step in range(4)]
         frames[0].save(self.folder / "clips" / f"{video_id}.gif", save_all=True, append_images=frames[1:], duration=80)
         self.rows += [(video_id, f"a {colour} {shape}", split), (video_id, f"{shape} moving, {colour}", split)]
 

@@ -33,6 +33,11 @@ class PairedRows:
     def __post_init__(self) -> None:
         if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
             raise AlignerError(f"{len(self.videos)} videos and {len(self.captions)} captions can't be aligned.")
+        for rows in (self.videos, self.captions):
+            if rows.layout != "pooled":
+                raise AlignerError(
+                    f"{rows.side}/{rows.encoder}/{rows.variant} holds tokens; aligners take a pooled variant, as mean."
+                )
 
     def video_array(self) -> Floats:
         """(n_videos, dim) float32."""

@@ -18,6 +18,7 @@ from reelstore.align.datamodule import Batch, PairDataModule
 from reelstore.align.losses import info_nce
 from reelstore.align.preprocess import mean_direction
 from reelstore.align.towers import Tower
+from reelstore.errors import ParamsError
 
 MAX_LOGIT_SCALE = math.log(100)
 """As CLIP caps it, lest training diverge."""
@@ -55,6 +56,17 @@ class Mlp:
         seed: int = 0,
         threads: int = 1,
     ) -> None:
+        for name, value in (("dim", dim), ("hidden", hidden), ("max_epochs", max_epochs), ("threads", threads)):
+            if value < 1:
+                raise ParamsError(f"mlp: {name} is {value}; it must be at least 1.")
+        if batch_size < 2:
+            raise ParamsError(f"mlp: batch_size is {batch_size}; contrasting needs at least 2.")
+        if not 0 <= dropout < 1:
+            raise ParamsError(f"mlp: dropout is {dropout}; it must be at least 0 and below 1.")
+        if lr <= 0 or temperature <= 0:
+            raise ParamsError(f"mlp: lr ({lr}) and temperature ({temperature}) must be above 0.")
+        if weight_decay < 0 or patience < 0 or seed < 0:
+            raise ParamsError("mlp: weight_decay, patience and seed must not be negative.")
         self._dim, self._hidden, self._dropout = dim, hidden, dropout
         self._lr, self._weight_decay, self._temperature = lr, weight_decay, temperature
         self._batch_size, self._max_epochs, self._patience = batch_size, max_epochs, patience

@@ -14,7 +14,8 @@ def unit(values: Floats) -> Floats:
 
 def mean_direction(values: Floats) -> Floats:
     """(dim,) mean of the rows after scaling to length 1, summed in float64."""
-    return unit(values).mean(axis=0, dtype=np.float64).astype(np.float32)
+    mean: Floats = unit(values).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
 
 
 def centred(values: Floats, mean: Floats) -> Floats:

@@ -30,7 +30,7 @@ class FittedAligner:
     Attributes:
         aligner: the map itself.
         kind: its registry name.
-        settings: all of its settings.
+        settings: all of its settings, defaults among them: a file outlives a changed default.
         pooling: side -> variant it was fitted on.
         data: side -> digest and fingerprint of that variant.
     """
@@ -83,12 +83,20 @@ def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
     module, _, attribute = ALIGNERS[kind].partition(":")
     cls = getattr(import_module(module), attribute)
     own = {name: value for name, value in settings.items() if name not in _OURS}
-    known = list(signature(cls).parameters)
-    for name in own:
-        if name not in known:
-            raise ParamsError(f"aligners ({kind}): unknown setting {name!r}. Known: {', '.join([*_OURS, *known])}.")
+    defaults = _defaults(cls)
+    for name, value in own.items():
+        if name not in defaults:
+            raise ParamsError(f"aligners ({kind}): unknown setting {name!r}. Known: {', '.join([*_OURS, *defaults])}.")
+        if not _same_kind(value, defaults[name]):
+            raise ParamsError(f"aligners ({kind}): {name} is {value!r}; something like {defaults[name]!r} is expected.")
     aligner: Aligner = cls(**own)
     return aligner, {side: str(settings.get(side, "mean")) for side in ("video", "text")}
+
+
+def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings given, and the defaults of those that weren't."""
+    module, _, attribute = ALIGNERS[settings["kind"]].partition(":")
+    return {"video": "mean", "text": "mean", **_defaults(getattr(import_module(module), attribute)), **settings}
 
 
 def load_aligner(folder: Path) -> FittedAligner:
@@ -106,5 +114,27 @@ def load_aligner(folder: Path) -> FittedAligner:
     if about.get("version") != VERSION:
         raise AlignerError(f"{folder}: aligner version {about.get('version')}, this code reads {VERSION}.")
     aligner, _ = make_aligner({**about["settings"], "kind": about["kind"]})
-    aligner.restore(tensors)
+    try:
+        aligner.restore(tensors)
+    except (KeyError, RuntimeError) as error:
+        raise AlignerError(
+            f"{folder}: the tensors aren't those of a {about['kind']} aligner with its settings: {error}. "
+            "Run dvc repro align."
+        ) from error
     return FittedAligner(aligner, about["kind"], about["settings"], about["pooling"], about["data"])
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """Setting -> default, as plain values that JSON keeps."""
+    defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
+
+
+def _same_kind(value: Any, default: Any) -> bool:
+    if isinstance(value, bool) or isinstance(default, bool):
+        return isinstance(value, bool) and isinstance(default, bool)
+    if isinstance(default, float):
+        return isinstance(value, int | float)
+    if isinstance(default, list):
+        return isinstance(value, list | tuple) and all(_same_kind(item, 0.0) for item in value)
+    return isinstance(value, type(default))

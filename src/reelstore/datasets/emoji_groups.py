@@ -15,8 +15,8 @@ _GENDERED = {
     **{"santa": "claus", "gentleman": "adult", "lady": "adult"},
 }
 _DIRECTIONS = frozenset(
-    ["left", "right", "up", "down", "facing", "oncoming", "pointing", "north", "south", "east", "west"]
-    + ["leftwards", "rightwards"]
+    {"left", "right", "up", "down", "leftwards", "rightwards", "facing", "oncoming", "pointing"}
+    | {"north", "south", "east", "west"}
 )
 _FAMILIES = ("family", "couple with heart", "kiss:", "holding hands")
 _CLOCK = re.compile(r"(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(-thirty| o.clock)")

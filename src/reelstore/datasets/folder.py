@@ -15,8 +15,8 @@ from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
 VIDEO_ENDINGS = frozenset(
-    [".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"]
-    + [".gif", ".webp", ".png", ".jpg", ".jpeg"]
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"}
+    | {".gif", ".webp", ".png", ".jpg", ".jpeg"}
 )
 COLUMNS = ("video_id", "caption")
 OPTIONAL_COLUMNS = ("path", "split", "group")

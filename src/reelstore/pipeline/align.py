@@ -11,7 +11,7 @@ import numpy as np
 
 from reelstore import tracking
 from reelstore.align.base import PairedRows, Workplace
-from reelstore.align.registry import FittedAligner, make_aligner
+from reelstore.align.registry import FittedAligner, all_settings, make_aligner
 from reelstore.errors import ParamsError
 from reelstore.evaluation import evaluate
 from reelstore.pairs.build import read_pairs
@@ -45,8 +45,8 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
         raise ParamsError(f"aligners has no {aligner!r}. Known: {', '.join(params.aligners)}.")
     dataset, model = params.dataset.name, f"{video}+{text}"
     name = f"{dataset}/{model}/{aligner}"
-    settings = dict(params.aligners[aligner])
-    unfitted, pooling = make_aligner(settings)
+    unfitted, pooling = make_aligner(params.aligners[aligner])
+    settings = all_settings(params.aligners[aligner])
     store = open_store(params.store_folder)
     videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
     train = paired_rows(videos, captions, Path("pairs", dataset, "train.jsonl"))
@@ -55,7 +55,7 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
         side: {"digest": r.digest, "fingerprint": r.fingerprint} for side, r in (("video", videos), ("text", captions))
     }
     tried: list[float] = []
-    config = {"dataset": dataset, "model": model, "aligner": aligner, **settings, **data}
+    config = {"dataset": dataset, "model": model, "aligner": aligner, "settings": settings, **data}
     with tracking.run(params.tracking, job="align", name=name, config=config, tags=[model, aligner]) as log:
         with _curves(Path("plots", name, "training")) as live:
 

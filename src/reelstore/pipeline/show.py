@@ -16,8 +16,7 @@ class Shown:
     def summary(self) -> str:
         """The table and what is around it."""
         blocks = [self._table(model) for model in dict.fromkeys(result.model for result in self.results)]
-        first = self.results[0].model
-        video, _, text = first.partition("+")
+        video = self.results[0].model.partition("+")[0]
         return "\n\n".join(
             [
                 *blocks,
