@@ -64,6 +64,7 @@ def video(
         if codec != "ffv1":
             stream.bit_rate = 4_000_000
         speech: Any = container.add_stream("libopus" if kind == "webm" else "aac", rate=48000) if sound else None
+        container.start_encoding()  # so that a file without any frame has its header too
         for index in range(n_frames):
             frame = av.VideoFrame.from_ndarray(picture(index, width=width, height=height), format="rgb24")
             frame.pts = pts[index] if pts else index

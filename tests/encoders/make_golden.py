@@ -1,0 +1,35 @@
+"""Writes the golden output of an encoder: PYTHONPATH=src:tests/encoders python tests/encoders/make_golden.py side/name
+
+A golden file is made once for each version of an encoder. Where its output changes, raise the encoder's VERSION first.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from inputs import item
+
+from reelstore.encoders.registry import load_encoder
+
+GOLDEN = Path(__file__).parent / "golden"
+N_ITEMS = {"video": 1, "text": 4}
+
+
+def main(key: str) -> None:
+    """Write golden/<name>.npz (tokens of each item, float16) and .json (what they belong to)."""
+    side, _, name = key.partition("/")
+    encoder: Any = load_encoder(side, name, options={}, device="cpu", threads=1)  # type: ignore[arg-type]
+    GOLDEN.mkdir(exist_ok=True)
+    tokens = {
+        f"item_{number}": encoder.encode([encoder.prepare(item(side, number))])[0].astype(np.float16)
+        for number in range(N_ITEMS[side])
+    }
+    np.savez_compressed(GOLDEN / f"{name}.npz", **tokens)  # type: ignore[arg-type]
+    belongs = {"version": encoder.spec.version, "weights_sha256": encoder.spec.weights_sha256}
+    (GOLDEN / f"{name}.json").write_text(json.dumps(belongs, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

