@@ -59,7 +59,7 @@ def run(
         tags: to find it by.
 
     Raises:
-        TrackingError: `online` without an account. Nothing is asked.
+        TrackingError: `online` without an account or without an answer from W&B. Nothing is asked.
     """
     mode = os.environ.get("WANDB_MODE", params.wandb)
     if mode == "disabled":
@@ -74,19 +74,24 @@ def run(
     else:
         _remove_predecessor(identity)
     FOLDER.mkdir(exist_ok=True)
-    wandb_run = wandb.init(
-        project=params.project,
-        id=identity,
-        name=f"{job} {name}",
-        job_type=job,
-        group=name,
-        tags=[tag[:64] for tag in [*tags, branch] if tag],  # W&B takes 1 to 64 characters
-        config={**config, "git_revision": revision},
-        dir=FOLDER,
-        mode="online" if mode == "online" else "offline",
-        resume="allow" if mode == "online" else None,
-        settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
-    )
+    try:
+        wandb_run = wandb.init(
+            project=params.project,
+            id=identity,
+            name=f"{job} {name}",
+            job_type=job,
+            group=name,
+            tags=[tag[:64] for tag in [*tags, branch] if tag],  # W&B takes 1 to 64 characters
+            config={**config, "git_revision": revision},
+            dir=FOLDER,
+            mode="online" if mode == "online" else "offline",
+            resume="allow" if mode == "online" else None,
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
+        )
+    except wandb.Error as error:
+        raise TrackingError(
+            f"W&B couldn't start the run: {error} Set tracking.wandb: offline in params.yaml to go on without it."
+        ) from error
     exit_code = 1
     try:
         yield Log(wandb_run)
