@@ -1,0 +1,135 @@
+"""A directory of videos and a table: every kind of table, and every mistake by name."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from reelstore.datasets.folder import build
+from reelstore.errors import DatasetError
+from reelstore.params import DatasetParams
+
+ROWS = [
+    {"video_id": "007", "caption": "a cat, asleep", "split": "train"},
+    {"video_id": "007", "caption": "null", "split": "train"},
+    {"video_id": "b", "caption": "ein Hund läuft", "split": "test"},
+]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "007.mp4").write_bytes(b"seven")
+    (tmp_path / "b.webm").write_bytes(b"bee")
+    return tmp_path
+
+
+def write(source: Path, rows: list[dict], ending: str = ".csv") -> DatasetParams:
+    path = source / f"captions{ending}"
+    table = pd.DataFrame(rows)
+    if ending == ".csv":
+        table.to_csv(path, index=False)
+    elif ending == ".parquet":
+        table.to_parquet(path)
+    else:
+        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return DatasetParams(name="mine", kind="folder", source=str(source), captions=path.name)
+
+
+def built(params: DatasetParams):
+    return build(params, Path("unused"), say=lambda _: None)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".jsonl"])
+def test_every_kind_of_table_gives_the_same_dataset(source: Path, ending: str) -> None:
+    dataset = built(write(source, ROWS, ending)).dataset
+    assert [(v.video_id, v.path, v.split) for v in dataset.videos] == [
+        ("007", "deep/007.mp4", "train"),
+        ("b", "b.webm", "test"),
+    ]
+    assert dataset.videos[0].sha256 == hashlib.sha256(b"seven").hexdigest()
+    assert [(c.video_id, c.caption_index, c.text) for c in dataset.captions] == [
+        ("007", 0, "a cat, asleep"),
+        ("007", 1, "null"),
+        ("b", 0, "ein Hund läuft"),
+    ]
+
+
+def test_without_splits_groups_share_one_and_others_do_not_move_it(source: Path) -> None:
+    for number in range(40):
+        (source / f"v{number}.gif").write_bytes(bytes([number]))
+    rows = [{"video_id": f"v{n}", "caption": "x", "group": f"g{n // 4}"} for n in range(40)]
+    whole = {v.video_id: v.split for v in built(write(source, rows)).dataset.videos}
+    assert len(set(whole.values())) > 1
+    for number in range(0, 40, 4):
+        assert len({whole[f"v{n}"] for n in range(number, number + 4)}) == 1
+    part = {v.video_id: v.split for v in built(write(source, rows[8:])).dataset.videos}
+    assert part == {video_id: whole[video_id] for video_id in part}
+
+
+def test_a_path_column_finds_files_that_share_a_name(source: Path) -> None:
+    (source / "b.mp4").write_bytes(b"other")
+    with pytest.raises(DatasetError, match=r"Video 'b' could be b\.mp4 or b\.webm. Add a `path` column"):
+        built(write(source, ROWS))
+    rows = [{"video_id": "x", "caption": "c", "path": "b.mp4"}, {"video_id": "y", "caption": "c", "path": "b.webm"}]
+    found = built(write(source, rows))
+    assert [video.path for video in found.dataset.videos] == ["b.mp4", "b.webm"]
+    assert found.left_out == ("1 files without captions",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([{"video": "b", "caption": "x"}], "lacks the column 'video_id'. It has: video, caption"),
+        ([{"video_id": "b", "caption": ""}], "row 1 has no caption"),
+        ([{"video_id": "gone", "caption": "x"}, *ROWS], "1 of 3 videos of the table have no file in .*: gone"),
+        (
+            [*ROWS, {"video_id": "b", "caption": "x", "split": "train"}],
+            "'b' has two values of split: 'test' and 'train'",
+        ),
+        ([{"video_id": "b", "caption": "x", "path": "../b.webm"}], "no file|leaves"),
+        (
+            [
+                {"video_id": "b", "caption": "x", "split": "test", "group": "g"},
+                {"video_id": "007", "caption": "x", "split": "train", "group": "g"},
+            ],
+            "Group 'g' straddles the splits 'test' and 'train'",
+        ),
+    ],
+)
+def test_mistakes_are_named(source: Path, rows: list[dict], words: str) -> None:
+    with pytest.raises(DatasetError, match=words):
+        built(write(source, rows))
+
+
+def test_a_link_out_of_the_directory_is_refused(source: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "secret.mp4"
+    outside.write_bytes(b"secret")
+    (source / "c.mp4").symlink_to(outside)
+    with pytest.raises(DatasetError, match=r"Video 'c': c\.mp4 leaves"):
+        built(write(source, [{"video_id": "c", "caption": "x"}]))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("captions.txt", "x", "the ending must be one of"),
+        ("captions.jsonl", "{not json", "can't be read as jsonl"),
+        ("captions.parquet", "not parquet", "can't be read as parquet"),
+        ("captions.csv", "video_id,caption\n", "has no rows"),
+        ("captions.csv", "", "can't be read as csv"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(source: Path, name: str, content: str, words: str) -> None:
+    (source / name).write_text(content)
+    with pytest.raises(DatasetError, match=words):
+        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=name))
+
+
+def test_a_missing_directory_and_a_missing_table_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="isn't a directory"):
+        built(DatasetParams(name="mine", kind="folder", source=str(tmp_path / "none")))
+    with pytest.raises(DatasetError, match=r"captions\.csv doesn't exist"):
+        built(DatasetParams(name="mine", kind="folder", source=str(tmp_path)))
