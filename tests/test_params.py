@@ -18,7 +18,7 @@ def test_the_repository_s_params_are_valid() -> None:
 
 
 def test_an_empty_file_gives_the_defaults() -> None:
-    assert parse_params({"model": {"video": [], "text": []}}).embed.dtype == "float16"
+    assert parse_params({}).embed.dtype == "float16"
 
 
 @pytest.mark.parametrize(
@@ -34,8 +34,8 @@ def test_an_empty_file_gives_the_defaults() -> None:
         ({"dataset": {"name": "../up"}}, "must be letters, digits"),
         ({"dataset": {"splits": {"train": 0.5}}}, "add up to 1"),
         ({"model": {"video": ["clip"]}}, "encoders has no line video/clip"),
-        ({"model": {"video": [], "text": []}, "encoders": {"audio/x": {}}}, "must be video/<name> or text/<name>"),
-        ({"model": {"video": [], "text": []}, "aligners": {"mlp": {"lr": 1}}}, "aligners.mlp has no `kind`"),
+        ({"encoders": {"audio/x": {}}}, "must be video/<name> or text/<name>"),
+        ({"aligners": {"mlp": {"lr": 1}}}, "aligners.mlp has no `kind`"),
         ({"evaluate": {"ks": [0]}}, "positive cut-offs"),
         ({"tracking": {"wandb": "maybe"}}, "offline, online or disabled"),
     ],

@@ -44,9 +44,9 @@ class DatasetParams:
 class ModelParams:
     """Encoders of each side; every pair of them is a model."""
 
-    video: tuple[str, ...] = ("efficientnet-lite0",)
+    video: tuple[str, ...] = ()
     """Video encoders."""
-    text: tuple[str, ...] = ("minilm-l6",)
+    text: tuple[str, ...] = ()
     """Text encoders."""
 
 
@@ -232,7 +232,7 @@ def _same_kind(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, tuple):
-        return isinstance(value, list) and all(_same_kind(item, default[0]) for item in value)
+        return isinstance(value, list) and all(_same_kind(item, default[0] if default else "") for item in value)
     if isinstance(default, Mapping):
         return isinstance(value, Mapping) and all(
             isinstance(name, str) and _same_kind(share, 0.0) for name, share in value.items()

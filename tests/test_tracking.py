@@ -1,0 +1,73 @@
+"""W&B, for real and offline: no question, no double, nothing when disabled."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CODE = """
+import sys
+from reelstore import tracking
+from reelstore.params import TrackingParams
+mode, name, fails = sys.argv[1:4]
+with tracking.run(TrackingParams(wandb=mode), job="align", name=name, config={"lr": 1}, tags=["m"]) as log:
+    log.row({"train_loss": 0.5})
+    log.summary({"t2v": {"R@01": 0.25}})
+    log.table("worst captions", ["key", "rank"], [["a", 3.0]])
+    if fails == "yes":
+        raise KeyboardInterrupt
+print("wandb" in sys.modules)
+"""
+
+
+def log(folder: Path, mode: str, name: str = "set/model/mlp", fails: str = "no") -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WANDB")}
+    environment |= {"HOME": str(folder), "NETRC": str(folder / "none")}
+    command = [sys.executable, "-c", CODE, mode, name, fails]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL
+    )
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted((folder / "runs" / "wandb").glob("offline-run-*"))
+
+
+def test_a_run_done_again_takes_its_predecessor_s_place(tmp_path: Path) -> None:
+    for _ in range(2):
+        done = log(tmp_path, "offline")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == "True\n" and done.stderr == ""
+    assert len(runs(tmp_path)) == 1
+    assert list(runs(tmp_path)[0].glob("run-*.wandb"))
+    assert log(tmp_path, "offline", name="set/model/ridge").returncode == 0
+    assert len(runs(tmp_path)) == 2
+
+
+def test_an_interrupted_run_ends_and_is_replaced(tmp_path: Path) -> None:
+    assert log(tmp_path, "offline", fails="yes").returncode != 0
+    assert log(tmp_path, "offline").returncode == 0
+    assert len(runs(tmp_path)) == 1
+
+
+def test_disabled_imports_and_writes_nothing(tmp_path: Path) -> None:
+    done = log(tmp_path, "disabled")
+    assert done.stdout == "False\n"
+    assert not (tmp_path / "runs").exists()
+
+
+def test_online_without_an_account_is_an_error_and_asks_nothing(tmp_path: Path) -> None:
+    done = log(tmp_path, "online")
+    assert done.returncode != 0
+    assert "wandb login" in done.stderr and "tracking.wandb: offline" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["R@01", "set/model", "hit@k "])
+def test_names_are_letters_digits_and_underscores(text: str) -> None:
+    from reelstore.tracking import _name
+
+    assert _name(text).replace("_", "").isalnum()
+    assert json.loads(json.dumps(_name(text))) == _name(text)
