@@ -13,9 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from reelstore.align.base import PairedRows
 from reelstore.errors import AlignerError
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Videos (batch, dim) and captions (batch, dim) float32, row i of one belonging to row i of the other, and (batch,) int
-numbers that equal captions share."""
+Batch = tuple[Tensor, Tensor]
+"""Videos (batch, dim) and captions (batch, dim) float32; row i of one belongs to row i of the other."""
 
 
 class CaptionedVideos(Dataset[Batch]):
@@ -38,8 +37,7 @@ class CaptionedVideos(Dataset[Batch]):
         videos = self._videos[np.asarray(positions)]
         draws = np.random.default_rng([self._seed, self.epoch]).random(len(self._captions))
         captions = [self._captions[video][int(draws[video] * len(self._captions[video]))] for video in videos]
-        texts = self._paired.captions.take(captions)
-        return _tensor(self._paired.videos.take(videos)), _tensor(texts), torch.from_numpy(equal_rows(texts))
+        return _tensor(self._paired.videos.take(videos)), _tensor(self._paired.captions.take(captions))
 
 
 class PairDataModule(LightningDataModule):
@@ -73,12 +71,6 @@ class PairDataModule(LightningDataModule):
             num_workers=0,
             collate_fn=_as_it_is,  # `__getitems__` made the batch
         )
-
-
-def equal_rows(values: npt.NDArray[np.floating]) -> npt.NDArray[np.int64]:
-    """(n,) position of the first row with the same bytes: one sentence has one embedding."""
-    first: dict[bytes, int] = {}
-    return np.array([first.setdefault(row.tobytes(), number) for number, row in enumerate(values)], dtype=np.int64)
 
 
 def _as_it_is(batch: Any) -> Any:

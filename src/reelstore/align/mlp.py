@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
 from reelstore.align.datamodule import Batch, PairDataModule
-from reelstore.align.losses import info_nce
+from reelstore.align.losses import equal_rows, info_nce
 from reelstore.align.preprocess import mean_direction
 from reelstore.align.towers import Tower
 from reelstore.errors import ParamsError
@@ -170,8 +170,8 @@ class _Towers(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Loss of one batch."""
-        video, text, sentence = batch
-        loss = info_nce(self.video(video), self.text(text), self.logit_scale, sentence)
+        video, text = batch
+        loss = info_nce(self.video(video), self.text(text), self.logit_scale, equal_rows(text))
         self._losses.append(float(loss.detach()))
         return loss
 

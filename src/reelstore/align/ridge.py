@@ -66,4 +66,4 @@ class Ridge:
 
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
-        self._tensors = dict(tensors)
+        self._tensors = {name: tensors[name] for name in ("weight", "video_mean", "text_mean")}

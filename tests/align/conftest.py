@@ -1,0 +1,72 @@
+"""Two towers over shared latents, of other widths, written to a store and opened by the one reader."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reelstore.align.base import PairedRows, Workplace
+from reelstore.evaluation import evaluate
+from reelstore.store.reader import Rows, open_variant
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
+from reelstore.store.writer import row_fingerprints
+
+VIDEO_DIM, TEXT_DIM, LATENT_DIM = 24, 16, 6
+N_VIDEOS, CAPTIONS_PER_VIDEO = 150, 3
+
+
+def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
+    spec = VariantSpec(side, f"fake-{side}", "mean", values.shape[1], 0, "float16", {"weights": "none"})
+    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
+    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
+    update = VariantUpdate(folder / side / f"fake-{side}" / "mean", spec, table)
+    for row in update.todo:
+        update.put(int(row), values[row].astype(np.float32))
+    update.finish()
+    return open_variant(folder / side / f"fake-{side}" / "mean")
+
+
+class Towers:
+    """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired."""
+
+    def __init__(self, folder: Path) -> None:
+        rng = np.random.default_rng(0)
+        latents = rng.normal(size=(N_VIDEOS, LATENT_DIM))
+        told = np.repeat(latents, CAPTIONS_PER_VIDEO, axis=0)
+        video = latents @ rng.normal(size=(LATENT_DIM, VIDEO_DIM)) + 0.3 * rng.normal(size=(N_VIDEOS, VIDEO_DIM)) + 3
+        text = told @ rng.normal(size=(LATENT_DIM, TEXT_DIM)) + 0.3 * rng.normal(size=(len(told), TEXT_DIM)) - 2
+        ids = [f"v{number}" for number in range(N_VIDEOS)]
+        self.videos = write(folder, "video", ids, video)
+        self.captions = write(folder, "text", [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)], text)
+
+    def part(self, start: int, stop: int, *, shuffled: bool = False) -> PairedRows:
+        """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another."""
+        owners = np.arange(start, stop)
+        told = np.random.default_rng(1).permutation(owners) if shuffled else owners
+        return PairedRows(
+            self.videos.select([f"v{owner}" for owner in owners]),
+            self.captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
+            np.repeat(np.arange(stop - start), CAPTIONS_PER_VIDEO),
+        )
+
+
+@pytest.fixture(scope="package")
+def towers(tmp_path_factory: pytest.TempPathFactory) -> Towers:
+    return Towers(tmp_path_factory.mktemp("towers") / "store" / "drawn")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Workplace:
+    return Workplace(tmp_path / "checkpoints", lambda row: None, lambda line: None)
+
+
+def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
+    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+
+
+@pytest.fixture
+def validate():
+    return mrr

@@ -1,0 +1,113 @@
+"""The align stage: a store and pairs in, a fitted aligner and its curves out."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reelstore.align.registry import load_aligner
+from reelstore.errors import AlignerError, ParamsError
+from reelstore.pairs.build import Pair, write_pairs
+from reelstore.params import parse_params
+from reelstore.pipeline.align import paired_rows, run_align
+
+MLP = {"kind": "mlp", "dim": 4, "hidden": 8, "max_epochs": 3}
+PARAMS = parse_params(
+    {
+        "dataset": {"name": "drawn", "kind": "folder"},
+        "aligners": {
+            "unaligned": {"kind": "unaligned"},
+            "ridge": {"kind": "ridge", "alphas": [0.1, 1]},
+            "mlp": MLP,
+        },
+        "encoders": {"video/fake-video": {}, "text/fake-text": {}},
+        "model": {"video": ["fake-video"], "text": ["fake-text"]},
+        "tracking": {"wandb": "disabled"},
+    }
+)
+PLOTS = "plots/drawn/fake-video+fake-text"
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch, towers):
+    """A folder with the towers as its store, and their pairs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    (tmp_path / "store").mkdir()
+    os.symlink(towers.videos.folder.parents[2], tmp_path / "store" / "drawn")
+    for split in ("train", "validation"):
+        part = towers.part(0, 90) if split == "train" else towers.part(90, 120)
+        pairs = [Pair(video_id, index) for video_id, index in part.captions.ids]
+        write_pairs(Path("pairs/drawn") / f"{split}.jsonl", pairs)
+
+
+def align(name: str):
+    return run_align(PARAMS, video="fake-video", text="fake-text", aligner=name, progress=lambda line: None)
+
+
+def outputs() -> dict[str, bytes]:
+    found = [p for top in ("models", "plots") for p in Path(top).rglob("*") if p.is_file()]
+    return {path.as_posix(): path.read_bytes() for path in sorted(found)}
+
+
+@pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp"])
+def test_a_stage_leaves_an_aligner_that_loads_and_its_curves(project, towers, name):
+    report = align(name)
+    loaded = load_aligner(Path("models/drawn/fake-video+fake-text") / name)
+    assert loaded.data["video"] == {"digest": towers.videos.digest, "fingerprint": towers.videos.fingerprint}
+    curve = Path(PLOTS, name, "training/plots/metrics/validation_MRR.tsv").read_text().splitlines()
+    assert curve[0] == "step\tvalidation_MRR"
+    best = max(float(line.split("\t")[1]) for line in curve[1:])
+    assert report.validation_mrr == pytest.approx(best)
+    assert f"validation t2v MRR {best:.4f}" in report.summary()
+
+
+@pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp"])
+def test_a_stage_run_again_leaves_the_same_bytes(project, name):
+    align(name)
+    first = outputs()
+    align(name)
+    assert outputs() == first
+
+
+def test_what_is_live_stays_in_runs(project):
+    align("mlp")
+    assert sorted(path.name for path in Path().iterdir()) == ["models", "pairs", "plots", "runs", "store"]
+    assert not [name for name in outputs() if name.endswith(".ckpt")]
+
+
+def test_curves_of_a_longer_run_before_are_gone(project):
+    old = Path(PLOTS, "ridge/training/plots/metrics/old.tsv")
+    old.parent.mkdir(parents=True)
+    old.write_text("step\told\n")
+    align("ridge")
+    assert not old.exists()
+
+
+def test_an_aligner_that_params_do_not_have_names_those_they_do(project):
+    with pytest.raises(ParamsError, match=r"no 'cca'\. Known: unaligned, ridge, mlp"):
+        align("cca")
+
+
+def test_pairs_of_rows_that_a_store_lacks_are_left_out(project, towers):
+    pairs = [Pair("v0", 2), Pair("gone", 0), Pair("v3", 0), Pair("v0", 0), Pair("v3", 99)]
+    write_pairs(Path("some.jsonl"), pairs)
+    paired = paired_rows(towers.videos, towers.captions, Path("some.jsonl"))
+    assert paired.videos.ids == ["v0", "v3"]
+    assert paired.captions.ids == [("v0", 2), ("v3", 0), ("v0", 0)]
+    assert paired.video_of_caption.tolist() == [0, 1, 0]
+    assert np.array_equal(paired.video_array()[1], towers.videos["v3"].astype(np.float32))
+
+
+def test_no_pair_in_the_store_is_an_error(project, towers):
+    write_pairs(Path("none.jsonl"), [Pair("gone", 0)])
+    with pytest.raises(AlignerError, match="0 videos"):
+        paired_rows(towers.videos, towers.captions, Path("none.jsonl"))
+
+
+def test_saved_settings_are_complete(project):
+    align("mlp")
+    settings = json.loads(Path("models/drawn/fake-video+fake-text/mlp/aligner.json").read_text())["settings"]
+    assert {"dim": 4, "lr": 0.001, "video": "mean", "seed": 0}.items() <= settings.items()
