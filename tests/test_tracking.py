@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from reelstore import tracking
+from reelstore.params import TrackingParams
+
 CODE = """
 import sys
 from reelstore import tracking
@@ -71,3 +74,43 @@ def test_names_are_letters_digits_and_underscores(text: str) -> None:
 
     assert _name(text).replace("_", "").isalnum()
     assert json.loads(json.dumps(_name(text))) == _name(text)
+
+
+def test_wandb_mode_of_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    with tracking.run(TrackingParams(wandb="online"), job="align", name="set/model/mlp", config={}) as disabled:
+        disabled.summary({"t2v": {"R@01": 0.5}})
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_branch_has_a_run_of_its_own(tmp_path: Path) -> None:
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t"]
+    for words in (["init", "-q", "-b", "main"], ["commit", "-q", "--allow-empty", "-m", "start"]):
+        subprocess.run([*git, *words], cwd=tmp_path, check=True)
+    assert log(tmp_path, "offline").returncode == 0
+    subprocess.run([*git, "switch", "-qc", "other"], cwd=tmp_path, check=True)
+    assert log(tmp_path, "offline").returncode == 0
+    assert len(runs(tmp_path)) == 2
+
+
+def test_a_run_that_breaks_is_marked_failed_and_holds_config_and_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import wandb
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = {"video": {"digest": "x"}}
+    with (
+        pytest.raises(ValueError, match="broken"),
+        tracking.run(TrackingParams(wandb="offline"), job="evaluate", name="set/model/mlp", config=config) as run,
+    ):
+        run.summary({"t2v": {"R@01": 0.5}})
+        live = wandb.run
+        assert live is not None
+        assert live.config["video"] == {"digest": "x"}
+        assert "git_revision" in live.config
+        assert live.summary["t2v_R_01"] == 0.5
+        raise ValueError("broken")
+    assert live._exit_code == 1
