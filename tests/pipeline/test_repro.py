@@ -55,7 +55,8 @@ class Project:
         colour, shape, *again = video_id.split("-")
         frames = [draw(colour, shape, step + bool(again)) for step in range(4)]
         frames[0].save(self.folder / "clips" / f"{video_id}.gif", save_all=True, append_images=frames[1:], duration=80)
-        self.rows += [(video_id, f"a {colour} {shape}", split), (video_id, f"{shape} moving, {colour}", split)]
+        words = " ".join([colour, shape, *again])
+        self.rows += [(video_id, f"a {words}", split), (video_id, f"{words} moves", split)]
 
     def write_captions(self) -> None:
         lines = ["video_id,caption,split", *(f'{v},"{caption}",{split}' for v, caption, split in self.rows)]
