@@ -8,11 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelstore.align.registry import FittedAligner, make_aligner
+from reelstore.errors import AlignerError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.params import DatasetParams, ModelParams, Params, TrackingParams
 from reelstore.pipeline.evaluate import run_evaluate, write_curves, write_queries
+from reelstore.store.reader import open_store
 
 MATCHED = Matched(
     videos=["a", "b", "c"],
@@ -97,7 +99,9 @@ def fitted(tmp_path, monkeypatch, write_variant):
     settings = {"kind": "unaligned", "video": "max"}
     aligner, pooling = make_aligner(settings)
     aligner.restore({"widths": np.array([10, 8], dtype=np.float32)})
-    FittedAligner(aligner, "unaligned", {}, pooling, {}).save(Path("models/drawn/v+t/zero"))
+    variants = {side: open_store("store/drawn")[f"{side}/{side[0]}/{pooling[side]}"] for side in pooling}
+    data = {side: {"digest": rows.digest, "fingerprint": rows.fingerprint} for side, rows in variants.items()}
+    FittedAligner(aligner, "unaligned", {}, pooling, data).save(Path("models/drawn/v+t/zero"))
 
 
 def test_evaluate_measures_the_variants_the_aligner_was_fitted_on_and_counts_what_is_missing(fitted):
@@ -135,3 +139,13 @@ def test_evaluate_writes_the_same_bytes_again(fitted):
         "v2t_recall.csv",
     }
     assert files() == first
+
+
+@pytest.mark.parametrize("known", [None, "another"])
+def test_evaluate_refuses_embeddings_the_aligner_was_not_fitted_on(fitted, known):
+    about = Path("models/drawn/v+t/zero/aligner.json")
+    record = json.loads(about.read_text())
+    record["data"]["video"] = {"fingerprint": known} if known else {}
+    about.write_text(json.dumps(record))
+    with pytest.raises(AlignerError, match="another encoder" if known else "doesn't record"):
+        run_evaluate(PARAMS, video="v", text="t", aligner="zero")

@@ -51,7 +51,11 @@ class FittedAligner:
 
     def check_fingerprint(self, side: str, fingerprint: str) -> None:
         """Refuse embeddings made otherwise than those it was fitted on: equal widths prove nothing."""
-        fitted_on = self.data[side]["fingerprint"]
+        fitted_on = self.data.get(side, {}).get("fingerprint")
+        if fitted_on is None:
+            raise AlignerError(
+                f"This aligner doesn't record which {side} embeddings it was fitted on. Fit it again: dvc repro align."
+            )
         if fitted_on != fingerprint:
             raise AlignerError(
                 f"This aligner was fitted on {side} embeddings of fingerprint {fitted_on[:12]}, these have "
