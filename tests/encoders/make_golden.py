@@ -18,13 +18,14 @@ N_ITEMS = {"video": 1, "text": 4}
 
 
 def main(key: str) -> None:
-    """Write golden/<name>.npz (tokens of each item, float16) and .json (what they belong to)."""
+    """Write golden/<name>.npz (outputs of each item, float16) and .json (what they belong to)."""
     side, _, name = key.partition("/")
     encoder: Any = load_encoder(side, name, options={}, device="cpu", threads=1)  # type: ignore[arg-type]
     GOLDEN.mkdir(exist_ok=True)
     tokens = {
-        f"item_{number}": encoder.encode([encoder.prepare(item(side, number))])[0].astype(np.float16)
+        f"item_{number}.{output}": values.astype(np.float16)
         for number in range(N_ITEMS[side])
+        for output, values in encoder.encode([encoder.prepare(item(side, number))])[0].items()
     }
     np.savez_compressed(GOLDEN / f"{name}.npz", **tokens)  # type: ignore[arg-type]
     belongs = {"version": encoder.spec.version, "weights_sha256": encoder.spec.weights_sha256}

@@ -57,39 +57,54 @@ def prepared(encoder: Encoder, number: int) -> np.ndarray:
     return encoder.prepare(inputs.item(encoder.spec.side, number))
 
 
+def in_bytes(results: dict[str, np.ndarray], dtype: type = np.float16) -> dict[str, bytes]:
+    return {name: values.astype(dtype).tobytes() for name, values in results.items()}
+
+
+def by_output(encoder: Encoder, items: list[np.ndarray]) -> list[list[np.ndarray]]:
+    """Results of all items, for each output."""
+    results = encoder.encode(items)
+    return [[result[name] for result in results] for name in encoder.spec.outputs]
+
+
 class TestEncoderContract:
     def test_its_spec_is_that_of_its_registry_key(self, key: str, encoder: Encoder) -> None:
         assert f"{encoder.spec.side}/{encoder.spec.name}" == key
 
-    def test_tokens_have_the_declared_width_and_number(self, encoder: Encoder) -> None:
+    def test_outputs_have_the_declared_width_and_number(self, encoder: Encoder) -> None:
         for number in range(3):
-            tokens = encoder.encode([prepared(encoder, number)])[0]
-            assert tokens.ndim == 2
-            assert tokens.dtype == np.float32
-            assert tokens.shape[1] == encoder.spec.dim
-            assert len(tokens) == (encoder.spec.n_tokens or len(prepared(encoder, number)))
-            assert np.isfinite(tokens).all()
+            results = encoder.encode([prepared(encoder, number)])[0]
+            assert results.keys() == encoder.spec.outputs.keys()
+            for name, output in encoder.spec.outputs.items():
+                values = results[name]
+                assert values.dtype == np.float32
+                assert np.isfinite(values).all()
+                if output.n_tokens == 0:
+                    assert values.shape == (output.dim,)
+                else:
+                    n_tokens = output.n_tokens or len(prepared(encoder, number))
+                    assert values.shape == (n_tokens, output.dim)
 
     def test_a_batch_gives_one_result_an_item_in_order(self, key: str) -> None:
         encoder = load(key, batch_size=3)
         items = [prepared(encoder, 0), prepared(encoder, 3), prepared(encoder, 0)]
-        first, other, again = encoder.encode(items)
-        assert np.array_equal(first, again)
-        assert other.shape != first.shape or not np.allclose(other, first)
+        for first, other, again in by_output(encoder, items):
+            assert np.array_equal(first, again)
+            assert other.shape != first.shape or not np.allclose(other, first)
 
     def test_bytes_do_not_depend_on_what_shares_the_batch_nor_on_the_place_in_it(self, key: str) -> None:
         encoder = load(key, batch_size=3)
         items = [prepared(encoder, number) for number in (0, 3, 0)]
-        alone = [encoder.encode([item])[0].astype(np.float16).tobytes() for item in items]
-        together = [tokens.astype(np.float16).tobytes() for tokens in encoder.encode(items)]
-        backwards = [tokens.astype(np.float16).tobytes() for tokens in encoder.encode(items[::-1])][::-1]
+        alone = [in_bytes(encoder.encode([item])[0]) for item in items]
+        together = [in_bytes(results) for results in encoder.encode(items)]
+        backwards = [in_bytes(results) for results in encoder.encode(items[::-1])][::-1]
         assert alone == together == backwards
 
     def test_the_same_item_gives_the_same_bytes_again_and_from_a_new_encoder(self, key: str, encoder: Encoder) -> None:
         item = prepared(encoder, 1)
-        once = encoder.encode([item])[0].tobytes()
-        assert encoder.encode([item])[0].tobytes() == once
-        assert load(key).encode([item])[0].tobytes() == once
+        once = in_bytes(encoder.encode([item])[0], np.float32)
+        assert in_bytes(encoder.encode([item])[0], np.float32) == once
+        assert in_bytes(load(key).encode([item])[0], np.float32) == once
 
     def test_preparing_from_several_threads_changes_nothing(self, encoder: Encoder) -> None:
         numbers = [*range(4)] * 6
@@ -123,7 +138,8 @@ class TestEncoderContract:
         assert belongs["weights_sha256"] == encoder.spec.weights_sha256, "other weights need another VERSION"
         with np.load(golden.with_suffix(".npz")) as expected:
             for name, tokens in expected.items():
-                ours = encoder.encode([prepared(encoder, int(name.removeprefix("item_")))])[0]
+                item, _, output = name.partition(".")
+                ours = encoder.encode([prepared(encoder, int(item.removeprefix("item_")))])[0][output]
                 assert ours.shape == tokens.shape
                 wanted = tokens.astype(np.float32)
                 cosines = (ours * wanted).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(wanted, axis=1)

@@ -88,7 +88,7 @@ class TestWithItsWeights:
         encoder = self.encoder()
         assert encoder.frames == {"policy": "uniform", "n_frames": 8, "step": None}
         assert encoder.spec.sampling == "uniform(8)"
-        assert encoder.spec.n_tokens == 8
+        assert encoder.spec.outputs["tokens"].n_tokens == 8
 
     def test_pixels_are_scaled_by_imagenets_mean_and_spread(self) -> None:
         white = Frames(np.full((1, 30, 40, 3), 255, dtype=np.uint8), np.zeros(1))
@@ -110,19 +110,19 @@ class TestWithItsWeights:
         encoder = self.encoder(n_frames=3)
         frames = self.frames(3)
         turned = Frames(frames.pixels[::-1].copy(), frames.pts_seconds)
-        straight, backwards = (encoder.encode([encoder.prepare(given)])[0] for given in (frames, turned))
+        straight, backwards = (encoder.encode([encoder.prepare(given)])[0]["tokens"] for given in (frames, turned))
         assert np.array_equal(straight, backwards[::-1])
 
     def test_videos_of_several_lengths_go_into_batches_of_their_own(self) -> None:
         encoder = self.encoder(sampling="every_nth", step=2, batch_size=2)
-        assert encoder.spec.n_tokens is None
+        assert encoder.spec.outputs["tokens"].n_tokens is None
         assert encoder.spec.sampling == "every_nth(2)"
         short, long = (encoder.prepare(self.frames(n)) for n in (1, 3))
         assert encoder.bucket(short) != encoder.bucket(long)
-        assert encoder.encode([long])[0].shape == (3, 1280)
+        assert encoder.encode([long])[0]["tokens"].shape == (3, 1280)
 
     def test_tokens_are_means_of_activations_between_0_and_6(self) -> None:
         encoder = self.encoder(n_frames=2)
-        tokens = encoder.encode([encoder.prepare(self.frames(2))])[0]
+        tokens = encoder.encode([encoder.prepare(self.frames(2))])[0]["tokens"]
         assert tokens.min() >= 0
         assert 0 < tokens.max() <= 6

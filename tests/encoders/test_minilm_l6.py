@@ -26,7 +26,7 @@ def test_a_caption_is_its_word_pieces_between_cls_and_sep(encoder: MiniLmL6) -> 
 def test_every_real_token_has_a_state_and_padding_has_none(encoder: MiniLmL6) -> None:
     short, long = encoder.prepare("a cat"), encoder.prepare("a cat sits on a red mat")
     states = encoder.encode([short, long])
-    assert [len(s) for s in states] == [len(short), len(long)] == [4, 9]
+    assert [len(s["tokens"]) for s in states] == [len(short), len(long)] == [4, 9]
 
 
 @pytest.mark.parametrize(("n_words", "bucket"), [(1, 16), (14, 16), (15, 32), (30, 32), (31, 64), (200, 256)])
@@ -38,16 +38,16 @@ def test_beyond_256_tokens_a_caption_is_cut_and_still_ends_in_sep(encoder: MiniL
     ids = encoder.prepare("cat " * 1000)
     assert len(ids) == 256
     assert ids[-1] == SEP
-    assert encoder.encode([ids])[0].shape == (256, 384)
+    assert encoder.encode([ids])[0]["tokens"].shape == (256, 384)
 
 
 def test_an_empty_caption_has_cls_and_sep(encoder: MiniLmL6) -> None:
-    assert encoder.encode([encoder.prepare("")])[0].shape == (2, 384)
+    assert encoder.encode([encoder.prepare("")])[0]["tokens"].shape == (2, 384)
 
 
 def test_mean_states_know_which_sentences_mean_the_same(encoder: MiniLmL6) -> None:
     def embedding(text: str) -> np.ndarray:
-        mean = encoder.encode([encoder.prepare(text)])[0].mean(axis=0)
+        mean = encoder.encode([encoder.prepare(text)])[0]["tokens"].mean(axis=0)
         return mean / np.linalg.norm(mean)
 
     dog, puppy, tax = map(

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -10,6 +10,22 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.records import Side
+
+TOKENS = "tokens"
+"""Name of the output of an encoder that has one."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """One kind of result an encoder gives for each item.
+
+    Attributes:
+        dim: width of a token or embedding.
+        n_tokens: tokens of every item, None where their number varies; 0 for one embedding that isn't pooled further.
+    """
+
+    dim: int
+    n_tokens: int | None
 
 
 @dataclass(frozen=True)
@@ -20,8 +36,7 @@ class EncoderSpec:
         name: registry name, `efficientnet-lite0`.
         version: raised by hand when the output changes; a golden contract test insists.
         side: `video` or `text`.
-        dim: width of a token.
-        n_tokens: tokens of every item, or None where their number varies.
+        outputs: name -> what comes out of one forward pass; `tokens` where there is one, else `layer-24` and the like.
         weights_sha256: hex digest of the weights.
         preprocessing: backend and arithmetic between frames or text and the network, in words.
         sampling: which frames it sees, `uniform(8)`; empty for text.
@@ -32,8 +47,7 @@ class EncoderSpec:
     name: str
     version: int
     side: Side
-    dim: int
-    n_tokens: int | None
+    outputs: Mapping[str, Output]
     weights_sha256: str
     preprocessing: str
     sampling: str
@@ -41,12 +55,12 @@ class EncoderSpec:
     threads: int
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values, as kept in the store."""
-        return asdict(self)
+        """Plain values, as kept in the store. Without `outputs`: one isn't another because a third comes with it."""
+        return {name: value for name, value in asdict(self).items() if name != "outputs"}
 
     def fingerprint(self) -> str:
-        """sha256 (hex) over the canonical JSON of all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """sha256 (hex) over the canonical JSON of all fields but `outputs`."""
+        return hashlib.sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()
 
 
 class Encoder(Protocol):
@@ -67,6 +81,6 @@ class Encoder(Protocol):
         """Items with equal buckets have the same batch shape."""
         ...
 
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
-        """Tokens of each item, (n_tokens, dim) float32, in the order given."""
+    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+        """Every output of each item, (n_tokens, dim) or (dim,) float32, in the order given."""
         ...

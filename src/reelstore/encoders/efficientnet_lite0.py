@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from reelstore.encoders.base import EncoderSpec
+from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 from reelstore.errors import WeightsError
 from reelstore.records import Frames
@@ -74,8 +74,7 @@ class EfficientNetLite0:
             name="efficientnet-lite0",
             version=VERSION,
             side="video",
-            dim=DIM,
-            n_tokens=n_frames,
+            outputs={TOKENS: Output(DIM, n_frames)},
             weights_sha256=digest,
             preprocessing="pillow bicubic 224x224 (whole frame), /255, ImageNet mean and std, float32",
             sampling=f"{sampling}({n_frames or step})" if n_frames or step else sampling,
@@ -99,7 +98,7 @@ class EfficientNetLite0:
         return len(prepared)
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
         """Tokens of each video, (n_frames, 1280)."""
         n_frames = len(batch[0])
         pixels = np.zeros((self.batch_size, n_frames, 3, SIZE, SIZE), dtype=np.float32)
@@ -109,7 +108,7 @@ class EfficientNetLite0:
             torch.from_numpy(pixels).flatten(0, 1).to(self._device, memory_format=torch.channels_last)
         )  # (batch * n_frames, 3, 224, 224)
         tokens = self._network(flat).unflatten(0, (self.batch_size, n_frames))  # (batch, n_frames, 1280)
-        return list(tokens[: len(batch)].float().cpu().numpy())
+        return [{TOKENS: video} for video in tokens[: len(batch)].float().cpu().numpy()]
 
 
 def load_network(state: dict[str, Tensor]) -> nn.Module:

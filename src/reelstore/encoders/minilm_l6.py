@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reelstore.encoders.base import EncoderSpec
+from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 
 VERSION = 1
@@ -48,8 +48,7 @@ class MiniLmL6:
             name="minilm-l6",
             version=VERSION,
             side="text",
-            dim=DIM,
-            n_tokens=None,
+            outputs={TOKENS: Output(DIM, None)},
             weights_sha256=digest,
             preprocessing=f"WordPiece {vocabulary[:12]}, lower case, [CLS] … [SEP], at most {BUCKETS[-1]} tokens",
             sampling="",
@@ -68,7 +67,7 @@ class MiniLmL6:
         return next(length for length in BUCKETS if length >= len(prepared))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
         """States of each caption's tokens, (n_tokens, 384), without padding."""
         length = self.bucket(batch[0])
         ids = np.full((self.batch_size, length), self._tokenizer.pad_token_id, dtype=np.int64)
@@ -81,4 +80,4 @@ class MiniLmL6:
             input_ids=torch.from_numpy(ids).to(self._device), attention_mask=torch.from_numpy(mask).to(self._device)
         ).last_hidden_state  # (batch, length, 384)
         values = states.float().cpu().numpy()
-        return [values[position, : len(prepared)] for position, prepared in enumerate(batch)]
+        return [{TOKENS: values[position, : len(prepared)]} for position, prepared in enumerate(batch)]

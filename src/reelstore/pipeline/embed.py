@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.datasets.index import read_index
-from reelstore.encoders.base import Encoder
+from reelstore.encoders.base import TOKENS, Encoder
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import DatasetError, TooManyFailuresError, UndecodableVideoError
 from reelstore.params import Params
@@ -77,8 +77,8 @@ def plan_embed(params: Params, encoder: str) -> EmbedPlan:
         side=side,
         encoder=name,
         variant="tokens",
-        dim=loaded.spec.dim,
-        n_tokens=loaded.spec.n_tokens,
+        dim=loaded.spec.outputs[TOKENS].dim,
+        n_tokens=loaded.spec.outputs[TOKENS].n_tokens,
         dtype=params.embed.dtype,
         recipe=recipe,
     )
@@ -174,8 +174,8 @@ def _encoded(
         for positions in by_bucket.values():
             for start in range(0, len(positions), encoder.batch_size):
                 batch = positions[start : start + encoder.batch_size]
-                for position, tokens in zip(batch, encoder.encode([items[p] for p in batch]), strict=True):
-                    results[position] = tokens
+                for position, outputs in zip(batch, encoder.encode([items[p] for p in batch]), strict=True):
+                    results[position] = outputs[TOKENS]
         yield from results
 
 
