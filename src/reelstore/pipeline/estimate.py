@@ -12,7 +12,7 @@ from reelstore.pipeline.embed import embed_items, plan_embed
 from reelstore.pipeline.inventory import readable_bytes
 from reelstore.pooling import POOLINGS
 from reelstore.store.schema import VariantSpec
-from reelstore.store.update import VariantUpdate
+from reelstore.store.update import compare
 from reelstore.store.writer import disk_free
 
 SAMPLE_ITEMS = {"video": 8, "text": 256}
@@ -66,7 +66,7 @@ class EmbedEstimate:
 def estimate_embed(params: Params, encoder: str, *, retry_failed: bool) -> EmbedEstimate:
     """Measure the rate on a few items and add up the rest; writes nothing."""
     plan = plan_embed(params, encoder)
-    todo = VariantUpdate(plan.folder, plan.spec, plan.table, retry_failed=retry_failed, sweep=False).todo
+    todo = compare(plan.folder, plan.spec, plan.table, retry_failed=retry_failed, verify=False).todo
     picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[plan.side]).astype(int))
     sample = [plan.items[row] for row in todo[picks]] if len(todo) else []
     list(embed_items(plan, sample[:1], params))  # the first call also warms up
