@@ -67,6 +67,14 @@ class ValueRangeError(StoreError, ValueError):
     """An embedding holds NaN, infinity, or a value its dtype can't hold."""
 
 
+class PlanError(ReelstoreError, ValueError):
+    """A plan isn't there, isn't done, or isn't that of the dataset and encoder at hand."""
+
+
+class WorkerError(ReelstoreError, RuntimeError):
+    """A process of several ended before its work."""
+
+
 class TooManyFailuresError(ReelstoreError, RuntimeError):
     """More items failed than `max_failures` allows."""
 

@@ -5,7 +5,7 @@ Writer and reader take everything from here; docs/format.md describes it for oth
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
@@ -61,6 +61,11 @@ class VariantSpec:
     n_tokens: int | None
     dtype: str
     recipe: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> "VariantSpec":
+        """The spec that a variant's metadata hold."""
+        return cls(**{field.name: attributes[field.name] for field in fields(cls)})
 
     @property
     def layout(self) -> Layout:
