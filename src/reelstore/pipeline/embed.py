@@ -134,9 +134,10 @@ def _decoded(
     from reelstore.video import Sampling, decode, decode_ahead
 
     sampling = Sampling(**plan.encoder.frames)  # type: ignore[attr-defined]  # only video encoders have it
+    size = getattr(plan.encoder, "frame_size", None)  # some want their frames scaled by the decoder
 
     def load(video: Video) -> npt.NDArray[np.float32]:
-        return plan.encoder.prepare(decode(_read_clip(plan.clips, video), sampling=sampling))
+        return plan.encoder.prepare(decode(_read_clip(plan.clips, video), sampling=sampling, size=size))
 
     for video, result in decode_ahead(videos, load, workers=workers, depth=DECODED_AHEAD):
         if isinstance(result, Exception) and not isinstance(result, UndecodableVideoError):
