@@ -22,7 +22,8 @@ def read_pth(path: Path) -> dict[str, Tensor]:
         # Files of before torch 1.6 aren't archives and can't be mapped.
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except (UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} can't be read as tensors: {str(error).splitlines()[0]}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(f"{path} can't be read as tensors: {reason}") from error
     state = content.get("model", content) if isinstance(content, dict) else content
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict: a mapping from names to tensors was expected.")

@@ -34,7 +34,8 @@ class VideoLlamaVideo:
 
     Outputs: `tokens` (32, dim); for each layer and span `layer-24.sequence` (the whole prompt, ragged),
     `layer-24.video` (the 32 places of the video) and `layer-24.last` (the last token, one embedding). Layers: 0 is what
-    goes in, the last one comes after the final norm. All come out of one pass; without layers the LLaMA isn't opened.
+    goes in, the last one comes after the final norm. All come out of one pass; without layers the LLaMA isn't opened,
+    and what the prompt says after the video isn't run for the span `video` alone.
 
     Args:
         name: registry name.
@@ -76,6 +77,8 @@ class VideoLlamaVideo:
         self._spans = tuple(spans)
         model = MODELS[name]
         self._prompt = _checked_prompt(self._key, model.prompt if prompt is None else prompt, SLOT)
+        if self._spans == ("video",):
+            self._prompt = self._prompt.partition(SLOT)[0] + SLOT  # its places don't see what comes after them
         self._device = resolve_device(device)
         vision_dtype, llama_dtype = _dtypes(self._key, dtype, self._device)
         roles = ("eva_vit", "qformer", "finetune", *(("llama",) if layers else ()))
@@ -85,7 +88,7 @@ class VideoLlamaVideo:
             # The folder is looked at before gigabytes of the vision branch are.
             config = read_config(paths["llama"])
             check_layers(layers, config, key=self._key)
-            self._tokenizer = Tokenizer(paths["llama"], vocab_size=config.vocab_size)
+            self._tokenizer = Tokenizer(paths["llama"], config)
         self._vision = load_vision(files, sizes or {}, device=self._device, dtype=vision_dtype)
         check_pairing(self._key, model, paths, dim=self._vision.dim)
         if type(n_frames) is not int or not 1 <= n_frames <= self._vision.max_frames:
@@ -147,7 +150,7 @@ class VideoLlamaVideo:
                 f"{self._key}: prompt and video are {n_tokens} tokens; the LLaMA has places for "
                 f"{self._llama.config.max_position_embeddings}."
             )
-        return [self._llama.bos, *before], after
+        return [self._tokenizer.bos, *before], after
 
     def _seconds(self, item: Frames) -> npt.NDArray[np.float64]:
         """Index by average rate, as the original counts; by their own times for frames that have neither."""
@@ -249,7 +252,7 @@ class VideoLlamaText:
         check_layers(layers, config, key=self._key)
         check_pairing(self._key, model, paths, dim=config.hidden_size)
         self._prompt = _checked_prompt(self._key, prompt, "{caption}")
-        self._tokenizer = Tokenizer(paths["llama"], vocab_size=config.vocab_size)
+        self._tokenizer = Tokenizer(paths["llama"], config)
         self._max_tokens = self._checked_max_tokens(max_tokens, config.max_position_embeddings)
         self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype)
         self.batch_size = batch_size
@@ -299,7 +302,7 @@ class VideoLlamaText:
     def _ids(self, template: str, caption: str) -> list[int]:
         """BOS and the tokens of the whole text. If they are too many, the caption's end goes and the prompt stays."""
         while True:
-            ids = [self._llama.bos, *self._tokenizer.ids(template.replace("{caption}", caption))]
+            ids = [self._tokenizer.bos, *self._tokenizer.ids(template.replace("{caption}", caption))]
             if len(ids) <= self._max_tokens:
                 return ids
             caption = caption[: min(len(caption) - 1, len(caption) * self._max_tokens // len(ids))]

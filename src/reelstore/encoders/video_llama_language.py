@@ -27,20 +27,30 @@ class Tokenizer:
 
     Args:
         folder: holds `tokenizer.model` or `tokenizer.json`.
-        vocab_size: rows of the embedding table. A piece beyond it can't be embedded.
+        config: the model's; pieces beyond its vocabulary can't be embedded.
+
+    Attributes:
+        bos: the token that begins every sequence: the tokenizer's `<s>`, since configurations of the first LLaMA's time
+            name other ones; that of the configuration if the tokenizer has none.
 
     Raises:
-        WeightsError: the folder has no tokenizer.
+        WeightsError: the folder has no tokenizer, or nothing names a token to begin with.
         MissingExtraError: `tokenizer.model` needs a package that isn't installed.
     """
 
-    def __init__(self, folder: Path, *, vocab_size: int) -> None:
+    def __init__(self, folder: Path, config: LlamaConfig) -> None:
         there = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
         if not there:
             raise WeightsError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: text can't be turned into tokens.")
         self.path = there[0]
-        self._vocab_size = vocab_size
-        self._encode = _sentencepiece(self.path) if self.path.suffix == ".model" else _tokenizers(self.path)
+        self._vocab_size = config.vocab_size
+        self._encode, bos = _sentencepiece(self.path) if self.path.suffix == ".model" else _tokenizers(self.path)
+        bos = config.bos_token_id if bos is None else bos
+        if not isinstance(bos, int) or not 0 <= bos < config.vocab_size:
+            raise WeightsError(
+                f"{self.path} has no <s>, and bos_token_id in config.json is {bos!r}: no token to begin with."
+            )
+        self.bos = bos
 
     def ids(self, text: str) -> list[int]:
         """Token ids; those of an empty text are none."""
@@ -53,7 +63,10 @@ class Tokenizer:
         return ids
 
 
-def _sentencepiece(path: Path) -> Callable[[str], list[int]]:
+_Encode = Callable[[str], list[int]]
+
+
+def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
@@ -61,16 +74,17 @@ def _sentencepiece(path: Path) -> Callable[[str], list[int]]:
             f"{path} is read by sentencepiece, which isn't installed. Run: pip install 'reelstore[video-llama]'."
         ) from error
     processor = SentencePieceProcessor(model_file=str(path))
-    return lambda text: list(processor.encode(text))
+    bos = processor.bos_id()  # -1 for none
+    return lambda text: list(processor.encode(text)), None if bos < 0 else bos
 
 
-def _tokenizers(path: Path) -> Callable[[str], list[int]]:
+def _tokenizers(path: Path) -> tuple[_Encode, int | None]:
     from tokenizers import Tokenizer as FromJson
 
     tokenizer = FromJson.from_file(str(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids)
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids), tokenizer.token_to_id("<s>")
 
 
 class Llama:
@@ -97,12 +111,6 @@ class Llama:
     def dim(self) -> int:
         """Width of a state."""
         return int(self.config.hidden_size)
-
-    @property
-    def bos(self) -> int:
-        """Token id that begins every sequence."""
-        assert isinstance(self.config.bos_token_id, int)  # read_config sees to it
-        return self.config.bos_token_id
 
     def embed(self, ids: Tensor) -> Tensor:
         """Token ids (batch, length) -> (batch, length, dim)."""
@@ -145,9 +153,8 @@ def read_config(folder: Path) -> LlamaConfig:
         raise WeightsError(f"{path} is of a {values.get('model_type')!r}; model_type 'llama' was expected.")
     if "quantization_config" in values:
         raise WeightsError(f"{path} is of quantised weights, which aren't read. Take the model's original ones.")
-    config: LlamaConfig = LlamaConfig.from_dict(values)
-    if not isinstance(config.bos_token_id, int) or not 0 <= config.bos_token_id < config.vocab_size:
-        raise WeightsError(f"{path}: bos_token_id is {config.bos_token_id!r}; a token of the vocabulary is expected.")
+    # Padding is never embedded, and some published configurations name an id the table doesn't have.
+    config: LlamaConfig = LlamaConfig.from_dict(values | {"pad_token_id": None})
     return config
 
 
@@ -187,7 +194,6 @@ def _shards(folder: Path) -> list[Path]:
 def _load(folder: Path, config: LlamaConfig, *, depth: int, device: str, dtype: torch.dtype) -> LlamaModel:
     shallow = deepcopy(config)
     shallow.num_hidden_layers = depth
-    shallow.pad_token_id = None  # never embedded, and some published configurations name an id the table doesn't have
     with torch.device("meta"):
         network = LlamaModel(shallow)
     wanted = {key: value.shape for key, value in network.state_dict().items()}
