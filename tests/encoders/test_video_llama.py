@@ -351,8 +351,10 @@ class TestPublishedFiles:
     )
     def test_a_missing_key_is_named_with_its_file(self, weights: dict[str, str], role: str, key: str) -> None:
         change(weights[role], lambda state: state.pop(key))
-        with pytest.raises(WeightsError, match=f"{FILES[role]} has no key '{key}'"):
+        with pytest.raises(WeightsError, match=f"{FILES[role]} has no key '{key}'") as raised:
             video(weights=weights)
+        assert str(raised.value).startswith("encoders.video/video-llama-7b: ")
+        assert f"Published as {'' if role == 'finetune' else 'https://'}" in str(raised.value)
 
     @pytest.mark.parametrize(
         ("role", "key"),
@@ -399,6 +401,15 @@ class TestPublishedFiles:
         change(weights["qformer"], lambda state: state.update({"ln_vision.bias": torch.ones(64)}))
         pretrained = video(weights=weights).encode_frames(GOLDEN["raw_frames_uint8"])["tokens"]
         assert np.array_equal(tuned, pretrained)
+
+    def test_a_vit_in_a_later_file_loads_over_its_own(self, weights: dict[str, str]) -> None:
+        change(weights["eva_vit"], lambda state: state["cls_token"].add_(1))
+        changed = video(weights=weights).encode_frames(GOLDEN["raw_frames_uint8"])["tokens"]
+        tuned = tiny()
+        whole = torch.load(weights["eva_vit"], weights_only=True)["cls_token"]
+        change(weights["finetune"], lambda state: state.update({"visual_encoder.cls_token": whole}))
+        tuned["finetune"] = weights["finetune"]
+        assert np.array_equal(video(weights=tuned).encode_frames(GOLDEN["raw_frames_uint8"])["tokens"], changed)
 
     def test_half_precision_files_are_read_as_what_they_say(self, weights: dict[str, str]) -> None:
         for role in ("eva_vit", "qformer", "finetune"):
@@ -598,7 +609,7 @@ class TestLlamaFolder:
 
     def test_a_missing_key_is_named(self, weights: dict[str, str]) -> None:
         self.changed(weights, lambda state: state.pop("model.layers.1.mlp.up_proj.weight"))
-        with pytest.raises(WeightsError, match=r"llama has no model\.layers\.1\.mlp\.up_proj\.weight"):
+        with pytest.raises(WeightsError, match=r"llama has no model\.layers\.1\.mlp\.up_proj\.weight.*Vicuna v0, 7B"):
             text(weights=weights)
 
     def test_an_unknown_key_is_named(self, weights: dict[str, str]) -> None:
@@ -646,6 +657,23 @@ class TestLlamaFolder:
         for load in (text, lambda **options: video(layers=[1], **options)):
             with pytest.raises(WeightsError, match=reason):
                 load(weights=weights)
+
+    @pytest.mark.parametrize(
+        ("file", "content", "reason"),
+        [
+            ("config.json", b"{", "isn't JSON"),
+            ("model.safetensors", b"<html>", r"model\.safetensors can't be read"),
+            ("model.safetensors.index.json", b'{"metadata": {}}', "no index of weights"),
+            ("tokenizer.json", b"{}", r"tokenizer\.json is no tokenizer"),
+            ("tokenizer.model", b"<html>", r"tokenizer\.model is no model of sentencepiece"),
+        ],
+    )
+    def test_a_spoilt_file_is_named(self, weights: dict[str, str], file: str, content: bytes, reason: str) -> None:
+        if file == "tokenizer.model":
+            pytest.importorskip("sentencepiece", reason="needs pip install 'reelstore[video-llama]'")
+        (Path(weights["llama"]) / file).write_bytes(content)
+        with pytest.raises(WeightsError, match=f"text/video-llama-7b: .*{reason}.*It is the folder of Vicuna v0"):
+            text(weights=weights)
 
     def test_a_shard_that_is_not_there_is_named(self, weights: dict[str, str]) -> None:
         self.rewritten(weights, "sharded")

@@ -14,7 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
-from reelstore.encoders.video_llama_files import MODELS, SLOT, check_pairing, digest, digests, find_weights
+from reelstore.encoders.video_llama_files import (
+    MODELS,
+    SLOT,
+    check_pairing,
+    digest,
+    digests,
+    find_weights,
+    naming_sources,
+)
 from reelstore.encoders.video_llama_language import Llama, Tokenizer, check_layers, read_config
 from reelstore.encoders.video_llama_vision import load_vision, normalised
 from reelstore.encoders.weights import resolve_device
@@ -84,19 +92,23 @@ class VideoLlamaVideo:
         roles = ("eva_vit", "qformer", "finetune", *(("llama",) if layers else ()))
         paths = find_weights(self._key, model, weights, roles)
         files = {role: paths[role] for role in roles if role != "llama"}
-        if layers:
-            # The folder is looked at before gigabytes of the vision branch are.
-            config = read_config(paths["llama"])
-            check_layers(layers, config, key=self._key)
-            self._tokenizer = Tokenizer(paths["llama"], config)
-        self._vision = load_vision(files, sizes or {}, device=self._device, dtype=vision_dtype)
+        with naming_sources(self._key, model, paths):
+            if layers:
+                # The folder is looked at before gigabytes of the vision branch are.
+                config = read_config(paths["llama"])
+                check_layers(layers, config, key=self._key)
+                self._tokenizer = Tokenizer(paths["llama"], config)
+            self._vision = load_vision(files, sizes or {}, device=self._device, dtype=vision_dtype)
         check_pairing(self._key, model, paths, dim=self._vision.dim)
         if type(n_frames) is not int or not 1 <= n_frames <= self._vision.max_frames:
             raise ParamsError(
                 f"encoders.{self._key}: n_frames is {n_frames!r}; it must be 1 to {self._vision.max_frames}, since "
                 "these weights have no more positions."
             )
-        self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype) if layers else None
+        self._llama: Llama | None = None
+        if layers:
+            with naming_sources(self._key, model, paths):
+                self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype)
         self.frames: dict[str, Any] = {"policy": sampling, "n_frames": n_frames, "step": None}
         self.frame_size = (self._vision.size, self._vision.size)
         self.batch_size = batch_size
@@ -244,7 +256,9 @@ class VideoLlamaText:
         self._device = resolve_device(device)
         _, llama_dtype = _dtypes(self._key, dtype, self._device)
         paths = find_weights(self._key, model, weights, ("llama",))
-        config = read_config(paths["llama"])
+        with naming_sources(self._key, model, paths):
+            config = read_config(paths["llama"])
+            self._tokenizer = Tokenizer(paths["llama"], config)
         layers = [config.num_hidden_layers] if layers is None else layers
         _check_list(self._key, "layers", layers)
         if not layers:
@@ -252,9 +266,9 @@ class VideoLlamaText:
         check_layers(layers, config, key=self._key)
         check_pairing(self._key, model, paths, dim=config.hidden_size)
         self._prompt = _checked_prompt(self._key, prompt, "{caption}")
-        self._tokenizer = Tokenizer(paths["llama"], config)
         self._max_tokens = self._checked_max_tokens(max_tokens, config.max_position_embeddings)
-        self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype)
+        with naming_sources(self._key, model, paths):
+            self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype)
         self.batch_size = batch_size
         prompted = f"; prompt {self._prompt!r}" if self._is_prompted else ""
         self.spec = EncoderSpec(

@@ -1,7 +1,8 @@
 """The published Video-LLaMA models: which files each is made of, whether they belong together, what they hash to."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,16 @@ def find_weights(
         else:
             raise WeightsError(f"{where}.{role} is {str(given[role])!r}, no file here. {model.source(role)}")
     return paths
+
+
+@contextmanager
+def naming_sources(key: str, model: Published, paths: Mapping[str, Path]) -> Iterator[None]:
+    """Adds to an error about a weights file whose it is and where that file is published."""
+    try:
+        yield
+    except WeightsError as error:
+        sources = [model.source(role) for role, path in paths.items() if str(path) in str(error)]
+        raise WeightsError(" ".join([f"encoders.{key}: {error}", *sources])) from error
 
 
 def check_pairing(key: str, model: Published, paths: Mapping[str, Path], *, dim: int) -> None:

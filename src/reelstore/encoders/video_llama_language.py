@@ -39,10 +39,7 @@ class Tokenizer:
     """
 
     def __init__(self, folder: Path, config: LlamaConfig) -> None:
-        there = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
-        if not there:
-            raise WeightsError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: text can't be turned into tokens.")
-        self.path = there[0]
+        self.path = _tokenizer_path(folder)
         self._vocab_size = config.vocab_size
         self._encode, bos = _sentencepiece(self.path) if self.path.suffix == ".model" else _tokenizers(self.path)
         bos = config.bos_token_id if bos is None else bos
@@ -63,6 +60,13 @@ class Tokenizer:
         return ids
 
 
+def _tokenizer_path(folder: Path) -> Path:
+    there = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
+    if not there:
+        raise WeightsError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: text can't be turned into tokens.")
+    return there[0]
+
+
 _Encode = Callable[[str], list[int]]
 
 
@@ -73,7 +77,10 @@ def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
         raise MissingExtraError(
             f"{path} is read by sentencepiece, which isn't installed. Run: pip install 'reelstore[video-llama]'."
         ) from error
-    processor = SentencePieceProcessor(model_file=str(path))
+    try:
+        processor = SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise WeightsError(f"{path} is no model of sentencepiece: {error}.") from error
     bos = processor.bos_id()  # -1 for none
     return lambda text: list(processor.encode(text)), None if bos < 0 else bos
 
@@ -81,7 +88,10 @@ def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
 def _tokenizers(path: Path) -> tuple[_Encode, int | None]:
     from tokenizers import Tokenizer as FromJson
 
-    tokenizer = FromJson.from_file(str(path))
+    try:
+        tokenizer = FromJson.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise WeightsError(f"{path} is no tokenizer: {error}.") from error
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids), tokenizer.token_to_id("<s>")
@@ -169,11 +179,10 @@ def check_layers(layers: Sequence[int], config: LlamaConfig, *, key: str) -> Non
             )
 
 
-def files_of(folder: Path, *, tokenizer: bool = True) -> dict[str, Path]:
-    """The files that determine a LLaMA's numbers, by name: weights, configuration and tokenizer."""
-    names = ["config.json", *(path.name for path in _shards(folder))]
-    names += [next((name for name in TOKENIZERS if (folder / name).is_file()), TOKENIZERS[0])] if tokenizer else []
-    return {name: folder / name for name in names}
+def files_of(folder: Path) -> dict[str, Path]:
+    """The files that determine a LLaMA's numbers, by name: configuration, weights and tokenizer."""
+    paths = [folder / "config.json", *_shards(folder), _tokenizer_path(folder)]
+    return {path.name: path for path in paths}
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -184,7 +193,10 @@ def _shards(folder: Path) -> list[Path]:
         raise WeightsError(f"{folder} has no weights: one of {', '.join(_LAYOUTS)} was expected, and it holds {there}.")
     if found.suffix != ".json":
         return [found]
-    shards = [folder / name for name in sorted(set(json.loads(found.read_text())["weight_map"].values()))]
+    try:
+        shards = [folder / name for name in sorted(set(json.loads(found.read_text())["weight_map"].values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{found} is no index of weights: a weight_map from keys to files was expected.") from error
     for shard in shards:
         if not shard.is_file():
             raise WeightsError(f"{found} names {shard.name}, which isn't there: the download isn't whole.")

@@ -162,7 +162,7 @@ def load_vision(
     eva = Checkpoint(
         files["eva_vit"],
         states["eva_vit"]
-        | {key.removeprefix("visual_encoder."): value for key, value in later.items() if "visual_encoder." in key},
+        | {key.removeprefix(own): value for key, value in later.items() if key.startswith(own := "visual_encoder.")},
     )
     blip = Checkpoint(files["qformer"], later)
     known = _sizes(sizes, vit_width=eva["cls_token"].shape[-1], width=blip["query_tokens"].shape[-1], files=files)
