@@ -12,6 +12,14 @@ from reelstore.records import Side
 ENCODERS: dict[str, str] = {
     "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
     "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
+    "video/video-llama-7b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-13b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-2-7b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-2-13b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "text/video-llama-7b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-13b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-2-7b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-2-13b": "reelstore.encoders.video_llama:VideoLlamaText",
 }
 
 
@@ -35,12 +43,15 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
         raise UnknownNameError("encoder", key, ENCODERS)
     module, _, attribute = ENCODERS[key].partition(":")
     cls = getattr(import_module(module), attribute)
-    known = [option for option in signature(cls).parameters if option not in ("device", "threads")]
+    parameters = signature(cls).parameters
+    known = [option for option in parameters if option not in ("name", "device", "threads")]
     for option in options:
         if option not in known:
             raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
     batch_size = options.get("batch_size", 1)
     if type(batch_size) is not int or batch_size < 1:
         raise ParamsError(f"encoders.{key}: batch_size must be a whole number of at least 1; it is {batch_size!r}.")
-    encoder: Encoder = cls(**options, device=device, threads=threads)
+    # A family of encoders is one class, which is told the name.
+    named = {"name": name} if "name" in parameters else {}
+    encoder: Encoder = cls(**named, **options, device=device, threads=threads)
     return encoder

@@ -133,9 +133,10 @@ def _decoded(
     from reelstore.video import Sampling, decode, decode_ahead
 
     sampling = Sampling(**encoder.frames)  # type: ignore[attr-defined]  # only video encoders have it
+    size = getattr(encoder, "frame_size", None)  # some want their frames scaled by the decoder
 
     def load(video: Video) -> npt.NDArray[np.float32]:
-        return encoder.prepare(decode(_read_clip(clips, video), sampling=sampling))
+        return encoder.prepare(decode(_read_clip(clips, video), sampling=sampling, size=size))
 
     for video, result in decode_ahead(videos, load, workers=workers, depth=DECODED_AHEAD):
         if isinstance(result, Exception) and not isinstance(result, UndecodableVideoError):
