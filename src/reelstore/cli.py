@@ -336,6 +336,69 @@ def info(path: Path) -> None:
     click.echo(describe(path))
 
 
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.option("--quick", is_flag=True, help="Names, sizes and tables only; otherwise every file is read.")
+@click.option("--all-rows", is_flag=True, help="Pool every row again from its tokens, not a sample.")
+def verify(path: Path, quick: bool, all_rows: bool) -> None:
+    """Check every variant at or below PATH: its files, its rows, pooled rows against their tokens.
+
+    Exit code 1 where something is found.
+
+    Example:
+
+    \b
+        reelstore verify store/emoji
+        reelstore verify store/emoji/video/efficientnet-lite0/mean --quick
+    """
+    from reelstore.pipeline.verify import verify as run_verify
+
+    with _Bar("verify", unit="variant") as bar:
+        report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
+    click.echo(report.summary())
+    if report.findings:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def repair(path: Path) -> None:
+    """Finish or make again what `reelstore verify` finds wrong at or below PATH, and nothing else.
+
+    Example:
+
+    \b
+        reelstore repair store/emoji
+    """
+    from reelstore.pipeline.repair import repair as run_repair
+
+    with _Bar("repair") as bar:
+        report = run_repair(load_params(), path, progress=bar)
+    click.echo(report.summary())
+    if report.after.findings:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def migrate(path: Path) -> None:
+    """Bring every variant at or below PATH to the present schema; nothing is embedded again.
+
+    Example:
+
+    \b
+        reelstore migrate store
+    """
+    from reelstore.store.integrity import variant_folders
+    from reelstore.store.migrate import migrate as migrate_variant
+
+    for folder in variant_folders(path):
+        report = migrate_variant(folder)
+        click.echo(
+            f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows")
+        )
+
+
 def _say(message: str) -> None:
     click.echo(message, err=True)
 
@@ -343,8 +406,9 @@ def _say(message: str) -> None:
 class _Bar:
     """Progress on stderr: a bar on a terminal, a line every now and then elsewhere."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, unit: str = "row") -> None:
         self._label = label
+        self._unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> "_Bar":
@@ -353,9 +417,12 @@ class _Bar:
     def __call__(self, done: int, total: int) -> None:
         from tqdm import tqdm
 
+        if self._bar is not None and self._bar.total != total:
+            self._bar.close()
+            self._bar = None
         if self._bar is None:
             seconds = 0.5 if sys.stderr.isatty() else 15
-            self._bar = tqdm(total=total, desc=self._label, unit="row", mininterval=seconds, disable=not total)
+            self._bar = tqdm(total=total, desc=self._label, unit=self._unit, mininterval=seconds, disable=not total)
         self._bar.update(done - self._bar.n)
 
     def __exit__(self, *_: object) -> None:

@@ -52,6 +52,10 @@ class SchemaError(StoreError, ValueError):
     """A folder isn't a store of a schema version this code reads."""
 
 
+class NewerSchemaError(SchemaError):
+    """A store was written by a later reelstore."""
+
+
 class MissingRowError(StoreError, KeyError):
     """A key isn't in the store."""
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reelstore.errors import SchemaError
+from reelstore.errors import NewerSchemaError, SchemaError
 from reelstore.records import Side
 
 SCHEMA_VERSION = 2
@@ -187,7 +187,7 @@ def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping
         raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
     version = ours["schema_version"]
     if version not in READABLE_VERSIONS:
-        raise SchemaError(
+        raise NewerSchemaError(
             f"{path}: schema version {version}, this code reads {READABLE_VERSIONS[0]}-{READABLE_VERSIONS[-1]}. "
             "A newer reelstore wrote it: update, or make the variant again with dvc repro."
         )
