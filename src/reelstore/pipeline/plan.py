@@ -19,7 +19,7 @@ from reelstore.params import Params
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.chunks import write_atomically
-from reelstore.store.schema import VariantSpec, as_json_bytes
+from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, task_name
 from reelstore.store.table import RowTable
 from reelstore.store.update import Standing, compare, settle
@@ -28,8 +28,7 @@ from reelstore.store.writer import row_fingerprints
 PLAN = "plan.json"
 VERSION_OF_PLAN = 1
 TASK_BYTES = 16 * 2**20
-"""What a task holds in memory and a kill can lose."""
-TASK_ROWS = 1024
+"""What a task holds in memory at most; a kill loses one task of each worker."""
 TOKENS_EXPECTED = {"video": 32, "text": 16}
 """Of one row, where their number varies: to size tasks by."""
 
@@ -232,7 +231,7 @@ def staging_folder(params: Params, key: str) -> Path:
 def _task_rows(specs: Sequence[VariantSpec]) -> int:
     """Rows of a task: a power of two, so that full tasks are whole shards of fixed-length variants."""
     row_bytes = sum(spec.row_bytes * (TOKENS_EXPECTED[spec.side] if spec.layout == "ragged" else 1) for spec in specs)
-    return min(TASK_ROWS, 1 << max(0, (TASK_BYTES // row_bytes).bit_length() - 1))
+    return min(SHARD_ROWS[specs[0].side], 1 << max(0, (TASK_BYTES // row_bytes).bit_length() - 1))
 
 
 def _tasks(todo: Sequence[int], tables: Sequence[RowTable], n_rows: int) -> tuple[Task, ...]:

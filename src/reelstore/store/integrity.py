@@ -13,6 +13,7 @@ from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.published import Published, check_files, foreign_files
 from reelstore.store.reader import open_variant
 from reelstore.store.schema import (
+    ATTRIBUTE,
     FAILED,
     OK,
     SCHEMA_VERSION,
@@ -41,13 +42,8 @@ class Finding:
 def variant_folders(path: Path) -> list[Path]:
     """Every variant at or below a path, damaged ones among them."""
     arrays = {found.parent for name in ("values", "status") for found in path.rglob(name) if found.is_dir()}
-    manifests = {
-        found.parent
-        for found in path.rglob(f"{MANIFEST}*")
-        if found.name != MANIFEST or found.read_bytes() != as_json_bytes(group_metadata())
-    }
-    inner = {folder for folder in manifests if folder.name in _ARRAY_NAMES}
-    return sorted(arrays | (manifests - inner))
+    ours = f'"{ATTRIBUTE}"'.encode()
+    return sorted(arrays | {found.parent for found in path.rglob(MANIFEST) if ours in found.read_bytes()})
 
 
 def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
@@ -199,8 +195,3 @@ def _keys_between(published: Published, start: int, stop: int) -> str:
 
 def _is_link(path: Path) -> bool:
     return path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1)
-
-
-_ARRAY_NAMES = frozenset(
-    ["values", "video_id", "video_id_offsets", "status", "split", "fingerprint", "caption_index", "offsets"]
-)
