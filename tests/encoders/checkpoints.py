@@ -26,8 +26,9 @@ CROPPED = {
     "crop_size": {"height": 32, "width": 32},
 }
 SQUEEZED = {"do_resize": True, "do_normalize": True, "size": {"height": 32, "width": 32}}
-TEXT = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-VISION = {**TEXT, "hidden_size": 48, "intermediate_size": 96, "image_size": 32, "patch_size": 16}
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+TEXT = {**SMALL, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 0}
+VISION = {**SMALL, "hidden_size": 48, "intermediate_size": 96, "image_size": 32, "patch_size": 16}
 ALPHABET = sorted(pre_tokenizers.ByteLevel.alphabet())
 N_BYTES = len(ALPHABET)
 
@@ -93,7 +94,7 @@ def xclip(folder: Path, **vision: Any) -> Path:
         "model_type": "xclip",
         "projection_dim": 32,
         "prompt_num_attention_heads": 4,
-        "text_config": {**TEXT, "vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 24},
+        "text_config": {**TEXT, "eos_token_id": 2, "vocab_size": CLIP_VOCABULARY, "max_position_embeddings": 24},
         "vision_config": {**XCLIP_VISION, **vision},
     }
     write(folder, config, preprocessor={"image_processor_type": "VideoMAEImageProcessor", **CROPPED, **IMAGENET})
@@ -113,7 +114,7 @@ def clip(folder: Path, *, eos_token_id: int = CLIP_EOS) -> Path:
 
 def siglip2(folder: Path) -> Path:
     text = {**TEXT, "vocab_size": N_BYTES + 4, "max_position_embeddings": 64}
-    vision = {**TEXT, "image_size": 32, "patch_size": 16}
+    vision = {**SMALL, "image_size": 32, "patch_size": 16}
     config = {"model_type": "siglip", "text_config": text, "vision_config": vision}
     settings = {"image_processor_type": "SiglipImageProcessor", **SQUEEZED, **HALF, "resample": 2}
     write(folder, config, preprocessor=settings)
@@ -170,7 +171,7 @@ def videoprism(folder: Path) -> Path:
 
 
 LANGUAGE = {
-    **TEXT,
+    **SMALL,
     "vocab_size": N_BYTES + 2,
     "num_hidden_layers": 3,
     "num_key_value_heads": 2,

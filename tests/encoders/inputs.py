@@ -1,5 +1,8 @@
 """Fixed inputs of the golden outputs: pure arithmetic, the same everywhere."""
 
+from typing import Any
+
+import checkpoints
 import numpy as np
 
 from reelstore.records import Frames
@@ -23,6 +26,11 @@ def frames(n_frames: int = 8, *, height: int = 90, width: int = 120) -> Frames:
     return Frames(pixels, np.arange(n_frames) / 10)
 
 
-def item(side: str, number: int) -> Frames | str:
+def item(side: str, number: int, *, n_frames: int = 8) -> Frames | str:
     """Input `number` of a side; neighbours differ."""
-    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(width=120 + 10 * number)
+    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(n_frames, width=120 + 10 * number)
+
+
+def options(key: str) -> dict[str, Any]:
+    """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
+    return checkpoints.options(key) if key in checkpoints.MAKERS else {}
