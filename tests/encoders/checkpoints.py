@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import AutoConfig, AutoModel, CLIPTokenizer, PreTrainedTokenizerFast
 
@@ -51,10 +52,10 @@ def write(folder: Path, config: dict[str, Any], *, seed: int = 0, preprocessor: 
     return folder
 
 
-def clip_tokenizer(folder: Path) -> None:
+def clip_tokenizer(folder: Path, *, n_pieces: int | None = None) -> None:
     """CLIP's own: bytes, bytes that end a word, a few merges, start and end; the end is the highest id."""
-    pieces = [*ALPHABET, *(f"{letter}</w>" for letter in ALPHABET)]
-    merges = [("a", "n</w>"), ("o", "g</w>"), ("d", "og</w>"), ("i", "n"), ("in", "g</w>")]
+    pieces = [*ALPHABET, *(f"{letter}</w>" for letter in ALPHABET)][:n_pieces]
+    merges = [] if n_pieces else [("a", "n</w>"), ("o", "g</w>"), ("d", "og</w>"), ("i", "n"), ("in", "g</w>")]
     pieces += ["".join(merge) for merge in merges]
     pieces += ["<|startoftext|>", "<|endoftext|>"]
     vocabulary = {piece: number for number, piece in enumerate(pieces)}
@@ -99,6 +100,21 @@ def xclip(folder: Path, **vision: Any) -> Path:
     }
     write(folder, config, preprocessor={"image_processor_type": "VideoMAEImageProcessor", **CROPPED, **IMAGENET})
     clip_tokenizer(folder)
+    return folder
+
+
+def xclip_reference(folder: Path) -> Path:
+    """The checkpoint behind xclip_reference/outputs.npz."""
+    given = Path(__file__).parent / "xclip_reference"
+    folder.mkdir(parents=True)
+    config = {"model_type": "xclip", **json.loads((given / "outputs.json").read_text())["config"]}
+    (folder / "config.json").write_text(json.dumps(config))
+    with np.load(given / "outputs.npz") as values:
+        weights = {name.removeprefix("sd/"): values[name] for name in values.files if name.startswith("sd/")}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = {"image_processor_type": "VideoMAEImageProcessor", **CROPPED, **IMAGENET}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
+    clip_tokenizer(folder, n_pieces=118)
     return folder
 
 
