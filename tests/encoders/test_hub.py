@@ -1,7 +1,6 @@
 """Checkpoints: a folder or a pinned commit; what is missing, mismatched or would run code is refused by name."""
 
 import json
-import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -123,13 +122,15 @@ class TestFiles:
         assert [path.name for path in find(str(folder)).weights] == ["model.safetensors"]
         load(folder)
 
-    def test_a_bin_file_that_would_run_code_is_refused_and_runs_none(self, folder: Path, tmp_path: Path) -> None:
+    def test_a_bin_file_that_would_run_code_is_refused_and_runs_none(
+        self, folder: Path, weights: Any, tmp_path: Path
+    ) -> None:
         class Writes:
             def __reduce__(self) -> Any:
                 return Path.touch, (tmp_path / "ran",)
 
         (folder / "model.safetensors").unlink()
-        (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"logit_scale": Writes()}))
+        torch.save({**weights, "text_projection.weight": Writes()}, folder / "pytorch_model.bin")
         with pytest.raises(WeightsError, match="can't be loaded"):
             load(folder)
         assert not (tmp_path / "ran").exists()

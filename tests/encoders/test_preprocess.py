@@ -60,6 +60,16 @@ def test_a_file_from_before_names_of_sizes_is_read(tmp_path: Path) -> None:
     assert np.array_equal(ours(frames(50, 70)), theirs)
 
 
+@pytest.mark.parametrize("number", [0, 2, 4])
+def test_what_a_file_leaves_out_is_the_library_s_default(number: int, tmp_path: Path) -> None:
+    processor = processors()[number]
+    said = processor.to_dict()
+    kept = ("image_processor_type", "size", "crop_size", "image_mean", "image_std")
+    ours = read_preprocessing(write(tmp_path, {name: said[name] for name in kept if said.get(name)}), image_size=32)
+    theirs = np.asarray(processor(list(frames(50, 70)), return_tensors="np")["pixel_values"])
+    assert np.array_equal(ours(frames(50, 70)), theirs.reshape(3, 3, 32, 32))
+
+
 SETTINGS: dict[str, Any] = {
     "image_processor_type": "VideoMAEImageProcessor",
     "do_center_crop": True,

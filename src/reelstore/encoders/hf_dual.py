@@ -17,7 +17,7 @@ from reelstore.encoders.hub import (
     pooled,
 )
 from reelstore.encoders.preprocess import Preprocessing, read_preprocessing
-from reelstore.encoders.text_tower import TextRule, TextTower
+from reelstore.encoders.text_tower import TextRule, TextTower, padding_token
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError, WeightsError
@@ -109,10 +109,8 @@ class HfDualText(TextTower):
         checkpoint, network = _load(f"text/{name}", name, model, revision, device)
         tokenizer = load_tokenizer(checkpoint)
         text = getattr(network.config, "text_config", network.config)
-        if tokenizer.pad_token_id is None:
-            raise WeightsError(f"{checkpoint.source}: the tokenizer has no padding token.")
         # Whole rows, as processors pad with `max_length`: a model that takes the state of the last place is right too.
-        rule = TextRule(text.max_position_embeddings, pad_id=tokenizer.pad_token_id, whole=True)
+        rule = TextRule(text.max_position_embeddings, pad_id=padding_token(checkpoint, tokenizer), whole=True)
         super().__init__(
             name=name,
             version=VERSION,

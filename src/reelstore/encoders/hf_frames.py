@@ -19,7 +19,7 @@ from reelstore.encoders.hub import (
     pooled,
 )
 from reelstore.encoders.preprocess import read_preprocessing
-from reelstore.encoders.text_tower import TextRule, TextTower, closing_token
+from reelstore.encoders.text_tower import TextRule, TextTower, closing_token, padding_token
 from reelstore.encoders.video_tower import VideoTower
 from reelstore.encoders.weights import resolve_device
 
@@ -125,7 +125,9 @@ def _rule(checkpoint: Checkpoint, network: Any, tokenizer: Any) -> TextRule:
     if checkpoint.config["model_type"] == "siglip":
         # Trained on lower case and whole rows of 64, of which the last state is taken, padding seen; the tokenizer
         # that published SigLIP 2 checkpoints name doesn't lower.
-        return TextRule(max_tokens, pad_id=tokenizer.pad_token_id, masked=False, whole=True, lower=True, unit=True)
+        return TextRule(
+            max_tokens, pad_id=padding_token(checkpoint, tokenizer), masked=False, whole=True, lower=True, unit=True
+        )
     # CLIP's old config.json says 2, which the network takes for: the highest id. MetaCLIP 2 means it.
     legacy = checkpoint.config["model_type"] == "clip" and config.eos_token_id == 2
     eos = closing_token(checkpoint, tokenizer, eos=None if legacy else config.eos_token_id)

@@ -124,6 +124,14 @@ def lengths_up_to(max_tokens: int) -> tuple[int, ...]:
     return (*(length for length in _LENGTHS if length < max_tokens), max_tokens)
 
 
+def padding_token(checkpoint: Checkpoint, tokenizer: Any) -> int:
+    """Id of the tokenizer's padding token; WeightsError where it has none."""
+    found: int | None = tokenizer.pad_token_id
+    if found is None:
+        raise WeightsError(f"{checkpoint.source}: the tokenizer has no padding token.")
+    return found
+
+
 def closing_token(checkpoint: Checkpoint, tokenizer: Any, *, eos: int | None) -> int:
     """Id of the end token whose state is the embedding in a CLIP text tower, once it's sure to be found.
 

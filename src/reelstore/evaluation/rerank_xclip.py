@@ -23,9 +23,9 @@ from reelstore.errors import EvaluationError
 from reelstore.ranking import refuse_nonfinite
 
 FORMAT = "reelstore-xclip-reranker/1"
-TILE_CAPTIONS = 256
-TILE_VIDEOS = 16
-"""Captions and videos scored at once: some 50 MB of buffers at 512 dimensions."""
+TILE_CAPTIONS = 64
+TILE_VIDEOS = 8
+"""Captions and videos scored at once: some 40 MB of buffers at 512 dimensions."""
 _ACTIVATIONS = ("quick_gelu", "gelu")
 
 Scores = npt.NDArray[np.float32]
@@ -225,12 +225,14 @@ class _Network:
         return layer_norm(values, weight.shape, weight, bias, epsilon)
 
     def _activation(self, values: Tensor) -> Tensor:
-        return values * torch.sigmoid(1.702 * values) if self.generator.activation == "quick_gelu" else gelu(values)
+        if self.generator.activation == "gelu":
+            return gelu(values)
+        return values * torch.sigmoid(1.702 * values)
 
 
 def _unit(values: Tensor) -> Tensor:
     """Of length one; a zero vector stays zero and scores 0 with everything."""
-    length = values.norm(dim=-1, keepdim=True)
+    length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
     return values / length.clamp_min(1e-30)
 
 
