@@ -1,5 +1,6 @@
 """Fixed inputs of the golden outputs: pure arithmetic, the same everywhere."""
 
+from pathlib import Path
 from typing import Any
 
 import checkpoints
@@ -7,6 +8,7 @@ import numpy as np
 
 from reelstore.records import Frames
 
+TINY_VIDEO_LLAMA = Path(__file__).parent / "tiny_video_llama"
 CAPTIONS = [
     "grinning face",
     "a man is slicing a tomato on a wooden board while a dog looks on",
@@ -33,4 +35,19 @@ def item(side: str, number: int, *, n_frames: int = 8) -> Frames | str:
 
 def options(key: str) -> dict[str, Any]:
     """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
-    return checkpoints.options(key) if key in checkpoints.MAKERS else {}
+    if key in checkpoints.MAKERS:
+        return checkpoints.options(key)
+    if "video-llama" not in key:
+        return {}
+    files = {
+        "eva_vit": "eva_vit_g.pth",
+        "qformer": "blip2_pretrained_flant5xxl.pth",
+        "finetune": "finetune-vicuna7b-v2.pth",
+        "llama": "llama",
+    }
+    weights = {role: str(TINY_VIDEO_LLAMA / file) for role, file in files.items()}
+    if key.startswith("text/"):
+        spans = ["caption", "prompted", "prompted-last"]
+        return {"weights": weights, "layers": [1, 3], "spans": spans, "prompt": "{caption} in short:"}
+    sizes = {"vit_blocks": 3, "vit_heads": 4, "qformer_heads": 4}
+    return {"weights": weights, "sizes": sizes, "layers": [1, 3], "spans": ["sequence", "video", "last"]}

@@ -240,21 +240,6 @@ def test_a_newer_schema_and_a_foreign_group_are_refused(tmp_path: Path) -> None:
         open_variant(folder)
 
 
-def test_a_half_written_update_leaves_the_published_rows_readable(tmp_path: Path) -> None:
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    keys = [f"video{number}" for number in range(100)]
-    write(folder, of, keys)
-    update = VariantUpdate(folder, of, table_of([f"other{number}" for number in range(100)], of))
-    for row in update.todo[:70]:
-        update.put(int(row), np.ones(DIM, dtype=np.float32))
-    del update  # as if killed
-    assert list(folder.rglob("*.partial"))
-    np.testing.assert_array_equal(open_variant(folder)["video1"], value_of("video1", of).astype(np.float16))
-    write(folder, of, keys)
-    assert not list(folder.rglob("*.partial"))
-
-
 def test_every_file_of_a_variant_is_in_its_digests(tmp_path: Path) -> None:
     of = spec(None, side="text")
     folder = folder_of(tmp_path, of)

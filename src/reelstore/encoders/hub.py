@@ -3,13 +3,12 @@
 import json
 import re
 from dataclasses import dataclass
-from hashlib import sha256
 from logging import ERROR
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from reelstore.encoders.weights import sha256_of
+from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
 
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -48,12 +47,13 @@ class Checkpoint:
     @property
     def sha256(self) -> str:
         """Hex digest of the weights and of config.json, which decides as much: heads, activations, epsilons."""
-        return _sha256_of_all([self.folder / "config.json", *self.weights])
+        return sha256_of_all({file.name: file for file in (self.folder / "config.json", *self.weights)})
 
     @property
     def text_sha256(self) -> str:
         """Hex digest of the tokenizer's files."""
-        return _sha256_of_all([self.folder / name for name in _TEXT_FILES if (self.folder / name).is_file()])
+        files = {name: self.folder / name for name in _TEXT_FILES}
+        return sha256_of_all({name: file for name, file in files.items() if file.is_file()})
 
     def refuse_other_than(self, *model_types: str) -> None:
         """Raise WeightsError unless config.json names one of these model types."""
@@ -210,8 +210,3 @@ def _download(model: str, revision: str, patterns: list[str], source: str) -> Pa
             f"{source} isn't in the local cache and can't be downloaded ({type(error).__name__}). Where there is a "
             f"network, run: hf download {model} --revision {revision}; or name a folder."
         ) from error
-
-
-def _sha256_of_all(files: list[Path]) -> str:
-    lines = sorted(f"{file.name} {sha256_of(file)}\n" for file in files)
-    return sha256("".join(lines).encode()).hexdigest()

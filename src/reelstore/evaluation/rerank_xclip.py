@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
-from torch.nn.functional import gelu, layer_norm, linear, scaled_dot_product_attention
+from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
 from reelstore.errors import EvaluationError
 from reelstore.ranking import refuse_nonfinite
@@ -167,10 +167,12 @@ def conditioned_scores(
             block = np.asarray(prompts[rows], np.float32)
             refuse_nonfinite(block.reshape(len(block), -1), f"prompts from row {rows[0]}")
             keys = network.keys(torch.from_numpy(block).to(device))
-            target = _unit(torch.from_numpy(np.asarray(video[rows], np.float32)).to(device))  # (videos, dim)
+            target = normalize(
+                torch.from_numpy(np.asarray(video[rows], np.float32)).to(device), dim=-1
+            )  # (videos, dim)
             for start in range(0, len(captions), tile_captions):
                 some = torch.from_numpy(captions[start : start + tile_captions]).to(device)  # (captions, dim)
-                moved = _unit(some + network.added(some, keys))  # (videos, captions, dim)
+                moved = normalize(some + network.added(some, keys), dim=-1)  # (videos, captions, dim)
                 tile = torch.einsum("vcd,vd->cv", moved, target)
                 scores[start : start + len(some), first : first + len(rows)] = tile.cpu().numpy()
     return scores[np.ix_(caption_row.reshape(-1), video_row.reshape(-1))]
@@ -228,12 +230,6 @@ class _Network:
         if self.generator.activation == "gelu":
             return gelu(values)
         return values * torch.sigmoid(1.702 * values)
-
-
-def _unit(values: Tensor) -> Tensor:
-    """Of length one; a zero vector stays zero and scores 0 with everything."""
-    length = torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-    return values / length.clamp_min(1e-30)
 
 
 def _first_equal(video: npt.NDArray[Any], prompts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

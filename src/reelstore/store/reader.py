@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import FailedRowError, MissingRowError, SchemaError, StoreError, StoreNotFoundError
-from reelstore.store.schema import FAILED, OK, STATUS_NAMES, check_schema_version
+from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec, check_schema_version
 from reelstore.store.table import Key, RowTable
 
 Array = npt.NDArray[Any]
@@ -155,6 +155,11 @@ class Rows:
         lambda self: str(self._variant.attributes["fingerprint"]), doc="What determines all rows' numbers, hex."
     )
     recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
+
+    @property
+    def spec(self) -> VariantSpec:
+        """What the whole variant holds and what determined it."""
+        return VariantSpec.of(self._variant.attributes)
 
     @property
     def n_tokens(self) -> int | None:
