@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import numpy as np
 
 from reelstore.records import Frames
@@ -27,13 +28,15 @@ def frames(n_frames: int = 8, *, height: int = 90, width: int = 120) -> Frames:
     return Frames(pixels, np.arange(n_frames) / 10)
 
 
-def item(side: str, number: int) -> Frames | str:
+def item(side: str, number: int, *, n_frames: int = 8) -> Frames | str:
     """Input `number` of a side; neighbours differ."""
-    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(width=120 + 10 * number)
+    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(n_frames, width=120 + 10 * number)
 
 
 def options(key: str) -> dict[str, Any]:
     """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
+    if key in checkpoints.MAKERS:
+        return checkpoints.options(key)
     if "video-llama" not in key:
         return {}
     files = {

@@ -23,10 +23,11 @@ def main(key: str) -> None:
     encoder: Any = load_encoder(side, name, options=options(key), device="cpu", threads=1)  # type: ignore[arg-type]
     folder = GOLDEN / side
     folder.mkdir(parents=True, exist_ok=True)
+    n_frames = getattr(encoder, "frames", {}).get("n_frames") or 8
     tokens = {
         f"item_{number}.{output}": values.astype(np.float16)
         for number in range(N_ITEMS[side])
-        for output, values in encoder.encode([encoder.prepare(item(side, number))])[0].items()
+        for output, values in encoder.encode([encoder.prepare(item(side, number, n_frames=n_frames))])[0].items()
     }
     np.savez_compressed(folder / f"{name}.npz", **tokens)  # type: ignore[arg-type]
     belongs = {"version": encoder.spec.version, "weights_sha256": encoder.spec.weights_sha256}

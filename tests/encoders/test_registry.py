@@ -16,8 +16,8 @@ def load(side: Any, name: str, **options: Any) -> None:
 
 
 def test_an_unknown_encoder_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match=r"'video/xclip'.*text/minilm-l6.*video/efficientnet-lite0"):
-        load("video", "xclip")
+    with pytest.raises(UnknownNameError, match=r"'video/xclip-huge'.*text/minilm-l6.*video/efficientnet-lite0"):
+        load("video", "xclip-huge")
 
 
 def test_an_encoder_of_the_other_side_is_unknown() -> None:

@@ -14,6 +14,9 @@ from reelstore.records import Side
 TOKENS = "tokens"
 """Name of the output of an encoder that has one."""
 
+EMBEDDING = "embedding"
+"""Name of an output that is one embedding an item, pooled by the network itself."""
+
 
 @dataclass(frozen=True)
 class Output:

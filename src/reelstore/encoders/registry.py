@@ -9,6 +9,19 @@ from reelstore.encoders.base import Encoder
 from reelstore.errors import ParamsError, UnknownNameError
 from reelstore.records import Side
 
+_XCLIP = (
+    "xclip",
+    "xclip-base-patch32",
+    "xclip-base-patch32-16-frames",
+    "xclip-base-patch16",
+    "xclip-base-patch16-16-frames",
+    "xclip-base-patch16-zero-shot",
+    "xclip-large-patch14",
+    "xclip-large-patch14-16-frames",
+)
+_FRAMES = ("clip", "siglip2", "metaclip2")
+_DUAL = ("videoprism-lvt", "hf-dual")
+
 ENCODERS: dict[str, str] = {
     "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
     "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
@@ -20,6 +33,13 @@ ENCODERS: dict[str, str] = {
     "text/video-llama-13b": "reelstore.encoders.video_llama:VideoLlamaText",
     "text/video-llama-2-7b": "reelstore.encoders.video_llama:VideoLlamaText",
     "text/video-llama-2-13b": "reelstore.encoders.video_llama:VideoLlamaText",
+    **dict.fromkeys([f"video/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipText"),
+    **dict.fromkeys([f"video/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesText"),
+    **dict.fromkeys([f"video/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualText"),
+    "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
 
 
