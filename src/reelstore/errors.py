@@ -63,6 +63,10 @@ class MissingRowError(StoreError, KeyError):
         return str(self.args[0])
 
 
+class RowPositionError(StoreError, IndexError):
+    """Positions were asked for that aren't whole numbers, or that a view doesn't have."""
+
+
 class FailedRowError(StoreError, ValueError):
     """A row was asked for whose item could not be embedded."""
 
