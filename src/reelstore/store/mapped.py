@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import weakref
@@ -56,7 +57,7 @@ class MappedArray:
         self.shape: tuple[int, ...] = tuple(metadata["shape"])
         self.dtype = np.dtype(layout.dtype).newbyteorder("<")
         n_rows, file_rows = self.shape[0], layout.file_rows
-        row_bytes = int(np.prod(layout.row_shape, dtype=np.int64)) * self.dtype.itemsize
+        row_bytes = math.prod(layout.row_shape) * self.dtype.itemsize
         slot_bytes = -(-file_rows * row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         n_files = -(-n_rows // file_rows)
         self._file_rows = file_rows
@@ -64,7 +65,7 @@ class MappedArray:
         for number in range(n_files):
             count = min(file_rows, n_rows - number * file_rows)
             key = layout.file_key(number)
-            path = folder / key
+            path = f"{folder}/{key}"
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
@@ -141,7 +142,7 @@ class _AddressSpace:
     def __array_interface__(self) -> dict[str, Any]:
         return {"version": 3, "shape": (self.n_bytes,), "typestr": "|u1", "data": (self.address, True)}
 
-    def map_file(self, path: Path, descriptor: int, offset: int, n_bytes: int) -> None:
+    def map_file(self, path: str, descriptor: int, offset: int, n_bytes: int) -> None:
         """Map the first `n_bytes` of a file, which it has, at `offset`."""
         found = _LIBC.mmap(self.address + offset, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, 0)
         if found == _MAP_FAILED:
