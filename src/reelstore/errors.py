@@ -52,6 +52,10 @@ class SchemaError(StoreError, ValueError):
     """A folder isn't a store of a schema version this code reads."""
 
 
+class NewerSchemaError(SchemaError):
+    """A store was written by a later reelstore."""
+
+
 class MissingRowError(StoreError, KeyError):
     """A key isn't in the store."""
 
@@ -69,6 +73,14 @@ class FailedRowError(StoreError, ValueError):
 
 class ValueRangeError(StoreError, ValueError):
     """An embedding holds NaN, infinity, or a value its dtype can't hold."""
+
+
+class PlanError(ReelstoreError, ValueError):
+    """A plan isn't there, isn't done, or isn't that of the dataset and encoder at hand."""
+
+
+class WorkerError(ReelstoreError, RuntimeError):
+    """A process of several ended before its work."""
 
 
 class TooManyFailuresError(ReelstoreError, RuntimeError):

@@ -1,7 +1,7 @@
 """Writes the golden store of the present schema version: PYTHONPATH=src python tests/golden/make_store.py
 
-It holds every layout, a failed row, an item without tokens, and names beyond ASCII. Made once for each schema version, it
-stays in tests/golden/store-v<version> for good: later code must read it or migrate it. `expected` says what is in it.
+It holds every layout, a failed row, an item without tokens, and names beyond ASCII. Made once for each schema version,
+it stays in tests/golden/store-v<version> for good: later code must read or migrate it. `expected` says what is in it.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,9 @@
 """Rows -> the files of one Zarr array: raw C order, a shard index where the array is sharded, temporary names."""
 
 import os
+import secrets
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -117,11 +118,24 @@ class ArrayWriter:
 
 
 def write_partial(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file under its temporary name, down to the disk.
+    """Write a file under its temporary name, down to the disk."""
+    _write_new(partial_of(path), parts)
 
-    The name is taken afresh: what has it now may be a link into DVC's cache.
-    """
-    partial = partial_of(path)
+
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file so that its name always means the old content or the new, whoever else writes it."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        _write_new(partial, parts)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def _write_new(partial: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """The name is taken afresh: what has it now may be a link into DVC's cache."""
     partial.parent.mkdir(parents=True, exist_ok=True)
     partial.unlink(missing_ok=True)
     with open(partial, "xb", buffering=0) as file:
@@ -130,13 +144,6 @@ def write_partial(path: Path, *parts: bytes | memoryview) -> None:
             while len(view):  # a raw write may stop early
                 view = view[file.write(view) :]
         os.fsync(file.fileno())
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file so that its name always means the old content or the new."""
-    write_partial(path, *parts)
-    os.replace(partial_of(path), path)
-    sync_folder(path.parent)
 
 
 def partial_of(path: Path) -> Path:

@@ -22,9 +22,7 @@ def migrate(folder: Path) -> UpdateReport | None:
         raise StoreNotFoundError(f"No variant at {folder}: it has no {MANIFEST}.")
     if attributes["schema_version"] == SCHEMA_VERSION:
         return None
-    names = ("side", "encoder", "variant", "dim", "n_tokens", "dtype", "recipe")
-    spec = VariantSpec(**{name: attributes[name] for name in names})
-    update = VariantUpdate(folder, spec, open_variant(folder).table)
+    update = VariantUpdate(folder, VariantSpec.of(attributes), open_variant(folder).table)
     if len(update.todo):
         raise StoreError(
             f"{folder}: {len(update.todo)} rows lie in files that aren't what their digest says. "

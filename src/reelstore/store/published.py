@@ -45,8 +45,7 @@ class Published:
     @cached_property
     def spec(self) -> VariantSpec:
         """What the variant holds and what determined it."""
-        names = ("side", "encoder", "variant", "dim", "n_tokens", "dtype", "recipe")
-        return VariantSpec(**{name: self.attributes[name] for name in names})
+        return VariantSpec.of(self.attributes)
 
     @cached_property
     def n_rows(self) -> int:

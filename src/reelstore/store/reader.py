@@ -24,7 +24,7 @@ from reelstore.store.arrays import RowArray, open_array
 from reelstore.store.manifest import MANIFEST, parse_manifest
 from reelstore.store.mapped import MappedArray, Pattern
 from reelstore.store.ragged import gather, gather_padded
-from reelstore.store.schema import FAILED, OK, STATUS_NAMES
+from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec
 from reelstore.store.table import Key, RowTable
 
 __all__ = ["Key", "Rows", "Store", "aligned_empty", "open_store", "open_variant"]
@@ -254,6 +254,11 @@ class Rows:
         lambda self: str(self._variant.attributes["fingerprint"]), doc="What determines all rows' numbers, hex."
     )
     recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
+
+    @property
+    def spec(self) -> VariantSpec:
+        """What the whole variant holds and what determined it."""
+        return VariantSpec.of(self._variant.attributes)
 
     @property
     def n_tokens(self) -> int | None:

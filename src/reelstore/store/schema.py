@@ -5,14 +5,14 @@ Writer and reader take everything from here; docs/format.md describes it for oth
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
 
-from reelstore.errors import SchemaError
+from reelstore.errors import NewerSchemaError, SchemaError
 from reelstore.records import Side
 
 SCHEMA_VERSION = 2
@@ -61,6 +61,11 @@ class VariantSpec:
     n_tokens: int | None
     dtype: str
     recipe: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> "VariantSpec":
+        """The spec that a variant's metadata hold."""
+        return cls(**{field.name: attributes[field.name] for field in fields(cls)})
 
     @property
     def layout(self) -> Layout:
@@ -182,7 +187,7 @@ def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping
         raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
     version = ours["schema_version"]
     if version not in READABLE_VERSIONS:
-        raise SchemaError(
+        raise NewerSchemaError(
             f"{path}: schema version {version}, this code reads {READABLE_VERSIONS[0]}-{READABLE_VERSIONS[-1]}. "
             "A newer reelstore wrote it: update, or make the variant again with dvc repro."
         )

@@ -97,6 +97,19 @@ def compare(
     return Standing(published, source, unchanged)
 
 
+def settle(folder: Path) -> None:
+    """Finish or undo what a killed update left in a variant's folder.
+
+    Raises:
+        StoreError: another process writes there.
+    """
+    if folder.is_dir():
+        with disk_errors(folder):
+            lock = FolderLock(folder)
+            recover(folder)
+            lock.release()
+
+
 class VariantUpdate:
     """One variant on its way to `table`; it alone writes there meanwhile.
 
