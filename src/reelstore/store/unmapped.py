@@ -57,7 +57,7 @@ class ZarrArray:
             return None
         return self._padded[: self.shape[0]]
 
-    def take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
+    def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
         """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
         if self.whole is not None:
             np.take(self._padded, rows, axis=0, out=out, mode="clip")
