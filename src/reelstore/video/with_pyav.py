@@ -51,8 +51,9 @@ def _average_fps(file: BinaryIO) -> float | None:
 def _opened(file: BinaryIO) -> av.container.InputContainer:
     file.seek(0)
     # Metadata is free text in any encoding, and of no use here.
-    errors = {} if _MAJOR_VERSION >= 19 else {"metadata_errors": "replace"}  # from 19 on it always replaces
-    return av.open(file, mode="r", options=_NO_OTHER_FILES, **errors)
+    if _MAJOR_VERSION >= 19:  # it always replaces what it can't read
+        return av.open(file, mode="r", options=_NO_OTHER_FILES)
+    return av.open(file, mode="r", metadata_errors="replace", options=_NO_OTHER_FILES)
 
 
 def _decoded(file: BinaryIO, size: Size | None) -> Iterator[tuple[Shown, int]]:
