@@ -144,7 +144,7 @@ def test_a_tower_that_says_nothing_scores_chance_exactly(which):
         text = np.tile(constant, (70, 1))
     if which in ("video", "both"):
         video = np.tile(constant, (23, 1))
-    found = evaluate(text, video, owner, tile=16)
+    found = evaluate(text, video, owner)
     # A constant text ties all captions of a video, a constant video all videos of a caption.
     if which != "text":
         assert found.metrics["t2v"] == found.chance["t2v"]

@@ -10,18 +10,23 @@ from reelstore.ranking.counts import (
     score_matrix,
 )
 from reelstore.ranking.filters import Level
-from reelstore.ranking.reference import Floats, Ints, Similarity
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity
+from reelstore.ranking.scorers import Matrix, Scorer, count_scores
 
 __all__ = [
     "DIRECTIONS",
+    "Array",
     "MEMORY",
     "Direction",
     "Floats",
     "Ints",
     "Level",
+    "Matrix",
     "PairCounts",
+    "Scorer",
     "Similarity",
     "count_pairs",
+    "count_scores",
     "refuse_nonfinite",
     "score_matrix",
 ]

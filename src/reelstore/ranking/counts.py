@@ -5,6 +5,7 @@ undecided is scored by the reference; a caption with too much of it moves to the
 those of the reference, whatever the blocks, threads or device.
 """
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,8 +16,9 @@ import numpy.typing as npt
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.filters import LEVELS, Band, Centres, Level, Side, band, find_centres
 from reelstore.ranking.products import Products, bfloat16_pays
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, lengths, pair_scores
 from reelstore.ranking.sources import Source
+from reelstore.ranking.threads import each_alone, n_threads
 from reelstore.ranking.tiles import GROUP, Found, Tile
 
 Direction = Literal["t2v", "v2t"]
@@ -24,6 +26,8 @@ DIRECTIONS: tuple[Direction, ...] = ("t2v", "v2t")
 MEMORY = 2**30
 """Bytes that blocks and their tiles may take together."""
 
+_SMALL = 1e9
+"""Multiplications below which threads cost more than they save."""
 _SAMPLE = 256
 _UNDECIDED = {"bfloat16": 128, "float32": 64, "float64": 4}
 """One comparison in this many may be left undecided; from there on the next level is cheaper than the reference."""
@@ -118,8 +122,9 @@ def count_pairs(
     """
     check_similarity(similarity)
     sides = Source(text, "text"), Source(video, "video")
-    pairs = _unique_pairs(caption, video_of, len(sides[1]))
-    score = _own_scores(*sides, pairs, similarity)
+    pairs = unique_pairs(caption, video_of, len(sides[1]))
+    known = _Lengths(len(sides[0])), _Lengths(len(sides[1]))
+    score = _own_scores(*sides, pairs, similarity, known)
     counts: dict[Direction, PairCounts] = {}
     if "t2v" in directions:
         counts["t2v"] = PairCounts.empty(len(sides[0]), len(sides[1]), pairs[0], pairs[1], score)
@@ -127,7 +132,7 @@ def count_pairs(
         counts["v2t"] = PairCounts.empty(len(sides[1]), len(sides[0]), pairs[1], pairs[0], score)
     if len(pairs[0]):
         device = device or sides[0].device or sides[1].device
-        _Counter(sides[0], sides[1], pairs, counts, similarity, Products(device), memory, first).run()
+        _Counter(sides[0], sides[1], pairs, counts, similarity, known, device, memory, first).run()
     return counts
 
 
@@ -170,11 +175,12 @@ class _Counter:
         pairs: tuple[Ints, Ints],
         counts: dict[Direction, PairCounts],
         similarity: Similarity,
-        products: Products,
+        known: tuple["_Lengths", "_Lengths"],
+        device: str | None,
         memory: int,
         first: Level | None,
     ) -> None:
-        self.text, self.video, self.counts, self.similarity, self.products = text, video, counts, similarity, products
+        self.text, self.video, self.counts, self.similarity, self.known = text, video, counts, similarity, known
         self.caption, self.video_of = pairs
         self.exact_scale = 0.5 if similarity == "euclidean" else 1.0
         sample = [side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)]
@@ -182,22 +188,27 @@ class _Counter:
         self.centres: Centres | None = find_centres(sample[0], sample[1], similarity)
         many = "v2t" in counts and len(self.caption) >= 4 * len(video)
         self._plan(memory, many)
-        self.first: Level = first or self._fastest(many)
+        self.first: Level = first or self._fastest(many, device)
+        self.products = Products(device)
+        self.lock = threading.Lock()
 
     def _plan(self, memory: int, many: bool) -> None:
-        row = 24 * max(self.text.shape[1], 16)  # as stored, in float32, in bfloat16 and, should it come to it, float64
-        whole = 2**21 if not many else 2**22
-        values = max(GROUP * GROUP, min(whole, memory // 64))
-        # Where a video has many captions their scores are sorted, and long rows are sorted best.
-        self.n_videos = max(GROUP, min(512 if many else 4096, memory // 4 // row, len(self.video)) // GROUP * GROUP)
-        if len(self.video) <= 2 * GROUP:
-            self.n_videos = max(1, len(self.video))
+        width = max(self.text.shape[1], 16)
+        row = 24 * width  # as stored, in float32, in bfloat16 and, should it come to it, in float64
+        threads = n_threads()
+        if float(len(self.text)) * len(self.video) * width < _SMALL:
+            threads = 1
         self.n_captions = max(GROUP, memory // 2 // row)
-        self.n_columns = max(GROUP, values // self.n_videos)
+        # Where a video has many captions their scores are sorted, and long rows are sorted best.
+        largest = min(512 if many else 4096, memory // 4 // row // threads, -(-len(self.video) // threads))
+        self.n_videos = max(GROUP, -(-largest // GROUP) * GROUP)
+        scores = max(GROUP * GROUP, min(2**22 if many else 2**21, memory // 64 // threads))
+        self.n_columns = max(GROUP, scores // self.n_videos)
+        self.threads = threads
 
-    def _fastest(self, many: bool) -> Level:
+    def _fastest(self, many: bool, device: str | None) -> Level:
         # With many thresholds a row, what bfloat16 leaves open costs more than its product saves; with centres too.
-        if many or self.centres is not None or self.similarity == "euclidean" or self.products.device is not None:
+        if many or self.centres is not None or self.similarity == "euclidean" or device is not None:
             return "float32"
         work = float(len(self.text)) * len(self.video) * self.text.shape[1]
         return "bfloat16" if bfloat16_pays(work) else "float32"
@@ -208,12 +219,25 @@ class _Counter:
             stop = min(start + self.n_captions, len(self.text))
             text = self._side(self.text.rows(start, stop), "text")
             levels = np.full(len(text), LEVELS.index(self.first))
-            for begin in range(0, len(self.video), self.n_videos):
-                video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
-                self._refuse_nonfinite(text, video)
-                levels = np.maximum(levels, max(LEVELS.index(side.lowest) for side in (text, video)))
-                for column in range(0, len(text), self.n_columns):
-                    self._chunk(text, video, start, begin, slice(column, column + self.n_columns), levels)
+
+            def count(number: int, text: Side = text, start: int = start, levels: Ints = levels) -> None:
+                self._block(text, start, number * self.n_videos, levels)
+
+            n_blocks = -(-len(self.video) // self.n_videos)
+            if self.threads > 1:
+                each_alone(count, n_blocks)
+            else:
+                for number in range(n_blocks):
+                    count(number)
+
+    def _block(self, text: Side, start: int, begin: int, levels: Ints) -> None:
+        video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
+        self._refuse_nonfinite(text, video)
+        lowest = max(LEVELS.index(side.lowest) for side in (text, video))
+        with self.lock:
+            np.maximum(levels, lowest, out=levels)
+        for column in range(0, len(text), self.n_columns):
+            self._chunk(text, video, start, begin, slice(column, column + self.n_columns), levels)
 
     def _side(self, rows: Array, name: str) -> Side:
         centres = self.centres
@@ -224,22 +248,20 @@ class _Counter:
 
     def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: Ints) -> None:
         """All videos of a block with some captions, each at its level; those left too open go on to the next."""
-        waiting = {LEVELS.index(level): np.zeros(0, dtype=np.int64) for level in LEVELS}
         here = np.arange(len(text))[columns]
-        for number in range(len(LEVELS)):
-            own = here[levels[here] == number]
-            waiting[number] = own
+        with self.lock:
+            at = levels[here]
         for number, level in enumerate(LEVELS):
-            own = np.sort(waiting[number])
+            own = here[at == number]
             if not len(own):
                 continue
             left = _Pass(self, text, video, start, begin, own, level).count()
-            if len(left):
-                levels[left] = number + 1
-                waiting[number + 1] = np.r_[waiting[number + 1], left]
+            at[np.isin(here, left)] = number + 1
+            with self.lock:
+                levels[left] = np.maximum(levels[left], number + 1)
                 if 2 * len(left) > len(own):
-                    # Most of these captions needed more; the next ones will as well.
-                    np.maximum(levels, number + 1, out=levels, where=np.arange(len(levels)) > own[-1])
+                    # Most of these captions needed more; the ones after them will as well.
+                    levels[own[-1] + 1 :] = np.maximum(levels[own[-1] + 1 :], number + 1)
 
     def _refuse_nonfinite(self, text: Side, video: Side) -> None:
         for side, source in ((text, self.text), (video, self.video)):
@@ -269,7 +291,9 @@ class _Pass:
             padding = -len(scores) % GROUP
             padded = np.pad(scores, ((0, padding), (0, 0)), constant_values=-np.inf)
             return Tile(padded, len(scores)), Band(0.0), None, None, 0.0
-        text, video = getattr(self.text, self.level), getattr(self.video, self.level)
+        with self.counter.lock:
+            text = getattr(self.text, self.level)
+        video = getattr(self.video, self.level)
         columns = self.columns
         straight = len(columns) == columns[-1] - columns[0] + 1
         tile = self.counter.products.tile(
@@ -389,27 +413,35 @@ class _Pass:
             kept = np.ones(len(one.pairs), dtype=bool)
             if direction == "t2v":
                 kept = ~left[self._line(direction, counts.query[one.pairs])]
-            counts.greater[one.pairs[kept]] += one.found.above[kept]
-            if self.level == "exact":
-                counts.equal[one.pairs] += one.found.between
             own = exact[done : done + len(one.found.row)]
-            done += len(own)
-            pair = one.pairs[one.found.near]
-            for total, more in ((counts.greater, own > counts.score[pair]), (counts.equal, own == counts.score[pair])):
-                total += np.bincount(pair[more], minlength=len(total))
-            own = exact[done : done + len(one.near.row)]
-            done += len(own)
+            candidates = exact[done + len(own) : done + len(own) + len(one.near.row)]
+            done += len(own) + len(candidates)
+            settled = one.pairs[one.found.near]
+            above, same = own > counts.score[settled], own == counts.score[settled]
             row, column = one.near.row + self.begin, self.columns[one.near.column] + self.start
-            counts.improve(*((column, row) if direction == "t2v" else (row, column)), own)
+            with self.counter.lock:
+                counts.greater[one.pairs[kept]] += one.found.above[kept]
+                if self.level == "exact":
+                    counts.equal[one.pairs] += one.found.between
+                np.add.at(counts.greater, settled[above], 1)
+                np.add.at(counts.equal, settled[same], 1)
+                counts.improve(*((column, row) if direction == "t2v" else (row, column)), candidates)
 
     def _exact(self, row: Ints, column: Ints) -> Floats:
         if self.level == "exact":
             return np.asarray(self.tile.host()[row, column])
+        similarity, known = self.counter.similarity, self.counter.known
         scores = np.empty(len(row))
         for start in range(0, len(row), 4096):
-            some = slice(start, start + 4096)
-            text, video = self.text.stored[self.columns[column[some]]], self.video.stored[row[some]]
-            scores[some] = pair_scores(text, video, self.counter.similarity)
+            video_row = row[start : start + 4096]
+            text_row = self.columns[column[start : start + 4096]]
+            scores[start : start + 4096] = pair_scores(
+                self.text.stored[text_row],
+                self.video.stored[video_row],
+                similarity,
+                text_lengths=known[0].of(self.text.stored, text_row, self.start) if similarity == "cosine" else None,
+                video_lengths=known[1].of(self.video.stored, video_row, self.begin) if similarity == "cosine" else None,
+            )
         return scores
 
     def _right_pairs(self) -> Ints:
@@ -430,19 +462,51 @@ class _Searched:
     near: Found
 
 
-def _unique_pairs(caption: Any, video_of: Any, n_videos: int) -> tuple[Ints, Ints]:
+def unique_pairs(caption: Any, video_of: Any, n_videos: int) -> tuple[Ints, Ints]:
     """Sorted by caption, then video."""
     key = np.unique(np.asarray(caption, dtype=np.int64) * max(n_videos, 1) + np.asarray(video_of, dtype=np.int64))
     return key // max(n_videos, 1), key % max(n_videos, 1)
 
 
-def _own_scores(text: Source, video: Source, pairs: tuple[Ints, Ints], similarity: Similarity) -> Floats:
+class _Lengths:
+    """Lengths of the rows of one side that were needed so far, (n,); NaN of the others."""
+
+    def __init__(self, n: int) -> None:
+        self._known = np.full(n, np.nan)
+
+    def of(self, block: Array, rows: Ints, first: int) -> Floats:
+        """Lengths of these rows of a block that begins at row `first`."""
+        found = self._known[rows + first]
+        if np.isnan(found).any():
+            missing = np.unique(rows[np.isnan(found)])
+            self._known[missing + first] = lengths(block[missing])
+            found = self._known[rows + first]
+        return found
+
+    def put(self, rows: Ints, values: Array) -> Floats:
+        """Lengths of these distinct rows, of which `values` are given."""
+        missing = np.isnan(self._known[rows])
+        if missing.any():
+            self._known[rows[missing]] = lengths(values[missing])
+        return self._known[rows]
+
+
+def _own_scores(
+    text: Source, video: Source, pairs: tuple[Ints, Ints], similarity: Similarity, known: tuple[_Lengths, _Lengths]
+) -> Floats:
     if text.shape[1] != video.shape[1]:
         raise EvaluationError(f"text is {text.shape[1]} wide and video {video.shape[1]}: they share no space.")
     scores = np.empty(len(pairs[0]))
     for start in range(0, len(scores), 4096):
         some = slice(start, start + 4096)
-        scores[some] = pair_scores(text.take(pairs[0][some]), video.take(pairs[1][some]), similarity)
+        rows = []
+        given = []
+        for side, of, asked in zip((text, video), known, pairs, strict=True):
+            distinct, place = np.unique(asked[some], return_inverse=True)
+            block = side.take(distinct)
+            rows.append(block[place])
+            given.append(of.put(distinct, block)[place] if similarity == "cosine" else None)
+        scores[some] = pair_scores(rows[0], rows[1], similarity, text_lengths=given[0], video_lengths=given[1])
     if not np.isfinite(scores).all():
         text.refuse_nonfinite()
         video.refuse_nonfinite()

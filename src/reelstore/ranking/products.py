@@ -1,8 +1,11 @@
 """Two operands -> a tile of approximate scores, by numpy, or by torch where that is faster or a device is named."""
 
 import sys
+import threading
 import time
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,71 +20,126 @@ if TYPE_CHECKING:
 _WORTH_IMPORTING = 2e12
 """Multiplications from which importing torch costs less than its bfloat16 saves."""
 
+_LOWEST = 0xFF80
+"""Minus infinity in bfloat16."""
+
 
 class Products:
-    """Multiplies blocks; memory of tiles is used again.
+    """Multiplies blocks of videos with captions that stay; every thread has memory of its own for its tile.
 
     Args:
-        device: torch device that multiplies; None for this machine's processor, by numpy, and in bfloat16 by torch.
+        device: torch device that multiplies and looks for maxima; None for the processor.
     """
 
     def __init__(self, device: str | None) -> None:
-        self.device = device
-        self._buffer = np.empty(0, dtype=np.uint8)
-        self._held: tuple[int, Operand, Any] | None = None
+        self._device = device
+        self._own = threading.local()
+        self._lock = threading.Lock()
+        self._held: dict[Level, tuple[Operand, Any]] = {}
 
     def tile(self, level: Level, video: Operand, text: Operand, columns: slice | Ints) -> Tile:
-        """Products of all videos with some captions; without shifts."""
-        if self.device is None and level != "bfloat16":
-            return self._by_numpy(video.values, text.values[columns])
-        return self._by_torch(level, video, text, columns)
-
-    def _by_numpy(self, video: Array, text: Array) -> Tile:
-        scores = self._empty(len(video), len(text), video.dtype)
-        np.matmul(video, text.T, out=scores[: len(video)])
-        return Tile(scores, len(video))
-
-    def _by_torch(self, level: Level, video: Operand, text: Operand, columns: slice | Ints) -> Tile:
+        """Products of all videos with some captions; without shifts. The thread's last tile is overwritten."""
+        if self._device is None and level != "bfloat16":
+            right = text.values[columns]
+            plain = self._empty(len(video.values), len(right), video.values.dtype)
+            np.matmul(video.values, right.T, out=plain[: len(video.values)])
+            return Tile(plain, len(video.values))
         import torch
 
-        # Half of a float32 product is left to bfloat16 or TF32 where a program asks torch for less than "highest".
-        before = torch.get_float32_matmul_precision()
-        torch.set_float32_matmul_precision("highest")
-        try:
-            dtype = getattr(torch, level)
-            resident = self._resident(text, dtype)
-            columns = columns if isinstance(columns, slice) else torch.from_numpy(columns).to(resident.device)
-            right = resident[columns]
-            left = torch.from_numpy(video.values).to(resident.device, dtype)
-            padded = -(-len(left) // GROUP) * GROUP
-            scores = torch.empty((padded, len(right)), dtype=dtype, device=resident.device)
+        dtype = getattr(torch, level)
+        resident = self._resident(level, text, dtype)
+        right = resident[columns if isinstance(columns, slice) else torch.from_numpy(columns).to(resident.device)]
+        left = torch.from_numpy(video.values).to(resident.device, dtype)
+        if self._device is None:
+            halves = self._empty(len(left), len(right), np.dtype(np.uint16))
+            torch.mm(left, right.T, out=torch.from_numpy(halves).view(dtype)[: len(left)])
+            return HalfTile(halves, len(left))
+        scores = torch.full((_padded(len(left)), len(right)), -torch.inf, dtype=dtype, device=resident.device)
+        with _whole_float32():
             torch.mm(left, right.T, out=scores[: len(left)])
-            scores[len(left) :] = -torch.inf
-        finally:
-            torch.set_float32_matmul_precision(before)
         return TorchTile(scores, len(left))
 
-    def _resident(self, operand: Operand, dtype: "torch.dtype") -> Any:
-        """The operand as a tensor; the last one is kept, because captions stay while videos stream by."""
+    def _resident(self, level: Level, operand: Operand, dtype: "torch.dtype") -> Any:
+        """The operand as a tensor; each level's last one is kept, because captions stay while videos stream by."""
         import torch
 
-        if self._held is None or self._held[1] is not operand:
-            values = torch.from_numpy(np.ascontiguousarray(operand.values)).to(self.device or "cpu", dtype)
-            self._held = (0, operand, values)
-        return self._held[2]
+        with self._lock:
+            if level not in self._held or self._held[level][0] is not operand:
+                values = torch.from_numpy(np.ascontiguousarray(operand.values)).to(self._device or "cpu", dtype)
+                self._held[level] = operand, values
+            return self._held[level][1]
 
     def _empty(self, n_rows: int, n_columns: int, dtype: np.dtype[Any]) -> Array:
-        padded = -(-n_rows // GROUP) * GROUP
-        size = padded * n_columns * dtype.itemsize
-        if len(self._buffer) < size:
-            self._buffer = np.empty(size, dtype=np.uint8)
-        scores = self._buffer[:size].view(dtype).reshape(padded, n_columns)
-        scores[n_rows:] = -np.inf
+        size = _padded(n_rows) * n_columns * dtype.itemsize
+        buffer = getattr(self._own, "buffer", None)
+        if buffer is None or len(buffer) < size:
+            buffer = self._own.buffer = np.empty(size, dtype=np.uint8)
+        scores: Array = buffer[:size].view(dtype).reshape(_padded(n_rows), n_columns)
+        scores[n_rows:] = _LOWEST if dtype == np.uint16 else -np.inf
         return scores
 
 
+@contextmanager
+def _whole_float32() -> Iterator[None]:
+    """A program may have asked torch to leave part of a float32 product to TF32 or bfloat16; here it may not."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _padded(n_rows: int) -> int:
+    return -(-n_rows // GROUP) * GROUP
+
+
+class HalfTile(Tile):
+    """A tile in bfloat16, which numpy knows as its bits only: the upper half of a float32's."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the thresholds it is compared with."""
+        return np.dtype(np.float32)
+
+    def hide(self, row: Ints, column: Ints) -> None:
+        """Take these scores out of the competition."""
+        self._padded[row, column] = _LOWEST
+        self.__dict__.pop("maxima", None)
+
+    @cached_property
+    def maxima(self) -> Array:
+        """(n_groups, n_columns) highest score of each group of rows."""
+        cells = self._padded.view(np.int16).reshape(-1, GROUP, self.n_columns)
+        # As whole numbers, positive scores are in order and above all negative ones, which are in reverse.
+        found = np.maximum.reduce(cells, axis=1)
+        group, column = np.nonzero(found < 0)
+        if len(group):
+            found[group, column] = cells[group, :, column].min(axis=1)
+        return _widened(found.view(np.uint16))
+
+    def cells(self, group: Ints, column: Ints) -> Array:
+        """(n, GROUP) scores of a group of rows in one column."""
+        return _widened(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
+
+    def host(self) -> Array:
+        """(n_rows, n_columns) as float32."""
+        return _widened(self._padded[: self.n_rows])
+
+    def _padded_host(self) -> Array:
+        return _widened(self._padded)
+
+
+def _widened(halves: Array) -> Array:
+    wide = halves.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
+
+
 class TorchTile(Tile):
-    """A tile on a device, or of a dtype numpy doesn't have; what is looked at comes over as float32 or float64."""
+    """A tile on a device; what is looked at comes over as float32 or float64."""
 
     def __init__(self, scores: "torch.Tensor", n_rows: int) -> None:
         self._scores = scores

@@ -7,12 +7,14 @@ sums of a BLAS would depend on block shape and number of threads; these depend o
 exactly, wherever they stand.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import UnknownNameError
+from reelstore.ranking.threads import in_parts
 
 Similarity = Literal["cosine", "dot", "euclidean"]
 Floats = npt.NDArray[np.float64]
@@ -42,7 +44,14 @@ def as_float64(rows: Array, similarity: Similarity) -> Floats:
     return np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
 
 
-def pair_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
+def pair_scores(
+    text: Array,
+    video: Array,
+    similarity: Similarity,
+    *,
+    text_lengths: Floats | None = None,
+    video_lengths: Floats | None = None,
+) -> Floats:
     """Scores of text row n with video row n, (n,).
 
     Args:
@@ -50,17 +59,23 @@ def pair_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
         video: (n, dim).
         similarity: `cosine` (a zero row scores 0 with everything), `dot`, or `euclidean`: the negative squared distance,
             which orders as the negative distance does.
+        text_lengths, video_lengths: (n,) what `lengths` says of these rows, where it is known.
 
     Example:
         >>> pair_scores(np.array([[2., 0.]]), np.array([[3., 4.]]), "cosine")
         array([0.6])
     """
     scores = np.empty(len(text))
-    for some in _blocks(len(text), text.shape[1]):
+
+    def work(some: slice) -> None:
         left, right = as_float64(text[some], similarity), as_float64(video[some], similarity)
         scores[some] = _combined(left, right, similarity)
-        if similarity == "cosine":
-            scores[some] /= _lengths(left) * _lengths(right)
+
+    _by_blocks(work, len(text), text.shape[1])
+    if similarity == "cosine":
+        scores /= (lengths(text) if text_lengths is None else text_lengths) * (
+            lengths(video) if video_lengths is None else video_lengths
+        )
     return scores
 
 
@@ -75,19 +90,23 @@ def block_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
     scores = _exact_product(right, left) if similarity != "euclidean" else None
     if scores is None:
         scores = np.empty((len(video), len(text)))
+        step = max(1, _BLOCK_VALUES // max(text.shape[1], 1))
         for number, row in enumerate(right):
-            for some in _blocks(len(text), text.shape[1]):
-                scores[number, some] = _combined(left[some], row[None], similarity)
+            for some in range(0, len(text), step):
+                scores[number, some : some + step] = _combined(left[some : some + step], row[None], similarity)
     if similarity == "cosine":
         scores /= _lengths(right)[:, None] * _lengths(left)
     return scores[video_place[:, None], text_place]
 
 
-def lengths(rows: Array, similarity: Similarity = "cosine") -> Floats:
+def lengths(rows: Array) -> Floats:
     """(n,) lengths that a cosine divides by; 1 for a zero row."""
     found = np.empty(len(rows))
-    for some in _blocks(len(rows), rows.shape[1]):
-        found[some] = _lengths(as_float64(rows[some], similarity))
+
+    def work(some: slice) -> None:
+        found[some] = _lengths(as_float64(rows[some], "cosine"))
+
+    _by_blocks(work, len(rows), rows.shape[1])
     return found
 
 
@@ -121,9 +140,14 @@ def _lengths(values: Floats) -> Floats:
     return found
 
 
-def _blocks(n: int, dim: int) -> list[slice]:
+def _by_blocks(work: Callable[[slice], None], n: int, dim: int) -> None:
     step = max(1, _BLOCK_VALUES // max(dim, 1))
-    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+    def some_blocks(start: int, stop: int) -> None:
+        for block in range(start, stop):
+            work(slice(block * step, min((block + 1) * step, n)))
+
+    in_parts(some_blocks, -(-n // step))
 
 
 def _distinct(rows: Array) -> tuple[Array, Ints]:
@@ -144,8 +168,9 @@ def _exact_product(left: Floats, right: Floats) -> Floats | None:
     """
     grains = []
     for values in (left, right):
-        longest = np.sqrt(np.einsum("ij,ij->i", values, values).max(initial=0.0))
-        if not np.isfinite(longest):
+        with np.errstate(over="ignore"):
+            longest = np.sqrt(np.einsum("ij,ij->i", values, values).max(initial=0.0))
+        if not np.isfinite(longest) or 0 < longest < 1e-100:
             return None
         # 2**25.5 a side, with a margin for the rounding of `longest` itself.
         grains.append(np.ldexp(1.0, int(np.frexp(longest)[1]) - 26))
