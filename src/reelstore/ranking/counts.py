@@ -18,7 +18,7 @@ from reelstore.ranking.filters import LEVELS, Band, Centres, Level, Side, band, 
 from reelstore.ranking.products import Products, bfloat16_pays
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, lengths, pair_scores
 from reelstore.ranking.sources import Source
-from reelstore.ranking.threads import each_alone, n_threads
+from reelstore.ranking.threads import each_alone, n_threads, one_by_one
 from reelstore.ranking.tiles import GROUP, Found, Tile
 
 Direction = Literal["t2v", "v2t"]
@@ -28,11 +28,11 @@ MEMORY = 2**30
 
 _SMALL = 1e9
 """Multiplications below which threads cost more than they save."""
-_SAMPLE = 256
-_UNDECIDED = {"bfloat16": 128, "float32": 64, "float64": 4}
+_SAMPLE = 64
+_UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
 """One comparison in this many may be left undecided; from there on the next level is cheaper than the reference."""
-_FEW = 1024
-"""Undecided comparisons of a tile that aren't worth another product."""
+_FEW = 128
+"""One undecided comparison in this many scores of a whole tile isn't worth another product."""
 
 
 @dataclass(frozen=True)
@@ -223,12 +223,9 @@ class _Counter:
             def count(number: int, text: Side = text, start: int = start, levels: Ints = levels) -> None:
                 self._block(text, start, number * self.n_videos, levels)
 
-            n_blocks = -(-len(self.video) // self.n_videos)
-            if self.threads > 1:
-                each_alone(count, n_blocks)
-            else:
-                for number in range(n_blocks):
-                    count(number)
+            # A product as short as a small problem's in bfloat16 is over before a second thread has woken up.
+            in_blocks = each_alone if self.threads > 1 or self.first == "bfloat16" else one_by_one
+            in_blocks(count, -(-len(self.video) // self.n_videos))
 
     def _block(self, text: Side, start: int, begin: int, levels: Ints) -> None:
         video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
@@ -397,7 +394,7 @@ class _Pass:
         if self.level == "exact":
             return left
         undecided = np.concatenate([part.column for one in found.values() for part in (one.found, one.near)])
-        if len(undecided) <= _FEW:
+        if len(undecided) <= max(1024, self.tile.size // _FEW):
             return left
         per_column = np.bincount(undecided, minlength=len(left))
         return np.asarray(per_column > max(8, self.tile.n_rows // _UNDECIDED[self.level]))
@@ -405,8 +402,7 @@ class _Pass:
     def _settle(self, found: dict[Direction, "_Searched"], left: npt.NDArray[np.bool_]) -> None:
         rows = np.concatenate([part.row for one in found.values() for part in (one.found, one.near)])
         columns = np.concatenate([part.column for one in found.values() for part in (one.found, one.near)])
-        places, where = np.unique(rows * len(self.columns) + columns, return_inverse=True)
-        exact = self._exact(places // len(self.columns), places % len(self.columns))[where.reshape(-1)]
+        exact = self._worth_settling(found, rows, columns)
         done = 0
         for direction, one in found.items():
             counts = self.counter.counts[direction]
@@ -417,7 +413,7 @@ class _Pass:
             candidates = exact[done + len(own) : done + len(own) + len(one.near.row)]
             done += len(own) + len(candidates)
             settled = one.pairs[one.found.near]
-            above, same = own > counts.score[settled], own == counts.score[settled]
+            above, same = own > counts.score[settled], own == counts.score[settled]  # certain ones are inf or -inf
             row, column = one.near.row + self.begin, self.columns[one.near.column] + self.start
             with self.counter.lock:
                 counts.greater[one.pairs[kept]] += one.found.above[kept]
@@ -425,7 +421,40 @@ class _Pass:
                     counts.equal[one.pairs] += one.found.between
                 np.add.at(counts.greater, settled[above], 1)
                 np.add.at(counts.equal, settled[same], 1)
-                counts.improve(*((column, row) if direction == "t2v" else (row, column)), candidates)
+                best = candidates > -np.inf
+                query, item = (column[best], row[best]) if direction == "t2v" else (row[best], column[best])
+                counts.improve(query, item, candidates[best])
+
+    def _worth_settling(self, found: dict[Direction, "_Searched"], rows: Ints, columns: Ints) -> Floats:
+        """Exact scores of undecided pairs; inf or -inf where float32 has told already on which side they are."""
+        scores = np.full(len(rows), np.nan)
+        if self.level == "bfloat16":
+            text, video = self.text.rough, self.video.rough
+            bounds = band("float32", text, video, None)
+            rough = np.empty(len(rows), dtype=np.float32)
+            step = max(1, 2**17 // max(text.values.shape[1], 1))
+            for start in range(0, len(rows), step):
+                some = slice(start, start + step)
+                left, right = text.values[self.columns[columns[some]]], video.values[rows[some]]
+                np.einsum("ij,ij->i", left, right, out=rough[some])
+            done = 0
+            for direction, one in found.items():
+                counts = self.counter.counts[direction]
+                pairs = one.pairs[one.found.near]
+                own = slice(done, done + len(pairs))
+                low, high = bounds.around(counts.score[pairs], np.float32)
+                scores[own] = np.where(rough[own] > high, np.inf, np.where(rough[own] < low, -np.inf, np.nan))
+                best = slice(own.stop, own.stop + len(one.near.near))
+                # What is surely below another candidate of its query isn't the best.
+                certain = np.full(int(one.near.near.max(initial=-1)) + 1, -np.inf)
+                np.maximum.at(certain, one.near.near, rough[best].astype(np.float64) - bounds.error)
+                scores[best][rough[best] + bounds.error < certain[one.near.near]] = -np.inf
+                done = best.stop
+        open_ones = np.flatnonzero(np.isnan(scores))
+        places, where = np.unique(rows[open_ones] * len(self.columns) + columns[open_ones], return_inverse=True)
+        exact = self._exact(places // len(self.columns), places % len(self.columns))
+        scores[open_ones] = exact[where.reshape(-1)]
+        return scores
 
     def _exact(self, row: Ints, column: Ints) -> Floats:
         if self.level == "exact":

@@ -113,8 +113,13 @@ class Side:
     @cached_property
     def bfloat16(self) -> Operand:
         """In float32 still: whoever multiplies rounds."""
-        plain = self.float32
-        return Operand(plain.values, plain.reach * 1.01, plain.error + plain.reach * _UNIT["bfloat16"])
+        rough = self.rough
+        return Operand(rough.values, rough.reach * 1.01, rough.error + rough.reach * _UNIT["bfloat16"])
+
+    @cached_property
+    def rough(self) -> Operand:
+        """Values in float32 by lengths summed in float32."""
+        return self._operand("float32", self._squares) if self._values.dtype == np.float32 else self.float32
 
     @cached_property
     def float32(self) -> Operand:
@@ -123,12 +128,14 @@ class Side:
             wide = self.float64
             error = wide.error + wide.reach * _UNIT["float32"]
             return Operand(wide.values.astype(np.float32), wide.reach * 1.001, error, wide.shift, wide.shift_error)
-        return self._operand("float32")
+        # Lengths are summed in float64: half of the bound would be theirs.
+        return self._operand("float32", _squares(self._values), lengths=_UNIT["float64"])
 
     @cached_property
     def float64(self) -> Operand:
         """Values in float64."""
-        return self._operand("float64")
+        values = self._values.astype(np.float64, copy=False)
+        return self._operand("float64", np.einsum("ij,ij->i", values, values))
 
     def _prepare(self) -> None:
         narrow = self.stored.dtype.itemsize <= 2 or self.stored.dtype == np.float32
@@ -150,19 +157,18 @@ class Side:
         zeros_only = not small.any() or not self._values[small].any()
         return zeros_only and float(self._squares.max(initial=0.0)) < _SANE[level]
 
-    def _operand(self, level: str) -> Operand:
+    def _operand(self, level: str, squares: Array, lengths: float | None = None) -> Operand:
+        """From squared lengths summed with a rounding of `lengths`, that of the level by default."""
         dim = self.stored.shape[1]
         unit = _UNIT[level]
-        values, squares = self._values, self._squares
-        if level == "float64" and values.dtype != np.float64:
-            values = values.astype(np.float64)
-            squares = np.einsum("ij,ij->i", values, values)
-        longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
+        summed = dim / 2 * (unit if lengths is None else lengths)
+        values = self._values.astype(np.float64 if level == "float64" else np.float32, copy=False)
+        longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + 2 * summed + 4 * unit)
         error = 0.0
         if self.similarity == "cosine":
-            inverse = 1 / np.sqrt(np.where(squares > 0, squares, values.dtype.type(1)))
-            values = values * inverse[:, None]
-            error = (dim / 2 + 8) * unit
+            inverse = 1 / np.sqrt(np.where(squares > 0, squares, squares.dtype.type(1)))
+            values = values * inverse.astype(values.dtype)[:, None]
+            error = summed + 4 * unit
             longest = 1 + error
         if self._own is not None:
             values = values - self._own
@@ -185,8 +191,8 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     """How far a product of this level, shifts included, may lie from the reference."""
     dim = text.values.shape[1]
     product = text.reach * video.reach
-    # Sums are carried in float32 at least; twice, because bfloat16 units may round in other ways than to nearest.
-    unit = _UNIT["float64"] if level == "float64" else 2 * _UNIT["float32"]
+    # Sums are carried in float32 at least; bfloat16 units may round in other ways than to nearest.
+    unit = {"float64": _UNIT["float64"], "float32": _UNIT["float32"], "bfloat16": 2 * _UNIT["float32"]}[level]
     error = text.error * video.reach + video.error * text.reach + text.error * video.error
     error += (dim + 4) * unit * product + dim * _TINY[level] * (1 + text.reach + video.reach)
     shifts = [0.0 if side.shift is None else float(np.abs(side.shift).max(initial=0.0)) for side in (text, video)]
@@ -222,3 +228,13 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
         # Both sides move alike, or their distances would change.
         means = [(means[0] + means[1]) / 2] * 2
     return Centres(*means)
+
+
+def _squares(values: Array) -> Floats:
+    """(n,) squared lengths of float32 rows, summed in float64."""
+    found = np.empty(len(values))
+    step = max(1, 2**15 // max(values.shape[1], 1))
+    for start in range(0, len(values), step):
+        some = values[start : start + step].astype(np.float64)
+        np.einsum("ij,ij->i", some, some, out=found[start : start + step])
+    return found

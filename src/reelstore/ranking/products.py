@@ -12,7 +12,7 @@ import numpy as np
 
 from reelstore.ranking.filters import Level, Operand
 from reelstore.ranking.reference import Array, Ints
-from reelstore.ranking.tiles import GROUP, Tile
+from reelstore.ranking.tiles import GROUP, Tile, count_groups
 
 if TYPE_CHECKING:
     import torch
@@ -123,6 +123,18 @@ class HalfTile(Tile):
     def cells(self, group: Ints, column: Ints) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
         return _widened(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
+
+    def _over(self, column: Ints, low: Array, high: Array) -> tuple[Array, Array]:
+        """Bits compared as whole numbers, where no threshold is negative."""
+        if not (low > 0).all():
+            return super()._over(column, low, high)
+        scores = self._padded.view(np.int16)
+        scores = scores if len(column) == self.n_columns else np.ascontiguousarray(scores[:, column])
+        at_least = -(-low.view(np.int32) // 2**16)  # the next bfloat16 up; of `high` the next one down
+        return (
+            count_groups(scores, at_least.astype(np.int16), strict=False),
+            count_groups(scores, (high.view(np.int32) // 2**16).astype(np.int16), strict=True),
+        )
 
     def host(self) -> Array:
         """(n_rows, n_columns) as float32."""

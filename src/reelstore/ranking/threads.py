@@ -37,16 +37,21 @@ def in_parts(work: Callable[[int, int], None], n: int) -> None:
             job.result()
 
 
+def one_by_one(work: Callable[[int], None], n: int) -> None:
+    """Run `work(0)` to `work(n - 1)` here; only the products use more threads."""
+    _here.working = True
+    try:
+        for number in range(n):
+            work(number)
+    finally:
+        _here.working = False
+
+
 def each_alone(work: Callable[[int], None], n: int) -> None:
     """Run `work(0)` to `work(n - 1)`, several at once, each with products that use one thread.
 
     The first error ends it: what hasn't begun is left out.
     """
-    if n_threads() == 1 or n < 2:
-        for number in range(n):
-            work(number)
-        return
-
     def alone(number: int) -> None:
         _here.working = True
         if "torch" in sys.modules:
@@ -57,6 +62,10 @@ def each_alone(work: Callable[[int], None], n: int) -> None:
             _here.working = False
 
     with _one_thread_products():
+        if n_threads() == 1 or n < 2:
+            for number in range(n):
+                alone(number)
+            return
         jobs = [_pool().submit(alone, number) for number in range(n)]
         try:
             for job in jobs:

@@ -168,20 +168,23 @@ class Tile:
 
     def _count_whole(self, column: Ints, low: Array, high: Array, above: Ints, between: Ints) -> tuple[Ints, Ints]:
         """Compare every score of the columns. Gives back group and threshold of cells with scores between."""
-        host = self._padded_host()
         # Thresholds of one column one after the other, so that each comparison is of whole rows.
         turn = np.arange(len(column)) - np.searchsorted(column, column)
         cells = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
         for number in range(int(turn.max(initial=-1)) + 1):
             own = np.flatnonzero(turn == number)
-            scores = host if len(own) == self.n_columns else np.ascontiguousarray(host[:, column[own]])
-            over_low = _count_groups(scores, low[own], strict=False)
-            over_high = _count_groups(scores, high[own], strict=True)
+            over_low, over_high = self._over(column[own], low[own], high[own])
             above[own] = over_high.sum(axis=0, dtype=np.int64)
             between[own] = over_low.sum(axis=0, dtype=np.int64) - above[own]
             group, place = np.nonzero(over_low != over_high)
             cells.append((group, own[place]))
         return np.concatenate([cell[0] for cell in cells]), np.concatenate([cell[1] for cell in cells])
+
+    def _over(self, column: Ints, low: Array, high: Array) -> tuple[Array, Array]:
+        """(n_groups, n) scores of each group from `low` on, and above `high`; one threshold a column."""
+        host = self._padded_host()
+        scores = host if len(column) == self.n_columns else np.ascontiguousarray(host[:, column])
+        return count_groups(scores, low, strict=False), count_groups(scores, high, strict=True)
 
 
 def _nowhere() -> tuple[Ints, Ints, Ints]:
@@ -194,7 +197,7 @@ def _joined(parts: list[tuple[Ints, Ints, Ints]]) -> tuple[Ints, Ints, Ints]:
     return threshold, row, column
 
 
-def _count_groups(scores: Array, threshold: Array, *, strict: bool) -> npt.NDArray[np.uint8]:
+def count_groups(scores: Array, threshold: Array, *, strict: bool) -> npt.NDArray[np.uint8]:
     """(n_groups, n_columns) scores over each column's threshold."""
     groups, columns = len(scores) // GROUP, scores.shape[1]
     counts = np.empty((groups, columns), dtype=np.uint8)
