@@ -207,9 +207,13 @@ def evaluate(
     if not ks or min(ks) < 1:
         raise EvaluationError(f"ks must be positive cut-offs, not {list(ks)}.")
     if scores is not None:
-        return _of_scores(scores, relevance if relevance is not None else video_of_caption, text, video, ks, ties, memory)
+        return _of_scores(
+            scores, relevance if relevance is not None else video_of_caption, text, video, ks, ties, memory
+        )
     if text is None or video is None or (video_of_caption is None) == (relevance is None):
-        raise EvaluationError("evaluate takes text, video and video_of_caption (or relevance); or scores and relevance.")
+        raise EvaluationError(
+            "evaluate takes text, video and video_of_caption (or relevance); or scores and relevance."
+        )
     sides = Source(text, "text"), Source(video, "video")
     n_captions, n_videos = len(sides[0]), len(sides[1])
     if sides[0].shape[1] != sides[1].shape[1]:
@@ -221,14 +225,14 @@ def evaluate(
     caption, video_of = right_pairs(given, n_captions, n_videos, name=name, what=("caption", "video"))
     if not len(caption):
         raise EvaluationError(f"None of the {n_captions} captions has a video among the {n_videos}: nothing to rank.")
-    counts: dict[str, PairCounts] = {}
+    counts: dict[Direction, PairCounts] = {}
     options: dict[str, Any] = {"similarity": similarity, "memory": memory, "device": device}
     together = [direction for direction in directions if direction == "t2v" or v2t == "best"]
     if together:
         counts |= count_pairs(text, video, caption, video_of, directions=together, **options)
     if "v2t" in directions and v2t == "first":
         counts["v2t"] = _first_captions(sides[0], video, caption, video_of, options)
-    ordered = {direction: counts[direction] for direction in DIRECTIONS if direction in counts}
+    ordered: dict[str, PairCounts] = {direction: counts[direction] for direction in DIRECTIONS if direction in counts}
     size = {"captions": n_captions, "videos": n_videos}
     return _evaluation(ordered, (caption, video_of), size, ks=ks, ties=ties, similarity=similarity, v2t=v2t)
 
@@ -245,9 +249,7 @@ def _of_scores(
         raise EvaluationError(f"None of the {n_queries} queries has a right item among the {n_items}: nothing to rank.")
     counts = count_scores(scorer, query, item, directions=["t2v"], memory=memory)["t2v"]
     size = {"items": n_items}
-    return _evaluation(
-        {"retrieval": counts}, (query, query), size, ks=ks, ties=ties, similarity="scores", v2t="best"
-    )
+    return _evaluation({"retrieval": counts}, (query, query), size, ks=ks, ties=ties, similarity="scores", v2t="best")
 
 
 def _evaluation(
@@ -282,9 +284,7 @@ def _evaluation(
     return Evaluation(metrics, ranks, tuple(ks), ties, similarity, v2t, counts, groups)
 
 
-def _first_captions(
-    text: Source, video: Any, caption: Ints, video_of: Ints, options: Mapping[str, Any]
-) -> PairCounts:
+def _first_captions(text: Source, video: Any, caption: Ints, video_of: Ints, options: Mapping[str, Any]) -> PairCounts:
     """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
     order = np.lexsort((caption, video_of))
     first = order[np.r_[True, video_of[order][1:] != video_of[order][:-1]]]

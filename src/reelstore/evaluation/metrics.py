@@ -23,9 +23,9 @@ from reelstore.ranking import Floats, PairCounts
 def query_values(groups: TieGroups, *, one_right: bool, ks: Sequence[int]) -> dict[str, Floats]:
     """Metric -> (n_queries,) values whose mean it is; all but MedR is such a mean.
 
-    Where every query has one right item by its nature (`one_right`), as a caption has one video, hit and recall coincide
-    and print as R@k, and MAP is MRR. Elsewhere hit@k (any right item among the first k) and recall@k (share of the right
-    items) are kept apart. nDCG is cut at the largest k.
+    Where every query has one right item by its nature (`one_right`), as a caption has one video, hit and recall are the
+    same and print as R@k, and MAP is MRR. Elsewhere hit@k (any right item among the first k) and recall@k (share of the
+    right items) are kept apart. nDCG is cut at the largest k.
     """
     values: dict[str, Floats] = {}
     for k in ks:

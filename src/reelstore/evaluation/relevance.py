@@ -13,7 +13,8 @@ def right_pairs(relevance: Any, n_queries: int, n_items: int, *, name: str, what
 
     Args:
         relevance: (n_queries,) whole numbers, the right item of each query, -1 where it has none; or a matrix
-            (n_queries, n_items), an array, a tensor or sparse, that is true (or not zero) where an item is right.
+            (n_queries, n_items), an array, a tensor or sparse, that is true (or not zero) where an item is right; or a
+            tuple of two arrays (n_pairs,), query and item of each right pair.
         n_queries: queries.
         n_items: items.
         name: what messages call it.
@@ -27,6 +28,12 @@ def right_pairs(relevance: Any, n_queries: int, n_items: int, *, name: str, what
         entries = relevance.tocoo()
         kept = np.asarray(entries.data) != 0
         return np.asarray(entries.row)[kept].astype(np.int64), np.asarray(entries.col)[kept].astype(np.int64)
+    if isinstance(relevance, tuple) and len(relevance) == 2 and np.ndim(relevance[0]) == 1:
+        query, item = (np.asarray(side, dtype=np.int64) for side in relevance)
+        for side, n, kind in ((query, n_queries, what[0]), (item, n_items, what[1])):
+            if query.shape != item.shape or (len(side) and not 0 <= side.min() <= side.max() < n):
+                raise EvaluationError(f"{name}: pairs must name {kind}s 0 to {n - 1}, as many as of the other side.")
+        return query, item
     values = np.asarray(relevance)
     if values.ndim == 2:
         _check_shape(values.shape, n_queries, n_items, name)

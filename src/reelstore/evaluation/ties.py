@@ -116,7 +116,8 @@ def discounted_gain(groups: TieGroups, k: int) -> Floats:
     inside = gain[np.minimum(groups.above + n, k)] - gain[np.minimum(groups.above, k)]
     # A group of right items alone gains all of it, without the rounding of a share.
     share = np.where(groups.wrong == 0, inside, groups.right * inside / n)
-    return _per_query(groups, share) / gain[np.minimum(groups.n_right, k)]
+    gained: Floats = _per_query(groups, share) / gain[np.minimum(groups.n_right, k)]
+    return gained
 
 
 def average_precision(groups: TieGroups) -> Floats:

@@ -15,8 +15,8 @@ from reelstore.ranking.scorers import Matrix, Scorer, count_scores
 
 __all__ = [
     "DIRECTIONS",
-    "Array",
     "MEMORY",
+    "Array",
     "Direction",
     "Floats",
     "Ints",

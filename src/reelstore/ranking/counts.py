@@ -16,7 +16,16 @@ import numpy.typing as npt
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.filters import LEVELS, Band, Centres, Level, Side, band, find_centres
 from reelstore.ranking.products import Products, bfloat16_pays
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, lengths, pair_scores
+from reelstore.ranking.reference import (
+    Array,
+    Floats,
+    Ints,
+    Similarity,
+    block_scores,
+    check_similarity,
+    lengths,
+    pair_scores,
+)
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import each_alone, n_threads, one_by_one
 from reelstore.ranking.tiles import GROUP, Found, Tile
@@ -86,8 +95,8 @@ class PairCounts:
         query, item, score = query[order], item[order], score[order]
         first = np.r_[True, query[1:] != query[:-1]][: len(query)]
         query, item, score = query[first], item[first], score[first]
-        known = self.best_wrong_score[query]
-        better = (score > known) | ((score == known) & (item < self.best_wrong[query]))
+        known, place = self.best_wrong_score[query], self.best_wrong[query]
+        better = (score > known) | ((score == known) & ((item < place) | (place < 0)))
         self.best_wrong[query[better]] = item[better]
         self.best_wrong_score[query[better]] = score[better]
 
@@ -111,7 +120,7 @@ def count_pairs(
         video: (n_videos, dim).
         caption: (n_pairs,) int; with `video_of`, the right pairs. A caption or video may have several, or none.
         video_of: (n_pairs,) int.
-        similarity: `cosine` (a zero vector scores 0 with everything), `dot`, or `euclidean` (negative squared distance).
+        similarity: `cosine` (a zero vector scores 0 with everything), `dot`, or `euclidean` (minus the distance).
         directions: `t2v`, `v2t` or both.
         memory: bytes for blocks and tiles; changes speed, never a count.
         device: torch device of the products; None for the processor, or where the tensors are.
@@ -183,7 +192,9 @@ class _Counter:
         self.text, self.video, self.counts, self.similarity, self.known = text, video, counts, similarity, known
         self.caption, self.video_of = pairs
         self.exact_scale = 0.5 if similarity == "euclidean" else 1.0
-        sample = [side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)]
+        sample = [
+            side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)
+        ]
         self._refuse_nonfinite(*(Side(rows, "dot", None, None) for rows in sample))
         self.centres: Centres | None = find_centres(sample[0], sample[1], similarity)
         many = "v2t" in counts and len(self.caption) >= 4 * len(video)

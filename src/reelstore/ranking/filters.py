@@ -1,9 +1,9 @@
 """A block of one side made ready for a fast matrix product, and how wrong that product can be.
 
 A filter needn't be right, it must know how wrong it can be. The bound holds for every pair of a block and adds up, from
-the textbook inequalities: the rounding of both operands, a sum of products in any order, shifts, and the reference's own
-rounding. For unit vectors of dimension n it is about 3n * 2**-24 in float32, and in bfloat16, where the operands
-dominate, 2 * 2**-8.
+the textbook inequalities: the rounding of both operands, a sum of products in any order, shifts, and the rounding of
+the reference itself. For unit vectors of dimension n it is about n * 2**-24 in float32, and 2 * 2**-8 in bfloat16,
+where the operands dominate.
 """
 
 from dataclasses import dataclass
@@ -140,8 +140,9 @@ class Side:
     def _prepare(self) -> None:
         narrow = self.stored.dtype.itemsize <= 2 or self.stored.dtype == np.float32
         with np.errstate(over="ignore", invalid="ignore"):
-            self._values = self.stored.astype(np.float32, copy=False) if narrow else as_float64(self.stored, "dot")
-            self._squares = np.einsum("ij,ij->i", self._values, self._values)
+            dtype = np.float32 if narrow else np.float64
+            self._values: Array = self.stored.astype(dtype, copy=False)
+            self._squares: Array = np.einsum("ij,ij->i", self._values, self._values)
         self.finite = bool(np.isfinite(self._squares).all()) or bool(np.isfinite(self.stored).all())
         if self.finite and not self._in_range("float32") and (narrow or self.similarity == "cosine"):
             self._values = as_float64(self.stored.astype(np.float64), self.similarity)
@@ -171,7 +172,7 @@ class Side:
             error = summed + 4 * unit
             longest = 1 + error
         if self._own is not None:
-            values = values - self._own
+            values = np.subtract(values, self._own)
             error += 2 * unit * (longest + float(np.linalg.norm(self._own)))
             squares = np.einsum("ij,ij->i", values, values)
             longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
@@ -181,9 +182,8 @@ class Side:
             )
         if self._other is not None:
             reach = float(np.linalg.norm(self._other))
-            return Operand(
-                values, longest, error, values @ self._other, reach * (error + (dim + 4) * unit * longest)
-            )
+            shift = np.matmul(values, self._other)
+            return Operand(values, longest, error, shift, reach * (error + (dim + 4) * unit * longest))
         return Operand(values, longest, error)
 
 

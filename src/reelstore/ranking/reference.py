@@ -41,7 +41,8 @@ def as_float64(rows: Array, similarity: Similarity) -> Floats:
     """
     if similarity != "cosine" or rows.dtype != np.float64:
         return rows.astype(np.float64)
-    return np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
+    scaled: Floats = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
+    return scaled
 
 
 def pair_scores(
@@ -57,8 +58,8 @@ def pair_scores(
     Args:
         text: (n, dim) finite real numbers of any dtype.
         video: (n, dim).
-        similarity: `cosine` (a zero row scores 0 with everything), `dot`, or `euclidean`: the negative squared distance,
-            which orders as the negative distance does.
+        similarity: `cosine` (a zero row scores 0 with everything), `dot`, or `euclidean`: minus the squared
+            distance, which orders as minus the distance does.
         text_lengths, video_lengths: (n,) what `lengths` says of these rows, where it is known.
 
     Example:
@@ -174,7 +175,9 @@ def _exact_product(left: Floats, right: Floats) -> Floats | None:
             return None
         # 2**25.5 a side, with a margin for the rounding of `longest` itself.
         grains.append(np.ldexp(1.0, int(np.frexp(longest)[1]) - 26))
-    if any((np.rint(values / grain) * grain != values).any() for values, grain in zip((left, right), grains, strict=True)):
+    if any(
+        (np.rint(values / grain) * grain != values).any() for values, grain in zip((left, right), grains, strict=True)
+    ):
         return None
     product: Floats = left @ right.T
     return product

@@ -161,6 +161,5 @@ class _Held:
 def _inside(pairs: tuple[Ints, Ints], captions: slice, videos: slice) -> Ints:
     first, last = np.searchsorted(pairs[0], [captions.start, captions.stop])
     own = np.arange(first, last)
-    return own[(pairs[1][own] >= videos.start) & (pairs[1][own] < videos.stop)]
-
-
+    inside: Ints = own[(pairs[1][own] >= videos.start) & (pairs[1][own] < videos.stop)]
+    return inside

@@ -97,7 +97,8 @@ class Source:
             rows = rows.astype(np.float32)
         if rows.dtype.kind not in "fiu":
             raise EvaluationError(f"{self.name} must hold real numbers, not {rows.dtype}.")
-        return rows
+        plain: Array = rows
+        return plain
 
 
 def _sliced(values: Any) -> bool:
