@@ -11,10 +11,21 @@ import pytest
 SCRIPT = Path(__file__).parents[1] / "benchmarks/reading.py"
 
 
-@pytest.mark.parametrize("workload", ["P", "T", "R"])
+@pytest.mark.parametrize("workload", ["P", "V", "T", "R"])
 def test_reading_measures_every_contender_that_is_installed(tmp_path: Path, workload: str) -> None:
     command = [sys.executable, SCRIPT, "--workloads", workload, "--repeats", "1", "--folder", tmp_path]
-    command += ["--pooled", "300", "--videos", "33", "--captions", "70", "--out", tmp_path / "reading.json"]
+    command += [
+        "--pooled",
+        "300",
+        "--pooled-videos",
+        "300",
+        "--videos",
+        "33",
+        "--captions",
+        "70",
+        "--out",
+        tmp_path / "reading.json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "reading.json").read_text())

@@ -100,7 +100,12 @@ def test_a_listed_file_that_is_missing_is_named(copied) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(None, "the array 'values' is missing"), (b"{", "isn't JSON"), (b"[]", "isn't a Zarr array's")],
+    [
+        (None, "the array 'values' is missing"),
+        (b"{", "isn't JSON"),
+        (b"[]", "isn't a Zarr array's"),
+        (b'{"node_type": "array", "shape": [47, 6]}', "zarr-python can't read it"),
+    ],
 )
 def test_metadata_that_is_none_is_named(library, tmp_path: Path, content: bytes | None, words: str) -> None:
     folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")

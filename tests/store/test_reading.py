@@ -26,6 +26,28 @@ def test_values_are_the_same_however_they_lie_in_files(library, layout: str, enc
         np.testing.assert_array_equal(rows.array(), variant.values)
 
 
+@pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
+@pytest.mark.parametrize("encoding", ["zstd", "gzip chunks", "big endian", "half rows"])
+def test_arrays_too_large_to_hold_are_read_as_asked(library, monkeypatch, layout: str, encoding: str) -> None:
+    monkeypatch.setattr("reelstore.store.unmapped.HELD_BYTES", 0)
+    variant = library[layout, encoding]
+    rows = variant.open()
+    order = [46, 0, 3, 3, -1, 20, 45, -47]
+    want = [variant.values[position] for position in order]
+    for got, value in zip(rows.take(order), want, strict=True):
+        np.testing.assert_array_equal(got, value)
+    for got, value in zip(rows.walk(range(47)), variant.values, strict=True):
+        np.testing.assert_array_equal(got, value)
+    if layout == "ragged":
+        np.testing.assert_array_equal(rows.take_ragged(order)[0], np.concatenate(want))
+        values, mask = rows.take_padded(order, 40)
+        np.testing.assert_array_equal(values[mask], np.concatenate(want))
+        assert not values[~mask].any()
+    else:
+        np.testing.assert_array_equal(rows.array(), variant.values)
+        assert len(rows.take([])) == 0
+
+
 @st.composite
 def positions(draw: Any, count: int) -> list[int]:
     """Positions among `count`, from either end, in any order, some twice."""
@@ -202,3 +224,4 @@ def test_batches_are_aligned_and_the_reader_s_to_keep(written) -> None:
     batch[:] = 0
     assert rows.take([5]).any()
     assert not rows.array().flags.writeable
+    assert rows.array().ctypes.data % 2**21 == 0  # so that large files may be mapped by huge pages

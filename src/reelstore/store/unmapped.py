@@ -31,6 +31,10 @@ class ZarrArray:
 
         self._folder = folder
         self._name = name
+        try:
+            self._array = zarr.open_array(folder / name, mode="r")
+        except Exception as error:  # whatever is wrong with it shows in many ways
+            raise damaged(folder / name / "zarr.json", f"zarr-python can't read it ({error})") from error
         self._files = list(files_of(name, metadata))
         for key, _ in self._files:
             try:
@@ -41,10 +45,6 @@ class ZarrArray:
             else:
                 if not size:  # which zarr-python takes for a block of the fill value
                     raise damaged(folder / key, "it is empty")
-        try:
-            self._array = zarr.open_array(folder / name, mode="r")
-        except Exception as error:  # whatever is wrong with it shows in many ways
-            raise damaged(folder / name / "zarr.json", f"zarr-python can't read it ({error})") from error
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype = np.dtype(self._array.dtype).newbyteorder("=")
         self.zero_row = self.shape[0]
