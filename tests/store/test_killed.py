@@ -52,10 +52,11 @@ def dying_at(boundary: int, *, after: bool) -> Iterator[int]:
             mine = made
             if mine == boundary and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = call(*args, **kwargs)
-            if mine == boundary:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return result
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if mine == boundary:
+                    os.kill(os.getpid(), signal.SIGKILL)
 
         return wrapper
 
@@ -91,7 +92,7 @@ def resumed(tmp_path: Path, stores, kill: Callable[[Callable[[], None]], bool]) 
     """Kill one update, look, run it again, look again; whether the first one had come to its end."""
     of, old, expected = stores
     folder = folder_of(tmp_path / "killed", of)
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(tmp_path / "killed", ignore_errors=True)
     shutil.copytree(old, folder)
     ended = kill(lambda: write(folder, of, NEW))
     check_between(folder, of)

@@ -89,6 +89,7 @@ def test_a_file_of_few_frames_gives_each_once() -> None:
 
 
 def test_a_file_too_large_to_keep_is_scaled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = decode(blocks(), sampling=FOUR, size=SIZE)
+    content = blocks()
+    kept = decode(content, sampling=FOUR, size=SIZE)
     monkeypatch.setattr("reelstore.video.with_pyav.KEPT_BYTES", 1)
-    assert np.array_equal(decode(blocks(), sampling=FOUR, size=SIZE).pixels, kept.pixels)
+    assert np.array_equal(decode(content, sampling=FOUR, size=SIZE).pixels, kept.pixels)

@@ -25,8 +25,8 @@ class RowArray(Protocol):
         """All rows as one read-only array, if that costs no more than reading them."""
         ...
 
-    def take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
-        """Copy rows into `out`; zeros for `zero_row`."""
+    def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
+        """Copy rows into `out`; zeros for `zero_row`. `scattered`: hardly any follows the one before it."""
         ...
 
     def read(self, start: int, stop: int) -> Array:

@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import numpy as np
 from reelstore.errors import StoreError
 from reelstore.store.schema import ArrayLayout
 
-DTYPES = {f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {"float16", "float32", "float64"}
-ABSENT = 2**64 - 1
-"""Offset and length of a chunk that a shard doesn't hold."""
+ITEM_BYTES = {f"{kind}{bits}": bits // 8 for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
+    "float16": 2,
+    "float32": 4,
+    "float64": 8,
+}
+"""The dtypes that are mapped."""
 
 Metadata = Mapping[str, Any]
 
@@ -55,12 +60,13 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
         metadata.get("zarr_format") != 3
         or metadata.get("storage_transformers")
         or not (shape and all(row_shape))
-        or not (isinstance(dtype, str) and dtype in DTYPES)
+        or not (isinstance(dtype, str) and dtype in ITEM_BYTES)
         or (grid[0], tuple(file_row_shape)) != ("regular", row_shape)
         or (keys[0], keys[1].get("separator", "/")) != ("default", "/")
+        or file_rows < 1
     ):
         return None
-    one_byte = np.dtype(dtype).itemsize == 1
+    one_byte = ITEM_BYTES[dtype] == 1
     if _are_raw(codecs, one_byte=one_byte):
         return ArrayLayout(name, row_shape, dtype, file_rows)
     if len(codecs) != 1 or codecs[0][0] != "sharding_indexed":
@@ -74,6 +80,7 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
         return None
     if (
         tuple(inner_row_shape) != row_shape
+        or inner_rows < 1
         or file_rows % inner_rows
         or not _are_raw(inner, one_byte=one_byte)
         or len(index) != 2
@@ -85,7 +92,7 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
     return ArrayLayout(name, row_shape, dtype, file_rows, inner_rows)
 
 
-def holds_raw_rows(path: Path, descriptor: int, layout: ArrayLayout, n_rows: int) -> bool:
+def holds_raw_rows(path: str, descriptor: int, layout: ArrayLayout, n_rows: int) -> bool:
     """Whether the first `n_rows` rows of a file lie at its beginning, in order and without holes.
 
     Args:
@@ -98,24 +105,20 @@ def holds_raw_rows(path: Path, descriptor: int, layout: ArrayLayout, n_rows: int
         StoreError: the file is too short or too long, or its index isn't what its checksum says.
     """
     size = os.fstat(descriptor).st_size
-    row_bytes = int(np.prod(layout.row_shape, dtype=np.int64)) * np.dtype(layout.dtype).itemsize
+    row_bytes = math.prod(layout.row_shape) * ITEM_BYTES[layout.dtype]
     if layout.inner_rows is None:
         if size != layout.file_rows * row_bytes:
             raise damaged(path, f"it has {size} bytes, a chunk of this array has {layout.file_rows * row_bytes}")
         return True
     chunk_bytes = layout.inner_rows * row_bytes
-    n_chunks = layout.file_rows // layout.inner_rows
-    index_bytes = n_chunks * 16 + 4
+    index_bytes = layout.file_rows // layout.inner_rows * 16 + 4
     if size < index_bytes:
         raise damaged(path, f"it has {size} bytes, a shard's index alone has {index_bytes}")
-    tail = os.pread(descriptor, index_bytes, size - index_bytes)
-    encoded, checksum = tail[:-4], int.from_bytes(tail[-4:], "little")
-    if google_crc32c.value(encoded) != checksum:
+    n_in_order = _chunks_in_order(os.pread(descriptor, index_bytes, size - index_bytes), chunk_bytes)
+    if n_in_order is None:
         raise damaged(path, f"the index at its end ({size} bytes) doesn't match its checksum")
     n_needed = -(-n_rows // layout.inner_rows)
-    found = np.frombuffer(encoded, dtype="<u8").reshape(n_chunks, 2)[:n_needed]
-    in_order = np.arange(n_needed, dtype=np.uint64) * np.uint64(chunk_bytes)
-    if (found[:, 0] != in_order).any() or (found[:, 1] != chunk_bytes).any():
+    if n_in_order < n_needed:
         return False
     if size < n_needed * chunk_bytes + index_bytes:
         raise damaged(path, f"it has {size} bytes, its index speaks of {n_needed * chunk_bytes} and itself")
@@ -135,14 +138,26 @@ def files_of(name: str, metadata: Metadata) -> Iterator[tuple[str, tuple[slice, 
         yield f"{name}/{key}", tuple(slice(i * s, (i + 1) * s) for i, s in zip(numbers, steps, strict=True))
 
 
-def damaged(path: Path, what: str) -> StoreError:
+def damaged(path: Path | str, what: str) -> StoreError:
     """The error that names a file which can't be what was written."""
     return StoreError(f"{path} is damaged: {what}. Fetch it again with dvc checkout or dvc pull.")
 
 
-def missing(path: Path) -> StoreError:
+def missing(path: Path | str) -> StoreError:
     """The error that names a file which the variant's digests list."""
     return StoreError(f"{path} is missing. Fetch it again with dvc checkout or dvc pull.")
+
+
+@lru_cache(maxsize=16)  # all full shards of an array end in the same bytes
+def _chunks_in_order(index: bytes, chunk_bytes: int) -> int | None:
+    """How many chunks lie one behind the other from a shard's beginning; None if the checksum doesn't match."""
+    encoded, checksum = index[:-4], int.from_bytes(index[-4:], "little")
+    if google_crc32c.value(encoded) != checksum:
+        return None
+    found = np.frombuffer(encoded, dtype="<u8").reshape(-1, 2)
+    expected = np.arange(len(found), dtype=np.uint64) * np.uint64(chunk_bytes)
+    wrong = (found[:, 0] != expected) | (found[:, 1] != chunk_bytes)
+    return int(wrong.argmax()) if wrong.any() else len(found)
 
 
 def _named(extension: Any) -> tuple[str, Mapping[str, Any]]:

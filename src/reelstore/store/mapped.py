@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import math
 import mmap
 import os
 import weakref
@@ -17,6 +18,9 @@ from reelstore.store.layout import Metadata, holds_raw_rows, missing, raw_layout
 
 Array = npt.NDArray[Any]
 Pattern = Literal["normal", "random", "sequential"]
+
+HUGE_PAGE_BYTES = 2 * 2**20
+"""Where the first slot begins: a large file's pages are then mapped by the huge page, if the system has them so."""
 
 _ADVICE: dict[Pattern, int] = {
     "normal": mmap.MADV_NORMAL,
@@ -56,7 +60,7 @@ class MappedArray:
         self.shape: tuple[int, ...] = tuple(metadata["shape"])
         self.dtype = np.dtype(layout.dtype).newbyteorder("<")
         n_rows, file_rows = self.shape[0], layout.file_rows
-        row_bytes = int(np.prod(layout.row_shape, dtype=np.int64)) * self.dtype.itemsize
+        row_bytes = math.prod(layout.row_shape) * self.dtype.itemsize
         slot_bytes = -(-file_rows * row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         n_files = -(-n_rows // file_rows)
         self._file_rows = file_rows
@@ -64,7 +68,7 @@ class MappedArray:
         for number in range(n_files):
             count = min(file_rows, n_rows - number * file_rows)
             key = layout.file_key(number)
-            path = folder / key
+            path = f"{folder}/{key}"
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             except (FileNotFoundError, NotADirectoryError):
@@ -83,6 +87,7 @@ class MappedArray:
             self.zero_row = -(-n_files * slot_bytes // row_bytes)
             self._rows: Array = np.ndarray((self.zero_row + 1, *row), self.dtype, space)
             self.whole = self._rows[:n_rows]
+            self._first = self._rows.reshape(self.zero_row + 1, -1)[:, 0]
         else:
             self.zero_row = n_files * file_rows
             strides = np.empty(row, self.dtype).strides
@@ -90,9 +95,19 @@ class MappedArray:
                 (n_files + 1, file_rows, *row), self.dtype, space, strides=(slot_bytes, row_bytes, *strides)
             )
 
-    def take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
-        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
+    def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
+        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`.
+
+        Args:
+            rows: their numbers.
+            out: C order.
+            scattered: hardly any row follows the one before it.
+        """
         if self.whole is not None:
+            if scattered:
+                # The first value of each, for its own sake: small pages' addresses are looked up side by side, and the
+                # copy doesn't wait for one after the other. 256 rows of 8 KiB: from .85-.93 of memory's speed to 1.1.
+                self._first[rows]
             # The default mode, "raise", would gather into a buffer and copy that to `out`.
             np.take(self._rows, rows, axis=0, out=out, mode="clip")
         else:
@@ -130,18 +145,19 @@ class _AddressSpace:
 
     def __init__(self, n_bytes: int) -> None:
         self.n_bytes = n_bytes
-        address = _LIBC.mmap(None, n_bytes, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+        reserved = n_bytes + HUGE_PAGE_BYTES
+        address = _LIBC.mmap(None, reserved, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         if address == _MAP_FAILED:
-            raise OSError(ctypes.get_errno(), f"{n_bytes} bytes of address space can't be reserved")
-        self.address: int = address
+            raise OSError(ctypes.get_errno(), f"{reserved} bytes of address space can't be reserved")
+        self.address: int = address + -address % HUGE_PAGE_BYTES
         # Not at exit: other threads may still read, and the process's end gives everything back.
-        weakref.finalize(self, _LIBC.munmap, address, n_bytes).atexit = False
+        weakref.finalize(self, _LIBC.munmap, address, reserved).atexit = False
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
         return {"version": 3, "shape": (self.n_bytes,), "typestr": "|u1", "data": (self.address, True)}
 
-    def map_file(self, path: Path, descriptor: int, offset: int, n_bytes: int) -> None:
+    def map_file(self, path: str, descriptor: int, offset: int, n_bytes: int) -> None:
         """Map the first `n_bytes` of a file, which it has, at `offset`."""
         found = _LIBC.mmap(self.address + offset, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, 0)
         if found == _MAP_FAILED:

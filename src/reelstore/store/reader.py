@@ -374,7 +374,7 @@ class Rows:
             values, offsets = self._ragged(rows, None)
             return [values[start:stop] for start, stop in pairwise(offsets.tolist())]
         out = self._buffer(out, (len(rows), *self._row_shape))
-        self._variant.values.take(rows, out)
+        self._variant.values.take(rows, out, scattered=self.layout == "pooled")
         return out
 
     def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[Array, Indices]:

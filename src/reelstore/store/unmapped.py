@@ -1,6 +1,7 @@
 """An array that can't be mapped -> its rows, through zarr-python: compressed, checksummed inside, in another order."""
 
 import math
+import os
 from collections.abc import Container
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +33,14 @@ class ZarrArray:
         self._name = name
         self._files = list(files_of(name, metadata))
         for key, _ in self._files:
-            if key in listed and not (folder / key).is_file():
-                raise missing(folder / key)
+            try:
+                size = os.stat(folder / key).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                if key in listed:
+                    raise missing(folder / key) from None
+            else:
+                if not size:  # which zarr-python takes for a block of the fill value
+                    raise damaged(folder / key, "it is empty")
         try:
             self._array = zarr.open_array(folder / name, mode="r")
         except Exception as error:  # whatever is wrong with it shows in many ways
@@ -50,7 +57,7 @@ class ZarrArray:
             return None
         return self._padded[: self.shape[0]]
 
-    def take(self, rows: npt.NDArray[np.int64], out: Array) -> None:
+    def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
         """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
         if self.whole is not None:
             np.take(self._padded, rows, axis=0, out=out, mode="clip")

@@ -17,6 +17,7 @@ KEPT_BYTES = 64 * 2**20
 """Decoded frames up to this size are kept while counting; a file with more is decoded a second time."""
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
+_MAJOR_VERSION = int(av.__version__.split(".")[0])
 # Playlists name other files; what a video holds must come from its own bytes.
 
 
@@ -50,6 +51,8 @@ def _average_fps(file: BinaryIO) -> float | None:
 def _opened(file: BinaryIO) -> av.container.InputContainer:
     file.seek(0)
     # Metadata is free text in any encoding, and of no use here.
+    if _MAJOR_VERSION >= 19:  # it always replaces what it can't read
+        return av.open(file, mode="r", options=_NO_OTHER_FILES)
     return av.open(file, mode="r", metadata_errors="replace", options=_NO_OTHER_FILES)
 
 
