@@ -277,3 +277,10 @@ def test_an_error_of_the_store_reaches_the_reader(tmp_path, shuffle) -> None:
 def test_what_cannot_be_is_refused(drawn, settings, message) -> None:
     with pytest.raises(AlignerError, match=message):
         drawn["pooled"].loader(**settings)
+
+
+def test_captions_of_videos_that_are_not_there_are_refused(drawn) -> None:
+    stored = drawn["pooled"]
+    for wrong in (stored.video_of_caption[1:], stored.video_of_caption + 1):
+        with pytest.raises(AlignerError, match="video_of_caption has"):
+            PairLoader(stored.videos, stored.captions, wrong, batch_size=8, seed=0)

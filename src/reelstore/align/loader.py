@@ -22,8 +22,11 @@ from reelstore.store.reader import Rows, open_variant
 Indices = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
-BLOCK_ROWS, WINDOW_BLOCKS = 1024, 8
-"""64 MiB of pooled rows 4,096 wide."""
+BLOCK_ROWS, WINDOW_BLOCKS = 128, 64
+"""64 MiB of pooled rows 4,096 wide in pieces of 1 MiB.
+
+8 blocks of 1,024 were read no faster where it was measured, and their batches mix fewer parts of a store.
+"""
 
 BATCHES_AHEAD = 2
 WINDOWS_AHEAD = 1
@@ -92,6 +95,11 @@ class PairLoader:
         if batch_size % world_size:
             raise AlignerError(
                 f"{world_size} ranks can't share a batch of {batch_size} evenly. Take {batch_size % world_size} off."
+            )
+        if len(captions) != len(video_of_caption) or not np.isin(video_of_caption, np.arange(len(videos))).all():
+            raise AlignerError(
+                f"video_of_caption has {len(video_of_caption)} entries up to {max(video_of_caption, default=None)}; "
+                f"expected is a position among {len(videos)} videos for each of {len(captions)} captions."
             )
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
         n_bytes = _n_bytes(videos) + _n_bytes(captions)
