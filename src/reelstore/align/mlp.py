@@ -17,7 +17,7 @@ from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_
 from reelstore.align.batches import PairBatch
 from reelstore.align.datamodule import PairDataModule
 from reelstore.align.losses import equal_rows, info_nce
-from reelstore.align.preprocess import mean_direction
+from reelstore.align.preprocess import mean_direction_of
 from reelstore.align.towers import Tower
 from reelstore.errors import ParamsError
 
@@ -80,8 +80,8 @@ class Mlp:
         lightning.seed_everything(self._seed, verbose=False)
         data = PairDataModule(train, batch_size=self._batch_size, seed=self._seed)
         module = self._new_module(train.videos.dim, train.captions.dim)
-        module.video.mean.copy_(torch.from_numpy(mean_direction(train.video_array())))
-        module.text.mean.copy_(torch.from_numpy(mean_direction(train.text_array())))
+        module.video.mean.copy_(torch.from_numpy(mean_direction_of(train.videos)))
+        module.text.mean.copy_(torch.from_numpy(mean_direction_of(train.captions)))
         module.watch(validation, validate, workplace.log)
         best = ModelCheckpoint(
             dirpath=workplace.checkpoints,
