@@ -1,5 +1,6 @@
 """params.yaml as frozen values, checked once, at the border."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -115,6 +116,33 @@ class EvaluateParams:
             raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
 
 
+_THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What a metric must be, such as `>= 0.1`."""
+
+    operator: str
+    value: float
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "a threshold") -> "Threshold":
+        """From `<`, `<=`, `>` or `>=` and a number."""
+        found = _THRESHOLD.fullmatch(text.strip())
+        if found is None:
+            raise ParamsError(f"{name} is {text!r}; it must be <, <=, > or >= and a number, such as '>= 0.1'.")
+        return cls(found[1], float(found[2]))
+
+    def holds(self, value: float) -> bool:
+        """Whether a value is as it must be."""
+        compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+        return bool(compare[self.operator](value, self.value))
+
+    def __str__(self) -> str:
+        return f"{self.operator} {self.value:g}"
+
+
 @dataclass(frozen=True)
 class TrackingParams:
     """Where runs are logged."""
@@ -146,6 +174,8 @@ class Params:
     """Name -> settings; `kind` says which aligner, the rest is its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
+    thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
+    """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
 
     def __post_init__(self) -> None:
         for section, encoders in (("encoders", self.encoders), ("streams", self.streams)):
@@ -221,6 +251,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "encoders": lambda values: _options(values, "encoders"),
         "streams": lambda values: _options(values, "streams"),
         "aligners": lambda values: _options(values, "aligners"),
+        "thresholds": _thresholds,
     }
     unknown = sorted(set(raw) - set(sections))
     if unknown:
@@ -272,6 +303,17 @@ def _options(values: Mapping[str, Any], section: str) -> dict[str, dict[str, Any
             raise ParamsError(f"{section}.{name} must be a mapping, not {settings!r}.")
         options[str(name)] = dict(settings or {})
     return options
+
+
+def _thresholds(values: Mapping[str, Any]) -> dict[str, dict[str, Threshold]]:
+    parsed: dict[str, dict[str, Threshold]] = {}
+    for result, metrics in _options(values, "thresholds").items():
+        for metric, text in metrics.items():
+            name = f"thresholds.{result}: {metric}"
+            if metric.count(".") != 1 or not all(metric.split(".")):
+                raise ParamsError(f"{name} must be <direction>.<metric>, such as t2v.R@01.")
+            parsed.setdefault(result, {})[metric] = Threshold.parse(str(text), name=name)
+    return parsed
 
 
 def _check_name(key: str, name: str) -> None:

@@ -10,10 +10,13 @@ import pytrec_eval
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
+from scipy.sparse import coo_array, csr_matrix
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, label_ranking_average_precision_score, ndcg_score
 
 from reelstore.errors import EvaluationError, NonFiniteError, UnknownNameError
 from reelstore.evaluation import evaluate
+from reelstore.ranking import score_matrix
 
 
 def from_scores(scores: np.ndarray, owner: list[int], **options):
@@ -30,11 +33,13 @@ def orders(scores: np.ndarray) -> list[tuple[int, ...]]:
 def metrics_of_order(order: tuple[int, ...], right: set[int], ks: tuple[int, ...]) -> dict[str, float]:
     """One query, one ranking, straight from the definitions."""
     ranks = [place for place, item in enumerate(order, start=1) if item in right]
-    found = {"MRR": 1 / ranks[0], "rank": float(ranks[0])}
+    found = {"MRR": 1 / ranks[0], "MeanR": float(ranks[0])}
     found["MAP"] = float(np.mean([(number + 1) / rank for number, rank in enumerate(ranks)]))
     for k in ks:
         found[f"hit@{k:02d}"] = float(ranks[0] <= k)
         found[f"recall@{k:02d}"] = float(np.mean([rank <= k for rank in ranks]))
+    ideal = sum(1 / np.log2(1 + rank) for rank in range(1, min(len(ranks), max(ks)) + 1))
+    found[f"nDCG@{max(ks):02d}"] = sum(1 / np.log2(1 + rank) for rank in ranks if rank <= max(ks)) / ideal
     return found
 
 
@@ -73,8 +78,8 @@ def test_expected_is_the_mean_over_every_order_of_equal_scores(problem):
     for k in ks:
         assert metrics["t2v"][f"R@{k:02d}"] == pytest.approx(by_hand["t2v"][f"hit@{k:02d}"][1])
     assert metrics["t2v"]["MRR"] == pytest.approx(by_hand["t2v"]["MRR"][1])
-    assert metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["rank"][1])
-    for name in set(metrics["v2t"]):
+    assert metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["MeanR"][1])
+    for name in set(metrics["v2t"]) - {"MedR"}:
         assert metrics["v2t"][name] == pytest.approx(by_hand["v2t"][name][1])
 
 
@@ -86,10 +91,11 @@ def test_bounds_are_the_best_and_the_worst_order(problem):
     for ties, place in (("optimistic", 2), ("pessimistic", 0)):
         found = from_scores(scores, owner, ks=(1, 2), ties=ties)
         assert {"t2v": found.metrics["t2v"], "v2t": found.metrics["v2t"]} == found.bounds[ties]
-        for name in set(found.metrics["v2t"]):
-            assert found.metrics["v2t"][name] == pytest.approx(by_hand["v2t"][name][place])
+        for name in set(found.metrics["v2t"]) - {"MedR"}:
+            at = 2 - place if name == "MeanR" else place
+            assert found.metrics["v2t"][name] == pytest.approx(by_hand["v2t"][name][at])
         assert found.metrics["t2v"]["MRR"] == pytest.approx(by_hand["t2v"]["MRR"][place])
-        assert found.metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["rank"][2 - place])
+        assert found.metrics["t2v"]["MeanR"] == pytest.approx(by_hand["t2v"]["MeanR"][2 - place])
 
 
 @settings(max_examples=40, deadline=None)
@@ -106,7 +112,14 @@ def test_expected_median_is_the_mean_median_over_every_order(data):
 def test_a_matrix_small_enough_to_check_by_hand():
     found = from_scores([[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2))
     assert found.metrics["t2v"] == pytest.approx(
-        {"R@01": 1 / 3, "R@02": 2 / 3, "MRR": (1 + 1 / 2 + 1 / 3) / 3, "MedR": 2.0, "MeanR": 2.0}
+        {
+            "R@01": 1 / 3,
+            "R@02": 2 / 3,
+            "nDCG@02": (1 + 1 / np.log2(3)) / 3,
+            "MRR": (1 + 1 / 2 + 1 / 3) / 3,
+            "MedR": 2.0,
+            "MeanR": 2.0,
+        }
     )
     # Video 0 ranks its caption 1st; video 1 has .7 against .1 and .2; video 2 has .1 against 0 and 0.
     assert found.metrics["v2t"]["MRR"] == 1.0
@@ -127,7 +140,11 @@ def test_hit_and_recall_are_two_things_when_videos_have_uneven_captions():
             "recall@01": (1 / 3 + 0) / 2,
             "recall@02": (2 / 3 + 1) / 2,
             "recall@10": 1.0,
+            "nDCG@10": ((1 + 1 / np.log2(3) + 1 / np.log2(5)) / (1 + 1 / np.log2(3) + 1 / np.log2(4)) + 1 / np.log2(3))
+            / 2,
             "MRR": (1 + 1 / 2) / 2,
+            "MeanR": 1.5,
+            "MedR": 1.5,
             "MAP": ((1 + 1 + 3 / 4) / 3 + 1 / 2) / 2,
         }
     )
@@ -144,7 +161,7 @@ def test_a_tower_that_says_nothing_scores_chance_exactly(which):
         text = np.tile(constant, (70, 1))
     if which in ("video", "both"):
         video = np.tile(constant, (23, 1))
-    found = evaluate(text, video, owner, tile=16)
+    found = evaluate(text, video, owner)
     # A constant text ties all captions of a video, a constant video all videos of a caption.
     if which != "text":
         assert found.metrics["t2v"] == found.chance["t2v"]
@@ -205,7 +222,7 @@ def random_problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 @pytest.mark.parametrize("seed", range(25))
 def test_pytrec_eval_agrees_where_nothing_ties(seed):
     text, video, owner, scores = random_problem(seed)
-    measures = {"map", "recip_rank", "success.1,5,10", "recall.1,5,10"}
+    measures = {"map", "recip_rank", "success.1,5,10", "recall.1,5,10", "ndcg_cut.10"}
     metrics = evaluate(text, video, owner).metrics
     for direction, matrix, relevant in (
         ("t2v", scores, owner[:, None] == np.arange(len(video))),
@@ -217,6 +234,7 @@ def test_pytrec_eval_agrees_where_nothing_ties(seed):
         mean = {name: np.mean([one[name] for one in per_query]) for name in next(iter(per_query))}
         ours = metrics[direction]
         assert ours["MRR"] == pytest.approx(mean["recip_rank"])
+        assert ours["nDCG@10"] == pytest.approx(mean["ndcg_cut_10"])
         for k in (1, 5, 10):
             assert ours[f"R@{k:02d}" if direction == "t2v" else f"hit@{k:02d}"] == pytest.approx(mean[f"success_{k}"])
         if direction == "v2t":
@@ -234,9 +252,9 @@ def test_scikit_learn_agrees_where_nothing_ties(seed):
     assert metrics["t2v"]["MRR"] == pytest.approx(label_ranking_average_precision_score(relevant, scores))
 
 
-def test_tile_size_changes_no_digit():
+def test_memory_changes_no_digit():
     text, video, owner, _ = random_problem(7)
-    found = [evaluate(text.astype(np.float16), video.astype(np.float16), owner, tile=tile) for tile in (1, 5, 256)]
+    found = [evaluate(text.astype(np.float16), video.astype(np.float16), owner, memory=2**n) for n in (0, 16, 30)]
     assert found[0].metrics == found[1].metrics == found[2].metrics
 
 
@@ -252,9 +270,148 @@ def test_metrics_are_named_for_sorting_and_hold_plain_numbers():
     text, video, owner, _ = random_problem(9)
     metrics = evaluate(text, video, owner, ks=(1, 5, 10)).metrics
     assert set(metrics) == {"t2v", "v2t", "health"}
-    assert set(metrics["t2v"]) == {"R@01", "R@05", "R@10", "MRR", "MedR", "MeanR"}
-    assert set(metrics["v2t"]) == {*(f"{m}@{k}" for m in ("hit", "recall") for k in ("01", "05", "10")), "MRR", "MAP"}
+    assert set(metrics["t2v"]) == {"R@01", "R@05", "R@10", "nDCG@10", "MRR", "MedR", "MeanR"}
+    cut = {f"{m}@{k}" for m in ("hit", "recall") for k in ("01", "05", "10")}
+    assert set(metrics["v2t"]) == {*cut, "nDCG@10", "MRR", "MAP", "MedR", "MeanR"}
     assert all(type(value) in (int, float) for side in metrics.values() for value in side.values())
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_scikit_learn_and_scipy_agree_on_tied_scores(seed):
+    """Both average over the orders of equal scores as well: nDCG and ranks of a matrix of few distinct scores."""
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 5, size=(30, 40)).astype(np.float32)
+    relevance = generator.random((30, 40)) < 0.1
+    relevance[np.arange(30), generator.integers(40, size=30)] = True
+    metrics = evaluate(scores=scores, relevance=relevance, ks=(10,)).metrics["retrieval"]
+    assert metrics["nDCG@10"] == pytest.approx(ndcg_score(relevance, scores, k=10))
+    one = np.zeros_like(relevance)
+    one[np.arange(30), relevance.argmax(axis=1)] = True
+    ranks = rankdata(-scores, axis=1)[one]
+    found = evaluate(scores=scores, relevance=one, ks=(10,))
+    assert found.ranks["retrieval"].rank.tolist() == ranks.tolist()
+    assert found.metrics["retrieval"]["MeanR"] == pytest.approx(ranks.mean())
+
+
+def test_a_ready_matrix_scores_what_its_embeddings_do():
+    text, video, owner, _ = random_problem(11)
+    scores = score_matrix(text, video)
+    right = owner[:, None] == np.arange(len(video))
+    found = evaluate(text, video, owner)
+    for relevance in (owner, right, csr_matrix(right), coo_array(right), torch.tensor(right)):
+        plain = evaluate(scores=scores, relevance=relevance)
+        assert plain.ranks["retrieval"].rank.tolist() == found.t2v.rank.tolist()
+        assert plain.metrics["retrieval"]["hit@05"] == found.metrics["t2v"]["R@05"]
+        assert plain.metrics["health"] == {
+            "items": len(video), "queries": len(text), "no_relevant": 0, "tied_queries": 0,
+        }  # fmt: skip
+    assert evaluate(scores=torch.tensor(scores), relevance=owner).metrics == plain.metrics
+    assert "retrieval MRR" in repr(plain)
+
+
+def test_infinite_scores_are_in_order_and_nan_is_not():
+    scores = np.array([[np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
+    found = evaluate(scores=scores, relevance=[0, 2], ks=(1,))
+    assert found.ranks["retrieval"].rank.tolist() == [1, 2]
+    assert found.ranks["retrieval"].best_wrong.tolist() == [1, 0]
+    scores[1, 1] = np.nan
+    with pytest.raises(NonFiniteError, match="rows 0 to 1 hold NaN: 1"):
+        evaluate(scores=scores, relevance=[0, 2])
+
+
+def test_a_caption_may_describe_several_videos():
+    text, video = np.eye(3), np.eye(3)
+    relevance = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]])
+    found = evaluate(text, video, relevance=csr_matrix(relevance), similarity="dot", ks=(1, 2))
+    # Caption 0 ranks video 0 first and ties on its other one with video 2; hit and recall part.
+    assert found.metrics["t2v"]["hit@01"] == 1.0
+    assert found.metrics["t2v"]["recall@01"] == (1 / 2 + 1) / 2
+    assert found.metrics["t2v"]["recall@02"] == (3 / 4 + 1) / 2
+    assert found.metrics["t2v"]["MAP"] == pytest.approx(((1 + (1 + 2 / 3) / 2) / 2 + 1) / 2)
+    assert found.t2v.n_right.tolist() == [2, 1]
+    assert found.metrics["health"]["no_relevant"] == 2  # caption 2 and video 2
+
+
+def test_more_right_items_than_k_are_counted_one_by_one():
+    scores = np.tile(np.arange(50.0, 0, -1), (1, 1))
+    relevance = np.zeros((1, 50), dtype=bool)
+    relevance[0, 5:45] = True
+    metrics = evaluate(scores=scores, relevance=relevance, ks=(10,)).metrics["retrieval"]
+    assert metrics["hit@10"] == 1.0 and metrics["recall@10"] == 5 / 40
+
+
+def test_the_first_protocol_searches_one_caption_a_video():
+    scores = np.array([[1.0, 2.0], [5.0, 0.0], [0.0, 1.0], [9.0, 3.0]])
+    found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,))
+    # Captions 0 and 2 are searched: video 0 finds its own first, video 1 prefers caption 0.
+    assert found.v2t.rank.tolist() == [1, 2]
+    assert found.v2t.best_wrong.tolist() == [2, 0]
+    assert found.metrics["t2v"] == from_scores(scores, [0, 0, 1, 1], ks=(1,)).metrics["t2v"]
+
+
+def test_one_direction_alone_is_what_it_is_in_both():
+    text, video, owner, _ = random_problem(12)
+    both = evaluate(text, video, owner).metrics
+    for direction in ("t2v", "v2t"):
+        alone = evaluate(text, video, owner, directions=[direction]).metrics
+        assert set(alone) == {direction, "health"} and alone[direction] == both[direction]
+
+
+class TakenByPosition:
+    """Rows as a store has them: a width, a length, and `take`; an index is a key."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self.dim = values.shape[1]
+        self.largest = 0
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, key: object) -> np.ndarray:
+        raise KeyError(key)
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        self.largest = max(self.largest, len(positions))
+        return self._values[positions]
+
+
+class Sliced:
+    """What Zarr and HDF5 arrays have in common."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self._values = values
+        self.shape = values.shape
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        assert isinstance(rows, slice)
+        return self._values[rows]
+
+
+def test_rows_are_read_block_by_block_from_whatever_holds_them(tmp_path):
+    generator = np.random.default_rng(0)
+    video = generator.normal(size=(3000, 8)).astype(np.float32)
+    owner = generator.integers(3000, size=500)
+    text = video[owner] + generator.normal(size=(500, 8)).astype(np.float32)
+    plain = evaluate(text, video, owner).metrics
+    taken = TakenByPosition(video)
+    assert evaluate(text, taken, owner, memory=2**16).metrics == plain
+    assert taken.largest < 600
+    assert evaluate(Sliced(text), Sliced(video), owner, memory=2**20).metrics == plain
+    np.save(tmp_path / "video.npy", video)
+    assert evaluate(text, np.load(tmp_path / "video.npy", mmap_mode="r"), owner).metrics == plain
+
+
+def test_what_is_asked_for_must_be_known():
+    with pytest.raises(UnknownNameError, match="best, first"):
+        evaluate(np.eye(2), np.eye(2), [0, 1], v2t="mean")
+    with pytest.raises(UnknownNameError, match="t2v, v2t"):
+        evaluate(np.eye(2), np.eye(2), [0, 1], directions=["t2t"])
+    for wrong in ({}, {"text": np.eye(2), "video": np.eye(2)}, {"scores": np.eye(2)}):
+        with pytest.raises(EvaluationError, match="evaluate takes"):
+            evaluate(**wrong)
+    with pytest.raises(EvaluationError, match=r"relevance is \(2, 3\), but there are 2 x 2"):
+        evaluate(scores=np.eye(2), relevance=np.ones((2, 3)))
 
 
 def test_a_curve_runs_through_the_metrics_and_its_chance():
@@ -280,7 +437,7 @@ def test_nan_is_an_error_and_not_a_perfect_hit():
         (np.eye(2), np.eye(2), [0, 2], "Caption 1 names video 2"),
         (np.eye(2), np.eye(2), [0], "video_of_caption must be 2"),
         (np.eye(2), np.eye(2), [-1, -1], "nothing to rank"),
-        (np.ones(3), np.eye(3), [0, 1, 2], "text must be a real matrix"),
+        (np.ones(3), np.eye(3), [0, 1, 2], r"text must be a matrix \(n, dim\)"),
     ],
 )
 def test_shapes_that_do_not_fit_are_errors_that_say_so(text, video, owner, says):

@@ -1,18 +1,34 @@
-"""Two sets of embeddings and who belongs to whom -> metrics of both directions."""
+"""Two sets of embeddings, or a matrix of scores, and who belongs to whom -> metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from functools import cached_property
+from typing import Any, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from reelstore.errors import EvaluationError, UnknownNameError
+from reelstore.evaluation.median import median_rank
 from reelstore.evaluation.metrics import constant_counts, direction_metrics, mean, query_values
+from reelstore.evaluation.relevance import right_pairs
 from reelstore.evaluation.ties import Bools, TieGroups, Ties, expected_rank
-from reelstore.ranking import TILE, Floats, Ints, PairCounts, Similarity, count_pairs
+from reelstore.ranking import (
+    DIRECTIONS,
+    MEMORY,
+    Direction,
+    Floats,
+    Ints,
+    Matrix,
+    PairCounts,
+    Scorer,
+    Similarity,
+    count_pairs,
+    count_scores,
+)
+from reelstore.ranking.sources import Source
 
 Metrics = dict[str, dict[str, float]]
+V2T = Literal["best", "first"]
 
 
 @dataclass(frozen=True)
@@ -21,7 +37,7 @@ class Ranks:
 
     Attributes:
         query: (n,) row of the query: a caption for `t2v`, a video for `v2t`.
-        video: (n,) row of the video it belongs to; what the bootstrap draws.
+        video: (n,) row of the video it belongs to (the first of several); what the bootstrap draws.
         n_right: (n,) right items.
         rank: (n,) expected rank of the best of them, 1 is best.
         greater: (n,) wrong items above the best right one.
@@ -55,72 +71,121 @@ class Evaluation:
     """What `evaluate` found.
 
     Attributes:
-        metrics: `t2v`, `v2t` and `health`, as written to JSON: fractions in [0, 1], ranks from 1.
-        chance: `t2v` and `v2t` of towers that say nothing: the expected metric when every score is equal.
-        bounds: `optimistic` and `pessimistic`, each with `t2v` and `v2t`.
-        t2v: a row for each caption.
-        v2t: a row for each video that has captions.
+        metrics: by direction (`t2v`, `v2t`; `retrieval` for a matrix of scores) and `health`, as written to JSON:
+            fractions in [0, 1], ranks from 1.
+        ranks: direction -> a row for each query that has a right item.
+        ks: cut-offs.
         ties: rule behind `metrics`.
-        similarity: `cosine` or `dot`.
+        similarity: `cosine`, `dot`, `euclidean`, or how else the scores came about.
+        v2t_protocol: `best` or `first`.
     """
 
     metrics: Metrics
-    chance: Metrics
-    bounds: dict[str, Metrics]
-    t2v: Ranks
-    v2t: Ranks
+    ranks: Mapping[str, Ranks]
+    ks: tuple[int, ...]
     ties: Ties
-    similarity: Similarity
-    _groups: dict[str, TieGroups]
-    _constant: dict[str, TieGroups]
+    similarity: str
+    v2t_protocol: V2T
+    _counts: Mapping[str, PairCounts]
+    _groups: Mapping[str, TieGroups]
 
     def __repr__(self) -> str:
-        health = self.metrics["health"]
-        return (
-            f"Evaluation({health['captions']} captions, {health['videos']} videos, "
-            f"t2v R@1 {float(self.curve('t2v', [1])['recall'][0]):.4f}, MRR {self.metrics['t2v']['MRR']:.4f}, "
-            f"chance {self.chance['t2v']['MRR']:.4f})"
+        scores = ", ".join(
+            f"{direction} MRR {self.metrics[direction]['MRR']:.4f} (chance {self.chance[direction]['MRR']:.4f})"
+            for direction in self.ranks
         )
+        return f"Evaluation({', '.join(f'{n} {what}' for what, n in self.metrics['health'].items() if n)}; {scores})"
+
+    @property
+    def t2v(self) -> Ranks:
+        """A row for each caption that has a video."""
+        return self.ranks["t2v"]
+
+    @property
+    def v2t(self) -> Ranks:
+        """A row for each video that has captions."""
+        return self.ranks["v2t"]
+
+    @cached_property
+    def chance(self) -> Metrics:
+        """By direction, of towers that say nothing: the expected metric when every score is equal."""
+        return {
+            direction: direction_metrics(groups, one_right=self._one_right(direction), ks=self.ks, ties="expected")
+            for direction, groups in self._constant.items()
+        }
+
+    @cached_property
+    def bounds(self) -> dict[str, Metrics]:
+        """`optimistic` and `pessimistic`, each by direction."""
+        sides: tuple[Ties, ...] = ("optimistic", "pessimistic")
+        return {
+            ties: {
+                direction: direction_metrics(groups, one_right=self._one_right(direction), ks=self.ks, ties=ties)
+                for direction, groups in self._groups.items()
+            }
+            for ties in sides
+        }
 
     def curve(self, direction: str, ks: Sequence[int]) -> dict[str, Floats]:
         """`recall` and its `chance` at each k, (n_ks,), without another product; in `t2v` it is R@k."""
-        name = "R" if direction == "t2v" else "recall"
+        one_right = self._one_right(direction)
+        name = "R" if one_right else "recall"
         sides = {"recall": self._groups[direction].settled(self.ties), "chance": self._constant[direction]}
         curves = {}
         for side, groups in sides.items():
-            values = query_values(groups, direction, ks=ks)
+            values = query_values(groups, one_right=one_right, ks=ks)
             curves[side] = np.array([mean(values[f"{name}@{k:02d}"]) for k in ks])
         return curves
 
+    @cached_property
+    def _constant(self) -> dict[str, TieGroups]:
+        return {direction: TieGroups.of(constant_counts(counts)) for direction, counts in self._counts.items()}
+
+    def _one_right(self, direction: str) -> bool:
+        return _one_right(direction, self._counts[direction])
+
 
 def evaluate(
-    text: Any,
-    video: Any,
-    video_of_caption: Any,
+    text: Any = None,
+    video: Any = None,
+    video_of_caption: Any = None,
     *,
+    scores: Any = None,
+    relevance: Any = None,
     similarity: Similarity = "cosine",
     ks: Sequence[int] = (1, 5, 10),
     ties: Ties = "expected",
-    tile: int = TILE,
+    v2t: V2T = "best",
+    directions: Sequence[Direction] = DIRECTIONS,
+    memory: int = MEMORY,
+    device: str | None = None,
 ) -> Evaluation:
-    """Text-to-video and video-to-text retrieval metrics from one product.
+    """Retrieval metrics of two sets of embeddings, in both directions from one product, or of a matrix of scores.
 
-    Video-to-text is the `best` protocol: all captions are items, a video's own captions are right, and its rank is
-    that of the best of them. Queries without a right item (a video without captions, a caption of no video) are left
-    out of the means and counted in `health`; they stay among the items.
+    Either `text`, `video` and `video_of_caption` (or `relevance`), or `scores` and `relevance`.
+
+    Queries without a right item (a video without captions, a caption of no video) are left out of the means and counted
+    in `health`; they stay among the items.
 
     Args:
-        text: (n_captions, dim) array or tensor; scored in float64.
+        text: (n_captions, dim) array, tensor, memory-mapped file, or rows of a store: whatever can be read by blocks.
         video: (n_videos, dim), of the same width.
         video_of_caption: (n_captions,) int, row of each caption's video; -1 where it has none.
-        similarity: `cosine` or `dot`.
+        scores: (n_queries, n_items), higher is closer, compared as they are; infinities are in order. Or a `Scorer`.
+        relevance: true where an item is right, (n_captions, n_videos) or (n_queries, n_items): an array, a tensor or
+            sparse. A query may have several right items. For scores also (n_queries,) int as `video_of_caption`.
+        similarity: `cosine`, `dot` or `euclidean`.
         ks: cut-offs.
         ties: `expected` (the mean of each metric over all orders of equal scores), `optimistic`, `pessimistic`.
-        tile: captions and videos scored at once; bounds memory, changes no number.
+        v2t: `best`: all captions are items, a video's own are right, and its rank is that of the best of them. `first`:
+            only the first caption of each video is an item.
+        directions: `t2v`, `v2t` or both.
+        memory: bytes for blocks of rows and scores; changes speed, no number.
+        device: torch device of the products; by default the processor, or where the tensors are.
 
     Raises:
-        NonFiniteError: a row holds NaN or infinity.
-        EvaluationError: shapes don't fit together, or no caption has a video.
+        NonFiniteError: a row holds NaN or infinity, or a score is NaN.
+        EvaluationError: shapes don't fit together, or no query has a right item.
 
     Example:
         >>> text = np.array([[1., 0.], [0., 1.], [1., 1.]])
@@ -130,108 +195,141 @@ def evaluate(
         0.8333333333333334
         >>> found.chance["t2v"]["R@01"]
         0.5
+        >>> evaluate(scores=[[.9, .1], [.8, .8]], relevance=[0, 1], ks=(1,)).metrics["retrieval"]["hit@01"]
+        0.75
     """
-    if ties not in get_args(Ties):
-        raise UnknownNameError("tie rule", ties, get_args(Ties))
+    for kind, value, known in (("tie rule", ties, Ties), ("v2t protocol", v2t, V2T)):
+        if value not in get_args(known):
+            raise UnknownNameError(kind, value, get_args(known))
+    for direction in directions:
+        if direction not in DIRECTIONS:
+            raise UnknownNameError("direction", direction, DIRECTIONS)
     if not ks or min(ks) < 1:
         raise EvaluationError(f"ks must be positive cut-offs, not {list(ks)}.")
-    text, video = _matrix(text, "text"), _matrix(video, "video")
-    owner = _owners(video_of_caption, len(text), len(video))
-    if text.shape[1] != video.shape[1]:
+    if scores is not None:
+        return _of_scores(
+            scores, relevance if relevance is not None else video_of_caption, text, video, ks, ties, memory
+        )
+    if text is None or video is None or (video_of_caption is None) == (relevance is None):
         raise EvaluationError(
-            f"text is {text.shape[1]} wide and video {video.shape[1]}: they share no space. Align them, or zero-pad "
-            "the narrower one with pad_to_same_width."
+            "evaluate takes text, video and video_of_caption (or relevance); or scores and relevance."
         )
-    captions = np.flatnonzero(owner >= 0)
-    if not len(captions):
-        raise EvaluationError(f"None of the {len(text)} captions has a video among the {len(video)}: nothing to rank.")
-    both = dict(
-        zip(
-            ("t2v", "v2t"),
-            count_pairs(text, video, captions, owner[captions], similarity=similarity, tile=tile),
-            strict=True,
+    sides = Source(text, "text"), Source(video, "video")
+    n_captions, n_videos = len(sides[0]), len(sides[1])
+    if sides[0].shape[1] != sides[1].shape[1]:
+        raise EvaluationError(
+            f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space. Align them, or "
+            "zero-pad the narrower one with pad_to_same_width."
         )
-    )
-    groups = {direction: TieGroups.of(counts) for direction, counts in both.items()}
-    constant = {direction: TieGroups.of(constant_counts(counts)) for direction, counts in both.items()}
+    name, given = ("video_of_caption", video_of_caption) if relevance is None else ("relevance", relevance)
+    caption, video_of = right_pairs(given, n_captions, n_videos, name=name, what=("caption", "video"))
+    if not len(caption):
+        raise EvaluationError(f"None of the {n_captions} captions has a video among the {n_videos}: nothing to rank.")
+    counts: dict[Direction, PairCounts] = {}
+    options: dict[str, Any] = {"similarity": similarity, "memory": memory, "device": device}
+    together = [direction for direction in directions if direction == "t2v" or v2t == "best"]
+    if together:
+        counts |= count_pairs(text, video, caption, video_of, directions=together, **options)
+    if "v2t" in directions and v2t == "first":
+        counts["v2t"] = _first_captions(sides[0], video, caption, video_of, options)
+    ordered: dict[str, PairCounts] = {direction: counts[direction] for direction in DIRECTIONS if direction in counts}
+    size = {"captions": n_captions, "videos": n_videos}
+    return _evaluation(ordered, (caption, video_of), size, ks=ks, ties=ties, similarity=similarity, v2t=v2t)
+
+
+def _of_scores(
+    scores: Any, relevance: Any, text: Any, video: Any, ks: Sequence[int], ties: Ties, memory: int
+) -> Evaluation:
+    if text is not None or video is not None or relevance is None:
+        raise EvaluationError("evaluate takes scores and relevance, or text, video and video_of_caption; not both.")
+    scorer: Scorer = scores if hasattr(scores, "block") else Matrix(scores)
+    n_queries, n_items = scorer.shape
+    query, item = right_pairs(relevance, n_queries, n_items, name="relevance", what=("query", "item"))
+    if not len(query):
+        raise EvaluationError(f"None of the {n_queries} queries has a right item among the {n_items}: nothing to rank.")
+    counts = count_scores(scorer, query, item, directions=["t2v"], memory=memory)["t2v"]
+    size = {"items": n_items}
+    return _evaluation({"retrieval": counts}, (query, query), size, ks=ks, ties=ties, similarity="scores", v2t="best")
+
+
+def _evaluation(
+    counts: Mapping[str, PairCounts],
+    pairs: tuple[Ints, Ints],
+    size: dict[str, int],
+    *,
+    ks: Sequence[int],
+    ties: Ties,
+    similarity: str,
+    v2t: V2T,
+) -> Evaluation:
+    groups = {direction: TieGroups.of(of) for direction, of in counts.items()}
     ranks = {
-        direction: _ranks(counts, groups[direction], owner, direction, ks=ks, ties=ties)
-        for direction, counts in both.items()
+        direction: _ranks(of, groups[direction], pairs, direction, ks=tuple(ks), ties=ties)
+        for direction, of in counts.items()
     }
-    return Evaluation(
-        metrics={**_both_directions(groups, ks=ks, ties=ties), "health": _health(ranks, len(text), len(video))},
-        chance=_both_directions(constant, ks=ks, ties="expected"),
-        bounds={
-            "optimistic": _both_directions(groups, ks=ks, ties="optimistic"),
-            "pessimistic": _both_directions(groups, ks=ks, ties="pessimistic"),
-        },
-        t2v=ranks["t2v"],
-        v2t=ranks["v2t"],
-        ties=ties,
-        similarity=similarity,
-        _groups=groups,
-        _constant=constant,
-    )
-
-
-def _both_directions(groups: dict[str, TieGroups], *, ks: Sequence[int], ties: Ties) -> Metrics:
-    return {name: direction_metrics(of, name, ks=ks, ties=ties) for name, of in groups.items()}
-
-
-def _health(ranks: dict[str, Ranks], n_captions: int, n_videos: int) -> dict[str, float]:
-    """Counts over both directions together: a query is a caption or a video."""
+    metrics: Metrics = {
+        direction: {
+            **{name: mean(values) for name, values in of.values.items()},
+            "MedR": median_rank(groups[direction].settled(ties)),
+        }
+        for direction, of in ranks.items()
+    }
     queries = sum(len(of) for of in ranks.values())
-    return {
-        "captions": n_captions,
-        "videos": n_videos,
+    metrics["health"] = {
+        **size,
         "queries": queries,
-        "no_relevant": n_captions + n_videos - queries,
+        "no_relevant": sum(of.n_queries for of in counts.values()) - queries,
         "tied_queries": sum(int(of.tied.sum()) for of in ranks.values()),
     }
+    return Evaluation(metrics, ranks, tuple(ks), ties, similarity, v2t, counts, groups)
+
+
+def _first_captions(text: Source, video: Any, caption: Ints, video_of: Ints, options: Mapping[str, Any]) -> PairCounts:
+    """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
+    order = np.lexsort((caption, video_of))
+    first = order[np.r_[True, video_of[order][1:] != video_of[order][:-1]]]
+    kept = np.unique(caption[first])
+    counts = count_pairs(
+        text.take(kept), video, np.searchsorted(kept, caption[first]), video_of[first], directions=["v2t"], **options
+    )["v2t"]
+    counts.item[:] = kept[counts.item]
+    counts.best_wrong[counts.best_wrong >= 0] = kept[counts.best_wrong[counts.best_wrong >= 0]]
+    return counts
+
+
+def _one_right(direction: str, counts: PairCounts) -> bool:
+    """Whether every caption has one video at most: then there is one number to print where elsewhere there are two."""
+    return direction == "t2v" and len(np.unique(counts.query)) == len(counts.query)
 
 
 def _ranks(
-    counts: PairCounts, groups: TieGroups, owner: Ints, direction: str, *, ks: Sequence[int], ties: Ties
+    counts: PairCounts,
+    groups: TieGroups,
+    pairs: tuple[Ints, Ints],
+    direction: str,
+    *,
+    ks: tuple[int, ...],
+    ties: Ties,
 ) -> Ranks:
     query = groups.query[groups.first]
     best = np.full(counts.n_queries, -np.inf)
     np.maximum.at(best, counts.query, counts.score)
+    video = query
+    if direction == "t2v":
+        first = np.full(counts.n_queries, counts.n_items, dtype=np.int64)
+        np.minimum.at(first, pairs[0], pairs[1])
+        video = first[query]
+    with np.errstate(invalid="ignore"):
+        gap = best[query] - counts.best_wrong_score[query]
     return Ranks(
         query=query,
-        video=owner[query] if direction == "t2v" else query,
+        video=video,
         n_right=groups.n_right,
         rank=expected_rank(groups),
         greater=groups.above[groups.first],
         equal=groups.wrong[groups.first],
         tied=groups.tied,
         best_wrong=counts.best_wrong[query],
-        gap=best[query] - counts.best_wrong_score[query],
-        values=query_values(groups.settled(ties), direction, ks=ks),
+        gap=gap,
+        values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
     )
-
-
-def _matrix(values: Any, name: str) -> npt.NDArray[Any]:
-    """A plain real matrix of an array or of a tensor on any device, without importing torch."""
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        if str(values.dtype) == "torch.bfloat16":  # numpy has no such type; widening is exact
-            values = values.float()
-    matrix = np.asarray(values)
-    if matrix.ndim != 2 or matrix.dtype.kind not in "fiu":
-        raise EvaluationError(f"{name} must be a real matrix (n, dim), not {matrix.shape} {matrix.dtype}.")
-    return matrix
-
-
-def _owners(video_of_caption: Any, n_captions: int, n_videos: int) -> Ints:
-    if hasattr(video_of_caption, "detach"):
-        video_of_caption = video_of_caption.detach().cpu()
-    owner = np.asarray(video_of_caption)
-    if owner.shape != (n_captions,) or (owner.dtype.kind not in "iu" and len(owner)):
-        raise EvaluationError(
-            f"video_of_caption must be {n_captions} whole numbers, one a caption, not {owner.shape} {owner.dtype}."
-        )
-    owner = owner.astype(np.int64)
-    if len(owner) and not -1 <= owner.min() <= owner.max() < n_videos:
-        row = int(np.flatnonzero((owner < -1) | (owner >= n_videos))[0])
-        raise EvaluationError(f"Caption {row} names video {owner[row]}, but videos are 0 to {n_videos - 1}.")
-    return owner

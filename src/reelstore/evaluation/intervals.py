@@ -15,17 +15,19 @@ _BLOCK_VALUES = 2**22
 def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Intervals:
     """Interval of every metric that is a mean over queries (all but MedR).
 
-    Videos are drawn with replacement, each with all its captions: captions of one video aren't independent. The items
-    to search among stay as they are. The draws depend on the seed and the number of videos only, so that two systems
-    measured on the same rows are resampled alike (paired).
+    Videos are drawn with replacement, each with all its captions: captions of one video aren't independent. (For a
+    matrix of scores, whose videos aren't known, queries are drawn.) The items to search among stay as they are. The
+    draws depend on the seed and the number of videos only, so that two systems measured on the same rows are resampled
+    alike (paired).
 
     Returns:
         direction -> metric -> {"low", "high"}.
     """
-    n_videos = int(evaluation.metrics["health"]["videos"])
-    sides = {"t2v": evaluation.t2v, "v2t": evaluation.v2t}
+    sides = dict(evaluation.ranks)
+    health = evaluation.metrics["health"]
+    n_videos = int(health["videos"] if "videos" in health else max(of.video.max() + 1 for of in sides.values()))
     means: dict[str, list[Floats]] = {direction: [] for direction in sides}
-    for weights in _resamples(n_videos, n_resamples, seed):  # (some, n_videos)
+    for weights in resamples(n_videos, n_resamples, seed):  # (some, n_videos)
         for direction, ranks in sides.items():
             means[direction].append(_resampled_means(ranks, weights))
     tail = (1 - level) / 2
@@ -41,7 +43,8 @@ def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0,
     }
 
 
-def _resamples(n_videos: int, n_resamples: int, seed: int) -> Iterator[Ints]:
+def resamples(n_videos: int, n_resamples: int, seed: int) -> Iterator[Ints]:
+    """How often each video is drawn, (some, n_videos) at a time; the same for the same seed and number of videos."""
     generator = np.random.default_rng(seed)
     block = max(1, _BLOCK_VALUES // n_videos)
     for start in range(0, n_resamples, block):

@@ -5,6 +5,7 @@ ties are broken independently, so that is a sum of independent yes-or-no draws.
 """
 
 import math
+from bisect import bisect_left, bisect_right
 
 import numpy as np
 
@@ -18,6 +19,10 @@ def median_rank(groups: TieGroups) -> float:
     For an even number of queries the median is the mean of the two in the middle.
     """
     n = len(groups)
+    alike = all(len(np.unique(of[groups.first])) == 1 for of in (groups.above, groups.right, groups.wrong))
+    if alike and groups.right[0] == 1:
+        # Draws that are alike and evenly spread are the same turned round: the median's mean is the middle.
+        return float(groups.above[0] + (groups.wrong[0] + 2) / 2)
     middle = {(n - 1) // 2 + 1, n // 2 + 1}
     return float(np.mean([_order_statistic(groups, place) for place in middle]))
 
@@ -28,12 +33,15 @@ def _order_statistic(groups: TieGroups, place: int) -> float:
     best, worst = above + 1, above + wrong + 1
     low = int(np.partition(best, place - 1)[place - 1])
     high = int(np.partition(worst, place - 1)[place - 1])
-    # The mean of a whole number from low to high: low, and each further rank as often as it isn't reached before.
-    expected = float(low)
-    for rank in range(low, high):
-        reached = 1.0 - later_than(np.maximum(rank - above, 0), right, wrong)
-        expected += 1.0 - _at_least(reached, place)
-    return expected
+
+    def reached(rank: int) -> float:
+        return _at_least(1.0 - later_than(np.maximum(rank - above, 0), right, wrong), place)
+
+    # The mean of a whole number from low to high: low, and each further rank as often as it isn't reached before. It is
+    # surely not reached at first and surely reached in the end; only what lies between is summed.
+    first = bisect_right(range(low, high), 0.0, key=reached)
+    last = bisect_left(range(low, high), 1.0, key=reached)
+    return float(low + first) + sum(1.0 - reached(rank) for rank in range(low + first, low + last))
 
 
 def _at_least(probability: Floats, place: int) -> float:

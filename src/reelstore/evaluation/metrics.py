@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from reelstore.evaluation.ties import (
     TieGroups,
     Ties,
     average_precision,
+    discounted_gain,
     expected_rank,
     hit,
     recall,
@@ -18,34 +20,33 @@ from reelstore.evaluation.ties import (
 from reelstore.ranking import Floats, PairCounts
 
 
-def query_values(groups: TieGroups, direction: str, *, ks: Sequence[int]) -> dict[str, Floats]:
+def query_values(groups: TieGroups, *, one_right: bool, ks: Sequence[int]) -> dict[str, Floats]:
     """Metric -> (n_queries,) values whose mean it is; all but MedR is such a mean.
 
-    Text-to-video prints R@k: a caption has one right video, so that hit and recall coincide. Video-to-text prints
-    hit@k (any own caption among the first k) and recall@k (share of the own captions) apart.
+    Where every query has one right item by its nature (`one_right`), as a caption has one video, hit and recall are the
+    same and print as R@k, and MAP is MRR. Elsewhere hit@k (any right item among the first k) and recall@k (share of the
+    right items) are kept apart. nDCG is cut at the largest k.
     """
     values: dict[str, Floats] = {}
     for k in ks:
-        if direction == "t2v":
+        if one_right:
             values[f"R@{k:02d}"] = hit(groups, k)
         else:
             values[f"hit@{k:02d}"] = hit(groups, k)
             values[f"recall@{k:02d}"] = recall(groups, k)
+    values[f"nDCG@{max(ks):02d}"] = discounted_gain(groups, max(ks))
     values["MRR"] = reciprocal_rank(groups)
-    if direction == "t2v":
-        values["MeanR"] = expected_rank(groups)
-    else:
+    if not one_right:
         values["MAP"] = average_precision(groups)
+    values["MeanR"] = expected_rank(groups)
     return values
 
 
-def direction_metrics(groups: TieGroups, direction: str, *, ks: Sequence[int], ties: Ties) -> dict[str, float]:
+def direction_metrics(groups: TieGroups, *, one_right: bool, ks: Sequence[int], ties: Ties) -> dict[str, float]:
     """Metric -> value, under one tie rule."""
     settled = groups.settled(ties)
-    metrics = {name: mean(values) for name, values in query_values(settled, direction, ks=ks).items()}
-    if direction == "t2v":
-        metrics["MedR"] = median_rank(settled)
-    return metrics
+    values = query_values(settled, one_right=one_right, ks=ks)
+    return {**{name: mean(of) for name, of in values.items()}, "MedR": median_rank(settled)}
 
 
 def mean(values: Floats) -> float:
@@ -56,14 +57,9 @@ def mean(values: Floats) -> float:
 def constant_counts(counts: PairCounts) -> PairCounts:
     """The same right pairs when every score is equal: what chance is measured on, exactly."""
     n_right = np.bincount(counts.query, minlength=counts.n_queries)
-    return PairCounts(
-        counts.n_queries,
-        counts.n_items,
-        counts.query,
-        counts.item,
-        np.zeros(len(counts.query)),
-        np.zeros_like(counts.greater),
-        (counts.n_items - n_right)[counts.query],
-        counts.best_wrong,
-        counts.best_wrong_score,
+    return replace(
+        counts,
+        score=np.zeros(len(counts.query)),
+        greater=np.zeros_like(counts.greater),
+        equal=(counts.n_items - n_right)[counts.query],
     )

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.ranking import TILE, Floats, Ints, Similarity, score_matrix
+from reelstore.ranking import Floats, Ints, Similarity, score_matrix
 
 LEVEL = 0.95
+_BLOCK = 256
+"""Captions ranked at once."""
 
 
 @dataclass(frozen=True)
@@ -117,5 +119,5 @@ def _mean_reciprocal_ranks(
 
 
 def _blocks(text: npt.NDArray[Any], video: npt.NDArray[Any], similarity: Similarity) -> Iterator[tuple[int, Floats]]:
-    for start in range(0, len(text), TILE):
-        yield start, reciprocal_ranks(score_matrix(text[start : start + TILE], video, similarity=similarity))
+    for start in range(0, len(text), _BLOCK):
+        yield start, reciprocal_ranks(score_matrix(text[start : start + _BLOCK], video, similarity=similarity))

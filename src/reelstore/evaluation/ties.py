@@ -84,11 +84,13 @@ def expected_rank(groups: TieGroups) -> Floats:
 def reciprocal_rank(groups: TieGroups) -> Floats:
     """(n_queries,) expected 1 / rank of the best-ranked right item; not 1 / expected rank."""
     above, right, wrong = _best(groups)
-    cases, where = np.unique(np.stack([above, right, wrong]), axis=1, return_inverse=True)
-    tied = cases[2] > 0
-    per_case: Floats = 1.0 / (cases[0] + 1)
-    per_case[tied] = [_mean_reciprocal(*case) for case in cases[:, tied].T.tolist()]
-    return per_case[where.reshape(-1)]
+    values: Floats = 1.0 / (above + 1)
+    tied = np.flatnonzero(wrong)
+    if len(tied):
+        cases, where = np.unique(np.stack([above, right, wrong])[:, tied], axis=1, return_inverse=True)
+        per_case = np.array([_mean_reciprocal(*case) for case in cases.T.tolist()])
+        values[tied] = per_case[where.reshape(-1)]
+    return values
 
 
 def hit(groups: TieGroups, k: int) -> Floats:
@@ -105,6 +107,17 @@ def recall(groups: TieGroups, k: int) -> Floats:
     n = groups.right + groups.wrong
     share = groups.right * np.clip(k - groups.above, 0, n) / n
     return _per_query(groups, share) / groups.n_right
+
+
+def discounted_gain(groups: TieGroups, k: int) -> Floats:
+    """(n_queries,) expected nDCG@k: right items gain 1 / log2(1 + rank), as a share of what the first k could gain."""
+    gain = np.r_[0.0, np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))]
+    n = groups.right + groups.wrong
+    inside = gain[np.minimum(groups.above + n, k)] - gain[np.minimum(groups.above, k)]
+    # A group of right items alone gains all of it, without the rounding of a share.
+    share = np.where(groups.wrong == 0, inside, groups.right * inside / n)
+    gained: Floats = _per_query(groups, share) / gain[np.minimum(groups.n_right, k)]
+    return gained
 
 
 def average_precision(groups: TieGroups) -> Floats:
@@ -128,10 +141,13 @@ def later_than(position: npt.NDArray[np.integer], right: Ints, wrong: Ints) -> F
     """Probability that the first right item of a random order of `right` + `wrong` comes after `position`."""
     n = right + wrong
     probability = np.ones(len(n))
-    for i in range(int(right.max(initial=0))):
-        # C(n - position, right) / C(n, right), factor by factor; a group with fewer right items stops early.
-        factor = np.maximum(n - position - i, 0) / np.maximum(n - i, 1)
-        probability *= np.where(i < right, factor, 1.0)
+    # C(n - position, right) / C(n, right), factor by factor, which is C(n - right, position) / C(n, position) as well:
+    # whichever has fewer factors. A group that needs fewer stops early.
+    by_right = int(right.max(initial=0)) <= int(np.max(position, initial=0))
+    factors, other = (right, position) if by_right else (position, right)
+    for i in range(int(np.max(factors, initial=0))):
+        factor = np.maximum(n - other - i, 0) / np.maximum(n - i, 1)
+        probability *= np.where(i < factors, factor, 1.0)
     return probability
 
 
@@ -140,8 +156,9 @@ def _mean_reciprocal(above: int, right: int, wrong: int) -> float:
     position = np.arange(1, wrong + 2)
     if right == 1:
         return float((1.0 / (above + position)).sum() / n)
-    whole = np.full(wrong + 2, right), np.full(wrong + 2, wrong)
-    tail = later_than(np.arange(wrong + 2), *whole)
+    before = np.arange(wrong + 1)
+    # Each position comes first with what the ones before it left over.
+    tail = np.r_[1.0, np.cumprod((wrong - before) / (n - before))]
     return float(((tail[:-1] - tail[1:]) / (above + position)).sum())
 
 

@@ -21,7 +21,7 @@ CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
 N_WORST = 100
 """Queries shown in the tracked table."""
-_QUERIES_SCHEMA = pa.schema(
+_QUERY_COLUMNS = pa.schema(
     [
         ("direction", pa.string()),
         ("video_id", pa.string()),
@@ -131,16 +131,21 @@ def write_curves(folder: Path, evaluation: Evaluation) -> None:
 
 
 def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
-    """A row for each query: its key, rank, counts, best wrong answer and how far that is from the right one.
+    """A row for each query: its key, rank, counts, best wrong answer and how far that is from the right one; then the
+    query's value of every metric, a column each.
 
     `caption_index` is null where the query (or the answer) is a video; the best wrong answer and the gap are null
-    where every item is right.
+    where every item is right; a metric is null in the direction that doesn't have it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = query_rows(evaluation, matched)
     table = pa.Table.from_pylist(
-        [dict(zip(_QUERIES_SCHEMA.names, row, strict=True)) for row in rows], schema=_QUERIES_SCHEMA
+        [dict(zip(_QUERY_COLUMNS.names, row, strict=True)) for row in rows], schema=_QUERY_COLUMNS
     )
+    sides = list(evaluation.ranks.values())
+    for name in sorted({name for ranks in sides for name in ranks.values}):
+        parts = [ranks.values[name] if name in ranks.values else np.full(len(ranks), np.nan) for ranks in sides]
+        table = table.append_column(name, pa.array(np.concatenate(parts), from_pandas=True))
     pq.write_table(table, path)
 
 
@@ -172,7 +177,7 @@ def _conventions(evaluation: Evaluation) -> dict[str, Any]:
         "similarity": evaluation.similarity,
         "ties": evaluation.ties,
         "v2t_protocol": "best own caption among all captions",
-        "scores": "float64 on the given values, added in order",
+        "scores": "float64 on the given values, folded in halves",
         "chance": evaluation.chance,
         "intervals": {
             "level": 0.95,
@@ -198,4 +203,4 @@ def _track(params: Params, report: EvaluateReport, details: dict[str, Any]) -> N
         params.tracking, job="evaluate", name=report.name, config=config, tags=[details["model"], details["aligner"]]
     ) as log:
         log.summary(report.evaluation.metrics)
-        log.table("worst_captions", list(_QUERIES_SCHEMA.names), [list(rows[number]) for number in worst])
+        log.table("worst_captions", list(_QUERY_COLUMNS.names), [list(rows[number]) for number in worst])

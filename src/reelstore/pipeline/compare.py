@@ -1,0 +1,238 @@
+"""Two evaluations of the same queries -> what differs between them, in the workspace or at git revisions."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reelstore.errors import EvaluationError
+from reelstore.evaluation.compare import Difference, compare
+from reelstore.params import Threshold
+
+_KEY = ("direction", "video_id", "caption_index")
+_NOT_METRICS = {*_KEY, "rank", "greater", "equal", "best_wrong_video_id", "best_wrong_caption_index", "gap"}
+_FILE = "queries.parquet"
+_CONDITION = re.compile(r"(\w+)\.(\S+?)\s*((?:<|>)=?)\s*([-+]?[0-9.]+)\s*(pt|%)?")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Something that must not be, such as `t2v.R@01 < -0.5pt`: text-to-video R@1 half a percentage point lower or more.
+
+    Attributes:
+        direction, metric: whose difference is looked at, second less first.
+        threshold: the difference that fails, in the metric's own unit; as a share of the first value if `relative`.
+        relative: whether it was given in per cent.
+    """
+
+    direction: str
+    metric: str
+    threshold: Threshold
+    relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> "Condition":
+        """From `<direction>.<metric> <operator> <number>`; the number may end in pt (percentage points) or %."""
+        found = _CONDITION.fullmatch(text.strip())
+        if found is None:
+            raise EvaluationError(
+                f"{text!r} isn't a condition. It needs a metric, an operator and a number: 't2v.R@01 < -0.5pt', "
+                "'t2v.MeanR > 5%'."
+            )
+        try:
+            value = float(found[4]) / (100 if found[5] else 1)
+        except ValueError:
+            raise EvaluationError(f"{text!r}: {found[4]!r} isn't a number.") from None
+        return cls(found[1], found[2], Threshold(found[3], value), found[5] == "%")
+
+    def holds(self, differences: Mapping[str, Mapping[str, Difference]]) -> bool:
+        """Whether what must not be is."""
+        known = [f"{direction}.{metric}" for direction, of in differences.items() for metric in of]
+        if f"{self.direction}.{self.metric}" not in known:
+            raise EvaluationError(
+                f"No metric {self.direction}.{self.metric} to compare. There are: {', '.join(known)}."
+            )
+        found = differences[self.direction][self.metric]
+        if not self.relative:
+            return self.threshold.holds(found.difference)
+        return self.threshold.holds(found.difference / found.first if found.first else float(np.sign(found.difference)))
+
+    def __str__(self) -> str:
+        shown = f"{100 * self.threshold.value:g}%" if self.relative else f"{self.threshold.value:g}"
+        return f"{self.direction}.{self.metric} {self.threshold.operator} {shown}"
+
+
+@dataclass(frozen=True)
+class Changed:
+    """One query whose rank moved."""
+
+    query: str
+    first: float
+    second: float
+
+
+@dataclass(frozen=True)
+class CompareReport:
+    """What two evaluations differ in.
+
+    Attributes:
+        names: what was compared.
+        differences: direction -> metric -> difference.
+        changed: direction -> the queries whose ranks moved most, by their ratio.
+        n_queries: queries that both have.
+        n_alone: queries that only the first, and only the second has.
+        failed: conditions that hold and must not.
+    """
+
+    names: tuple[str, str]
+    differences: Mapping[str, Mapping[str, Difference]]
+    changed: Mapping[str, Sequence[Changed]]
+    n_queries: int
+    n_alone: tuple[int, int]
+    failed: Sequence[Condition]
+
+    def summary(self) -> str:
+        """Tables for people."""
+        lines = [f"first  {self.names[0]}", f"second {self.names[1]}", f"{self.n_queries} queries in both"]
+        if any(self.n_alone):
+            lines[-1] += f"; left out: {self.n_alone[0]} that only the first has, {self.n_alone[1]} only the second"
+        for direction, metrics in self.differences.items():
+            lines += ["", f"{direction:10} {'first':>9} {'second':>9} {'change':>9}   95 % interval          p"]
+            for metric, d in metrics.items():
+                interval = f"[{d.low:+.4f}, {d.high:+.4f}]"
+                lines.append(
+                    f"{metric:10} {d.first:9.4f} {d.second:9.4f} {d.difference:+9.4f}   {interval:20} {d.p:.4f}"
+                )
+            if self.changed[direction]:
+                lines.append("ranks that changed most")
+                lines += [f"  {one.query}: {one.first:g} -> {one.second:g}" for one in self.changed[direction]]
+        lines += [f"failed: {condition}" for condition in self.failed]
+        return "\n".join(lines)
+
+
+def run_compare(
+    first: str | None,
+    second: str | None,
+    *,
+    revisions: Sequence[str] = (),
+    fail_if: Sequence[str] = (),
+    n_changed: int = 5,
+    n_resamples: int = 2000,
+) -> CompareReport:
+    """Compare two evaluations.
+
+    Args:
+        first: a queries.parquet, or a folder with one in it (`plots/<dataset>/<model>/<aligner>`).
+        second: another; None for the same path, which takes `revisions`.
+        revisions: git revisions; one is that of `first`, `second` being the workspace; two are of both.
+        fail_if: conditions on differences, second less first.
+        n_changed: queries shown.
+        n_resamples: draws behind intervals and p-values.
+    """
+    conditions = [Condition.parse(text) for text in fail_if]
+    if first is None or (second is None and not revisions) or len(revisions) > 2:
+        raise EvaluationError(
+            "compare takes two evaluations, or one and --rev: reelstore compare A B, reelstore compare A --rev main, "
+            "reelstore compare A --rev main --rev other."
+        )
+    before, after = [*revisions, None, None][:2]
+    paths = first, first if second is None else second
+    names = tuple(
+        f"{path} at {revision}" if revision else path for path, revision in zip(paths, (before, after), strict=True)
+    )
+    tables = [
+        _indexed(_read(path, revision), name)
+        for path, revision, name in zip(paths, (before, after), names, strict=True)
+    ]
+    shared = [key for key in tables[0] if key in tables[1]]
+    differences: dict[str, dict[str, Difference]] = {}
+    changed: dict[str, list[Changed]] = {}
+    for direction in dict.fromkeys(key[0] for key in shared):
+        keys = [key for key in shared if key[0] == direction]
+        rows = [[table[key] for key in keys] for table in tables]
+        metrics = [name for name in rows[0][0] if name not in _NOT_METRICS and rows[0][0][name] is not None]
+        values = [
+            {name: np.array([row[name] for row in of], dtype=np.float64) for name in metrics if name in of[0]}
+            for of in rows
+        ]
+        place = {video_id: number for number, video_id in enumerate(dict.fromkeys(key[1] for key in keys))}
+        video = np.array([place[key[1]] for key in keys], dtype=np.int64)
+        differences[direction] = compare(values[0], values[1], video, n_resamples=n_resamples)
+        changed[direction] = _most_changed(keys, rows[0], rows[1], n_changed)
+    if not differences:
+        raise EvaluationError(f"{names[0]} and {names[1]} share no query: nothing to compare.")
+    return CompareReport(
+        names=(names[0], names[1]),
+        differences=differences,
+        changed=changed,
+        n_queries=len(shared),
+        n_alone=(len(tables[0]) - len(shared), len(tables[1]) - len(shared)),
+        failed=[condition for condition in conditions if condition.holds(differences)],
+    )
+
+
+def _read(path: str, revision: str | None) -> pa.Table:
+    """A queries.parquet, named itself or by a folder above it."""
+    if revision is None:
+        found = _inside(path, Path(path).is_dir(), lambda folder: [str(file) for file in Path(folder).rglob(_FILE)])
+        if not Path(found).is_file():
+            raise EvaluationError(f"No evaluation at {path}. Make it with dvc repro, or fetch it with dvc pull.")
+        return pq.read_table(found)
+    from dvc.api import DVCFileSystem
+
+    try:
+        files = DVCFileSystem(".", rev=revision)
+        inside = Path(path).as_posix()
+        found = _inside(
+            inside, files.isdir(inside), lambda folder: [f for f in files.find(folder) if f.endswith(_FILE)]
+        )
+        return pq.read_table(pa.BufferReader(files.cat_file(found)))
+    except EvaluationError:
+        raise
+    except Exception as error:
+        raise EvaluationError(
+            f"No evaluation at {path} in revision {revision}: {type(error).__name__}: {error}. If git has the "
+            "revision, fetch its outputs with dvc fetch --all-commits, or with dvc pull there."
+        ) from error
+
+
+def _inside(path: str, is_folder: bool, find: Any) -> str:
+    if not is_folder:
+        return path
+    found = find(path)
+    if len(found) != 1:
+        raise EvaluationError(
+            f"{path} holds {len(found)} evaluations ({_FILE}); one is needed. {', '.join(sorted(found))}"
+        )
+    return str(found[0])
+
+
+def _indexed(table: pa.Table, name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
+    if not {*_KEY, "rank", "MRR"} <= set(table.column_names):
+        raise EvaluationError(
+            f"{name} has no columns {', '.join(_KEY)} and metrics. An older version wrote it: dvc repro evaluate."
+        )
+    return {tuple(row[key] for key in _KEY): row for row in table.to_pylist()}
+
+
+def _most_changed(
+    keys: list[tuple[Any, ...]], first: list[dict[str, Any]], second: list[dict[str, Any]], n: int
+) -> list[Changed]:
+    """By the ratio of ranks: from 1 to 3 matters more than from 101 to 103."""
+    ranks = [np.array([row["rank"] for row in rows]) for rows in (first, second)]
+    moved = np.abs(np.log(ranks[1] / ranks[0]))
+    order = np.argsort(-moved, kind="stable")[:n]
+    return [
+        Changed(_shown(keys[number]), float(ranks[0][number]), float(ranks[1][number]))
+        for number in order.tolist()
+        if moved[number] > 0
+    ]
+
+
+def _shown(key: tuple[Any, ...]) -> str:
+    return str(key[1]) if key[2] is None else f"{key[1]} / {key[2]}"

@@ -1,0 +1,32 @@
+"""Scores -> exact counts: how many wrong items stand above, and beside, every right one."""
+
+from reelstore.ranking.counts import (
+    DIRECTIONS,
+    MEMORY,
+    Direction,
+    PairCounts,
+    count_pairs,
+    refuse_nonfinite,
+    score_matrix,
+)
+from reelstore.ranking.filters import Level
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity
+from reelstore.ranking.scorers import Matrix, Scorer, count_scores
+
+__all__ = [
+    "DIRECTIONS",
+    "MEMORY",
+    "Array",
+    "Direction",
+    "Floats",
+    "Ints",
+    "Level",
+    "Matrix",
+    "PairCounts",
+    "Scorer",
+    "Similarity",
+    "count_pairs",
+    "count_scores",
+    "refuse_nonfinite",
+    "score_matrix",
+]

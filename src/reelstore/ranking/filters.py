@@ -1,0 +1,240 @@
+"""A block of one side made ready for a fast matrix product, and how wrong that product can be.
+
+A filter needn't be right, it must know how wrong it can be. The bound holds for every pair of a block and adds up, from
+the textbook inequalities: the rounding of both operands, a sum of products in any order, shifts, and the rounding of
+the reference itself. For unit vectors of dimension n it is about n * 2**-24 in float32, and 2 * 2**-8 in bfloat16,
+where the operands dominate.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.ranking.reference import Array, Floats, Similarity, as_float64
+
+Level = Literal["bfloat16", "float32", "float64", "exact"]
+LEVELS: tuple[Level, ...] = get_args(Level)
+_UNIT = {"bfloat16": 2.0**-8, "float32": 2.0**-24, "float64": 2.0**-53}
+"""Largest relative error of rounding to nearest."""
+_TINY = {"bfloat16": 2.0**-125, "float32": 2.0**-125, "float64": 2.0**-1021}
+"""What a product may lose of a value that underflows, or is taken for zero because it is subnormal."""
+_SANE = {"float32": 2.0**80, "float64": 2.0**800}
+"""Squared lengths up to this, and from its inverse, keep products and their sums within range."""
+
+
+@dataclass(frozen=True)
+class Operand:
+    """One side of a product.
+
+    Attributes:
+        values: (n, dim) float32 or float64.
+        reach: upper bound of the length of a row of `values`, and of what it stands for.
+        error: upper bound of the length of the difference of the two.
+        shift: (n,) float64, added to the products of a row before they are compared; None where nothing is.
+        shift_error: upper bound of its error.
+    """
+
+    values: Array
+    reach: float
+    error: float
+    shift: Floats | None = None
+    shift_error: float = 0.0
+
+
+@dataclass(frozen=True)
+class Band:
+    """Which approximate scores are too close to an exact one to tell them apart.
+
+    Attributes:
+        error: bound of the absolute error.
+        slope: bound of the error relative to the approximate score: what rounding the product itself adds.
+    """
+
+    error: float
+    slope: float = 0.0
+
+    def around(self, exact: Floats, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+        """Lowest and highest approximate score that can belong to an exact one, as `dtype`, rounded outwards."""
+        low, high = exact - self.error, exact + self.error
+        low = low / np.where(low >= 0, 1 + self.slope, 1 - self.slope)
+        high = high / np.where(high >= 0, 1 - self.slope, 1 + self.slope)
+        with np.errstate(over="ignore"):
+            below, above = low.astype(dtype), high.astype(dtype)
+        return np.nextafter(below, below.dtype.type(-np.inf)), np.nextafter(above, above.dtype.type(np.inf))
+
+
+@dataclass(frozen=True)
+class Centres:
+    """What is taken off both sides where embeddings lie so close together that a product loses their differences.
+
+    a.b = (a - t).(b - v) + t.(b - v) + (a - t).v + t.v for any t and v: the first term is small and may be coarse, the
+    others cost one product with a single vector a row.
+    """
+
+    text: Floats
+    video: Floats
+
+    @property
+    def common(self) -> float:
+        """The last term, the same in every pair."""
+        return float(self.text @ self.video)
+
+
+class Side:
+    """A block of one side; each level is made ready once.
+
+    Args:
+        stored: (n, dim) stored values.
+        similarity: what they are scored by.
+        own, other: (dim,) float64 centres of this side and of the other; both None where nothing is taken off.
+
+    Attributes:
+        lowest: the fastest level whose range holds these values.
+        finite: whether no value is NaN or infinity.
+    """
+
+    def __init__(self, stored: Array, similarity: Similarity, own: Floats | None, other: Floats | None) -> None:
+        self.stored = stored
+        self.similarity = similarity
+        self._own, self._other = own, other
+        self.lowest: Level = "exact"
+        self._prepare()
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def some(self, rows: npt.NDArray[np.integer]) -> "Side":
+        """A block of some of these rows."""
+        return Side(self.stored[rows], self.similarity, self._own, self._other)
+
+    @cached_property
+    def bfloat16(self) -> Operand:
+        """In float32 still: whoever multiplies rounds."""
+        rough = self.rough
+        return Operand(rough.values, rough.reach * 1.01, rough.error + rough.reach * _UNIT["bfloat16"])
+
+    @cached_property
+    def rough(self) -> Operand:
+        """Values in float32 by lengths summed in float32."""
+        return self._operand("float32", self._squares) if self._values.dtype == np.float32 else self.float32
+
+    @cached_property
+    def float32(self) -> Operand:
+        """Values in float32."""
+        if self._own is not None or self.similarity == "euclidean" or self._values.dtype != np.float32:
+            wide = self.float64
+            error = wide.error + wide.reach * _UNIT["float32"]
+            return Operand(wide.values.astype(np.float32), wide.reach * 1.001, error, wide.shift, wide.shift_error)
+        # Lengths are summed in float64: half of the bound would be theirs.
+        return self._operand("float32", _squares(self._values), lengths=_UNIT["float64"])
+
+    @cached_property
+    def float64(self) -> Operand:
+        """Values in float64."""
+        values = self._values.astype(np.float64, copy=False)
+        return self._operand("float64", np.einsum("ij,ij->i", values, values))
+
+    def _prepare(self) -> None:
+        narrow = self.stored.dtype.itemsize <= 2 or self.stored.dtype == np.float32
+        with np.errstate(over="ignore", invalid="ignore"):
+            dtype = np.float32 if narrow else np.float64
+            self._values: Array = self.stored.astype(dtype, copy=False)
+            self._squares: Array = np.einsum("ij,ij->i", self._values, self._values)
+        self.finite = bool(np.isfinite(self._squares).all()) or bool(np.isfinite(self.stored).all())
+        if self.finite and not self._in_range("float32") and (narrow or self.similarity == "cosine"):
+            self._values = as_float64(self.stored.astype(np.float64), self.similarity)
+            with np.errstate(over="ignore"):
+                self._squares = np.einsum("ij,ij->i", self._values, self._values)
+        if self._in_range("float64"):
+            # A shift is added after bfloat16 has rounded the product, which would undo what it is for.
+            coarse: Level = "float32" if self._own is not None or self.similarity == "euclidean" else "bfloat16"
+            self.lowest = coarse if self._in_range("float32") else "float64"
+
+    def _in_range(self, level: str) -> bool:
+        small = self._squares < min(1 / _SANE[level], np.finfo(self._squares.dtype).max)
+        zeros_only = not small.any() or not self._values[small].any()
+        return zeros_only and float(self._squares.max(initial=0.0)) < _SANE[level]
+
+    def _operand(self, level: str, squares: Array, lengths: float | None = None) -> Operand:
+        """From squared lengths summed with a rounding of `lengths`, that of the level by default."""
+        dim = self.stored.shape[1]
+        unit = _UNIT[level]
+        summed = dim / 2 * (unit if lengths is None else lengths)
+        values = self._values.astype(np.float64 if level == "float64" else np.float32, copy=False)
+        longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + 2 * summed + 4 * unit)
+        error = 0.0
+        if self.similarity == "cosine":
+            inverse = 1 / np.sqrt(np.where(squares > 0, squares, squares.dtype.type(1)))
+            values = values * inverse.astype(values.dtype)[:, None]
+            error = summed + 4 * unit
+            longest = 1 + error
+        if self._own is not None:
+            values = np.subtract(values, self._own)
+            error += 2 * unit * (longest + float(np.linalg.norm(self._own)))
+            squares = np.einsum("ij,ij->i", values, values)
+            longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
+        if self.similarity == "euclidean":
+            return Operand(
+                values, longest, error, -squares.astype(np.float64) / 2, longest * (error + (dim + 4) * unit * longest)
+            )
+        if self._other is not None:
+            reach = float(np.linalg.norm(self._other))
+            shift = np.matmul(values, self._other)
+            return Operand(values, longest, error, shift, reach * (error + (dim + 4) * unit * longest))
+        return Operand(values, longest, error)
+
+
+def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -> Band:
+    """How far a product of this level, shifts included, may lie from the reference."""
+    dim = text.values.shape[1]
+    product = text.reach * video.reach
+    # Sums are carried in float32 at least; bfloat16 units may round in other ways than to nearest.
+    unit = {"float64": _UNIT["float64"], "float32": _UNIT["float32"], "bfloat16": 2 * _UNIT["float32"]}[level]
+    error = text.error * video.reach + video.error * text.reach + text.error * video.error
+    error += (dim + 4) * unit * product + dim * _TINY[level] * (1 + text.reach + video.reach)
+    shifts = [0.0 if side.shift is None else float(np.abs(side.shift).max(initial=0.0)) for side in (text, video)]
+    if any(shifts):
+        error += text.shift_error + video.shift_error + 4 * unit * (sum(shifts) + product)
+    # The reference itself, its threshold and the terms taken off it: a few dozen roundings in float64 of numbers of
+    # this size at most, whatever the level.
+    off = 0.0 if centres is None else float(np.linalg.norm(centres.text) + np.linalg.norm(centres.video))
+    error += 64 * _UNIT["float64"] * (text.reach + video.reach + off) ** 2
+    slope = 1.01 * _UNIT["bfloat16"] if level == "bfloat16" else 0.0
+    return Band(1.01 * error, slope)
+
+
+def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres | None:
+    """Centres from a sample of both sides, (n, dim) each; None where their rows point in different directions.
+
+    Any centre gives the same counts; a good one leaves fewer pairs undecided.
+    """
+    means = []
+    shares = []
+    for stored in (text, video):
+        side = Side(stored, similarity, None, None)
+        if side.lowest in ("exact", "float64"):
+            return None
+        values = side.float64.values
+        mean = values.mean(axis=0)
+        spread = float(np.einsum("ij,ij->", values, values)) / max(len(values), 1)
+        means.append(mean)
+        shares.append(float(mean @ mean) / spread if spread else 0.0)
+    if max(shares) < 0.5:
+        return None
+    if similarity == "euclidean":
+        # Both sides move alike, or their distances would change.
+        means = [(means[0] + means[1]) / 2] * 2
+    return Centres(*means)
+
+
+def _squares(values: Array) -> Floats:
+    """(n,) squared lengths of float32 rows, summed in float64."""
+    found = np.empty(len(values))
+    step = max(1, 2**15 // max(values.shape[1], 1))
+    for start in range(0, len(values), step):
+        some = values[start : start + step].astype(np.float64)
+        np.einsum("ij,ij->i", some, some, out=found[start : start + step])
+    return found

@@ -1,0 +1,183 @@
+"""The score of a pair, defined: float64 arithmetic on the stored values, in one stated order.
+
+The two rows become float64 and are multiplied (for `euclidean` subtracted and squared) element by element. The products
+are folded: what lies beyond the largest power of two below their number is added onto the front, again and again, until
+one is left. `cosine` divides by the product of the two lengths, square roots of the same fold. One rounding a step. The
+sums of a BLAS would depend on block shape and number of threads; these depend on the two rows alone, so equal rows tie
+exactly, wherever they stand.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import UnknownNameError
+from reelstore.ranking.threads import in_parts
+
+Similarity = Literal["cosine", "dot", "euclidean"]
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+_BLOCK_VALUES = 2**16
+"""Products held at once: two buffers of them stay in a core's cache."""
+_NARROW = 16
+"""From this width on the fold goes down columns, because a strided step costs as much as its few values."""
+
+
+def check_similarity(similarity: str) -> None:
+    """Raise UnknownNameError unless `similarity` is one of `Similarity`."""
+    if similarity not in get_args(Similarity):
+        raise UnknownNameError("similarity", similarity, get_args(Similarity))
+
+
+def as_float64(rows: Array, similarity: Similarity) -> Floats:
+    """Rows (n, dim) as float64; for `cosine`, float64 ones are scaled by a power of two each.
+
+    Scaling by a power of two is exact. It keeps the squares of huge and tiny rows within float64's range, where those
+    of all narrower types are anyway, so that it would change no bit of theirs.
+    """
+    if similarity != "cosine" or rows.dtype != np.float64:
+        return rows.astype(np.float64)
+    scaled: Floats = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
+    return scaled
+
+
+def pair_scores(
+    text: Array,
+    video: Array,
+    similarity: Similarity,
+    *,
+    text_lengths: Floats | None = None,
+    video_lengths: Floats | None = None,
+) -> Floats:
+    """Scores of text row n with video row n, (n,).
+
+    Args:
+        text: (n, dim) finite real numbers of any dtype.
+        video: (n, dim).
+        similarity: `cosine` (a zero row scores 0 with everything), `dot`, or `euclidean`: minus the squared
+            distance, which orders as minus the distance does.
+        text_lengths, video_lengths: (n,) what `lengths` says of these rows, where it is known.
+
+    Example:
+        >>> pair_scores(np.array([[2., 0.]]), np.array([[3., 4.]]), "cosine")
+        array([0.6])
+    """
+    scores = np.empty(len(text))
+
+    def work(some: slice) -> None:
+        left, right = as_float64(text[some], similarity), as_float64(video[some], similarity)
+        scores[some] = _combined(left, right, similarity)
+
+    _by_blocks(work, len(text), text.shape[1])
+    if similarity == "cosine":
+        scores /= (lengths(text) if text_lengths is None else text_lengths) * (
+            lengths(video) if video_lengths is None else video_lengths
+        )
+    return scores
+
+
+def block_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
+    """Scores of every video row with every text row, (n_videos, n_captions): each the number `pair_scores` gives.
+
+    Equal rows are scored once.
+    """
+    text, text_place = _distinct(text)
+    video, video_place = _distinct(video)
+    left, right = as_float64(text, similarity), as_float64(video, similarity)
+    scores = _exact_product(right, left) if similarity != "euclidean" else None
+    if scores is None:
+        scores = np.empty((len(video), len(text)))
+        step = max(1, _BLOCK_VALUES // max(text.shape[1], 1))
+        for number, row in enumerate(right):
+            for some in range(0, len(text), step):
+                scores[number, some : some + step] = _combined(left[some : some + step], row[None], similarity)
+    if similarity == "cosine":
+        scores /= _lengths(right)[:, None] * _lengths(left)
+    return scores[video_place[:, None], text_place]
+
+
+def lengths(rows: Array) -> Floats:
+    """(n,) lengths that a cosine divides by; 1 for a zero row."""
+    found = np.empty(len(rows))
+
+    def work(some: slice) -> None:
+        found[some] = _lengths(as_float64(rows[some], "cosine"))
+
+    _by_blocks(work, len(rows), rows.shape[1])
+    return found
+
+
+def fold(products: Floats) -> Floats:
+    """(n,) sum of each row of (n, dim) in the stated order; overwrites `products`. Zeros at a row's end add nothing."""
+    width = products.shape[1]
+    while width > _NARROW:
+        half = 1 << (width - 1).bit_length() - 1
+        products[:, : width - half] += products[:, half:width]
+        width = half
+    columns = np.ascontiguousarray(products[:, :width].T)
+    while width > 1:
+        half = 1 << (width - 1).bit_length() - 1
+        columns[: width - half] += columns[half:width]
+        width = half
+    return columns[0] if width else np.zeros(len(products))
+
+
+def _combined(left: Floats, right: Floats, similarity: Similarity) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):
+        if similarity != "euclidean":
+            return fold(left * right)
+        difference = left - right
+        difference *= difference
+        return -fold(difference)
+
+
+def _lengths(values: Floats) -> Floats:
+    found = np.sqrt(fold(values * values))
+    found[found == 0] = 1.0
+    return found
+
+
+def _by_blocks(work: Callable[[slice], None], n: int, dim: int) -> None:
+    step = max(1, _BLOCK_VALUES // max(dim, 1))
+
+    def some_blocks(start: int, stop: int) -> None:
+        for block in range(start, stop):
+            work(slice(block * step, min((block + 1) * step, n)))
+
+    in_parts(some_blocks, -(-n // step))
+
+
+def _distinct(rows: Array) -> tuple[Array, Ints]:
+    """Rows without repetition, and the place of each row among them."""
+    rows = np.ascontiguousarray(rows) + rows.dtype.type(0)  # -0 becomes 0, so that bytes are equal where values are
+    if not rows.shape[1]:
+        return rows[:1], np.zeros(len(rows), dtype=np.int64)
+    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1])))[:, 0]
+    _, first, place = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return rows[first], place.reshape(-1)
+
+
+def _exact_product(left: Floats, right: Floats) -> Floats | None:
+    """The matrix product where every order of its sums gives the same bits; None where that can't be promised.
+
+    True of integer codes, signs, and whatever else has few digits: if all values are whole multiples of some power of
+    two, and so small that every partial sum of products is an integer below 2**53 of them, nothing is ever rounded.
+    """
+    grains = []
+    for values in (left, right):
+        with np.errstate(over="ignore"):
+            longest = np.sqrt(np.einsum("ij,ij->i", values, values).max(initial=0.0))
+        if not np.isfinite(longest) or 0 < longest < 1e-100:
+            return None
+        # 2**25.5 a side, with a margin for the rounding of `longest` itself.
+        grains.append(np.ldexp(1.0, int(np.frexp(longest)[1]) - 26))
+    if any(
+        (np.rint(values / grain) * grain != values).any() for values, grain in zip((left, right), grains, strict=True)
+    ):
+        return None
+    product: Floats = left @ right.T
+    return product

@@ -1,0 +1,106 @@
+"""Whatever holds the rows of one side -> blocks of rows as plain arrays; nothing is read that isn't asked for."""
+
+from typing import Any
+
+import numpy as np
+
+from reelstore.errors import EvaluationError, NonFiniteError
+from reelstore.ranking.reference import Array, Ints
+
+_GAP_ROWS = 256
+"""Rows are looked up by blocks of this many where only slices can be read."""
+
+
+class Source:
+    """(n, dim) real numbers, read block by block.
+
+    Takes arrays, memory-mapped files, tensors on any device, and objects with `len`, a width (`.shape` or `.dim`) and
+    either `take(positions)`, as a store's rows have, or slices, as Zarr and HDF5 arrays have.
+    """
+
+    def __init__(self, values: Any, name: str) -> None:
+        self.name = name
+        if hasattr(values, "detach"):
+            values = values.detach()
+        elif isinstance(values, list | tuple):
+            values = np.asarray(values)
+        self._values = values
+        self._is_tensor = hasattr(values, "detach")
+        shape = getattr(values, "shape", None)
+        if shape is None and hasattr(values, "dim") and hasattr(values, "take"):
+            shape = (len(values), int(values.dim))
+        if shape is None or len(shape) != 2:
+            raise EvaluationError(f"{name} must be a matrix (n, dim), not {type(values).__name__} {shape or ''}.")
+        self.shape = (int(shape[0]), int(shape[1]))
+        if self.shape[0]:
+            self.dtype = self.rows(0, 1).dtype
+        else:
+            self.dtype = np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __repr__(self) -> str:
+        return f"Source({self.name}, {self.shape})"
+
+    @property
+    def device(self) -> str | None:
+        """Device of a tensor that isn't in the machine's own memory."""
+        device = getattr(self._values, "device", None) if self._is_tensor else None
+        return str(device) if device is not None and device.type != "cpu" else None
+
+    def rows(self, start: int, stop: int) -> Array:
+        """Rows start (inclusive) to stop (exclusive)."""
+        if _sliced(self._values):
+            return self._plain(self._values[start:stop])
+        return self._plain(self._values.take(np.arange(start, min(stop, len(self)))))
+
+    def take(self, positions: Ints) -> Array:
+        """Rows at these positions, in this order."""
+        if isinstance(self._values, np.ndarray):
+            return self._plain(self._values[positions])
+        if self._is_tensor:
+            import torch
+
+            return self._plain(self._values[torch.from_numpy(positions).to(self._values.device)])
+        if not _sliced(self._values):
+            return self._plain(self._values.take(positions))
+        found = np.empty((len(positions), self.shape[1]), dtype=self.dtype)
+        block = positions // _GAP_ROWS
+        for number in np.unique(block):
+            first = int(number) * _GAP_ROWS
+            inside = block == number
+            found[inside] = self.rows(first, first + _GAP_ROWS)[positions[inside] - first]
+        return found
+
+    def refuse_nonfinite(self, *, block: int = 4096) -> None:
+        """Raise NonFiniteError with the rows that hold NaN or infinity."""
+        bad = [
+            start + int(row)
+            for start in range(0, len(self), block)
+            for row in np.flatnonzero(~np.isfinite(self.rows(start, start + block)).all(axis=1))
+        ]
+        if bad:
+            shown = ", ".join(map(str, bad[:10])) + (", …" if len(bad) > 10 else "")
+            raise NonFiniteError(
+                f"{self.name}: {len(bad)} of {len(self)} rows hold NaN or infinity: {shown}. "
+                "NaN compares as false everywhere and would look like a perfect hit; mend or leave out these rows."
+            )
+
+    def _plain(self, rows: Any) -> Array:
+        if self._is_tensor:
+            rows = rows.cpu()
+            if str(rows.dtype) == "torch.bfloat16":  # numpy has no such type; widening is exact
+                rows = rows.float()
+        rows = np.asarray(rows)
+        if rows.dtype.name == "bfloat16":
+            rows = rows.astype(np.float32)
+        if rows.dtype.kind not in "fiu":
+            raise EvaluationError(f"{self.name} must hold real numbers, not {rows.dtype}.")
+        plain: Array = rows
+        return plain
+
+
+def _sliced(values: Any) -> bool:
+    """Whether `values[start:stop]` gives rows; a store's rows are indexed by key instead."""
+    return isinstance(values, np.ndarray) or hasattr(values, "detach") or not hasattr(values, "take")

@@ -1,0 +1,107 @@
+"""Long work cut into one part a processor, each with its own products.
+
+A matrix product that uses all processors leaves its threads waiting busily for a while, in the way of whatever comes
+next. Two libraries that do so, numpy's BLAS and torch, stand in each other's way: on two processors, two products of
+1,000 x 1,000 x 512 in turn took 27 ms where 9 would do. So here every thread multiplies for itself.
+"""
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from os import cpu_count, register_at_fork
+from typing import Any
+
+_here = threading.local()
+
+
+def n_threads() -> int:
+    """Threads that work at once."""
+    return min(cpu_count() or 1, 32)
+
+
+def in_parts(work: Callable[[int, int], None], n: int) -> None:
+    """Run `work(start, stop)` over 0..n, in one part for each thread; numpy lets go of the interpreter meanwhile."""
+    parts = n_threads()
+    if parts == 1 or n < 2 * parts or getattr(_here, "working", False):
+        work(0, n)
+        return
+    cuts = [n * part // parts for part in range(parts + 1)]
+    jobs = [_pool().submit(work, start, stop) for start, stop in pairwise(cuts[1:])]
+    try:
+        work(cuts[0], cuts[1])
+    finally:
+        for job in jobs:
+            job.result()
+
+
+def one_by_one(work: Callable[[int], None], n: int) -> None:
+    """Run `work(0)` to `work(n - 1)` here; only the products use more threads."""
+    _here.working = True
+    try:
+        for number in range(n):
+            work(number)
+    finally:
+        _here.working = False
+
+
+def each_alone(work: Callable[[int], None], n: int) -> None:
+    """Run `work(0)` to `work(n - 1)`, several at once, each with products that use one thread.
+
+    The first error ends it: what hasn't begun is left out.
+    """
+
+    def alone(number: int) -> None:
+        _here.working = True
+        if "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)  # of this thread; the caller's number is put back below
+        try:
+            work(number)
+        finally:
+            _here.working = False
+
+    with _one_thread_products():
+        if n_threads() == 1 or n < 2:
+            for number in range(n):
+                alone(number)
+            return
+        jobs = [_pool().submit(alone, number) for number in range(n)]
+        try:
+            for job in jobs:
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+            for job in jobs:
+                if not job.cancelled():
+                    job.exception()
+
+
+@contextmanager
+def _one_thread_products() -> Iterator[None]:
+    torch: Any = sys.modules.get("torch")
+    before = torch.get_num_threads() if torch else 0
+    with _libraries().limit(limits=1, user_api="blas"):
+        try:
+            yield
+        finally:
+            if torch:
+                torch.set_num_threads(before)
+
+
+@cache
+def _libraries() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads(), thread_name_prefix="ranking")
+
+
+register_at_fork(after_in_child=_pool.cache_clear)  # threads don't survive a fork

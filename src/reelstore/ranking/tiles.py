@@ -1,0 +1,217 @@
+"""Scores of some videos (rows) with some captions (columns), searched for what lies above a threshold or near it.
+
+A threshold is a pair of bounds `low` and `high`: what is above `high` counts, what lies between is handed back to be
+decided exactly. Most columns have nothing up there, so maxima of groups of rows come first.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.ranking.reference import Array, Floats, Ints
+from reelstore.ranking.threads import in_parts
+
+GROUP = 64
+"""Rows whose maximum is taken together."""
+_SORT_FROM = 6
+"""Thresholds a row from which sorting it is faster than comparing it with each of them."""
+_CHUNK_VALUES = 2**18
+"""Scores compared at once: a chunk and its marks stay in a core's cache."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What thresholds found in a tile.
+
+    Attributes:
+        above: (n,) scores above each threshold's `high`.
+        between: (n,) scores from `low` to `high`.
+        near: (m,) threshold of each of those, where they were asked for.
+        row, column: (m,) where it stands.
+    """
+
+    above: Ints
+    between: Ints
+    near: Ints
+    row: Ints
+    column: Ints
+
+
+class Tile:
+    """(n_videos, n_captions) scores in the machine's memory.
+
+    Args:
+        scores: a matrix whose rows were padded with -inf to whole groups.
+        n_rows: rows that count.
+    """
+
+    def __init__(self, scores: Array, n_rows: int) -> None:
+        self._padded = scores
+        self.n_rows = n_rows
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the thresholds it is compared with."""
+        return self._padded.dtype
+
+    @property
+    def n_columns(self) -> int:
+        """Captions."""
+        return int(self._padded.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Scores."""
+        return self.n_rows * self.n_columns
+
+    def hide(self, row: Ints, column: Ints) -> None:
+        """Take these scores out of the competition: -inf is above no threshold."""
+        self._padded[row, column] = -np.inf
+        self.__dict__.pop("maxima", None)
+
+    def shifted(self, of_rows: Floats | None = None, of_columns: Floats | None = None) -> "Tile":
+        """The same with a number added to every row, or to every column."""
+        shift = np.zeros((1, 1)) if of_rows is None else np.pad(of_rows, (0, len(self._padded) - self.n_rows))[:, None]
+        if of_columns is not None:
+            shift = of_columns[None, :]
+        return Tile(self._padded + shift.astype(self.dtype), self.n_rows)
+
+    @cached_property
+    def maxima(self) -> Array:
+        """(n_groups, n_columns) highest score of each group of rows."""
+        return np.asarray(np.maximum.reduce(self._padded.reshape(-1, GROUP, self.n_columns), axis=1))
+
+    def cells(self, group: Ints, column: Ints) -> Array:
+        """(n, GROUP) scores of a group of rows in one column."""
+        return np.asarray(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
+
+    def host(self) -> Array:
+        """(n_rows, n_columns) in the machine's memory."""
+        return self._padded[: self.n_rows]
+
+    def in_columns(self, column: Ints, low: Array, high: Array, *, listed: bool = True) -> Found:
+        """Search each threshold's column; `column` (n,) is ascending and may repeat. `listed` says where scores lie."""
+        above, between = np.zeros((2, len(column)), dtype=np.int64)
+        hot = self.maxima[:, column] >= low  # (n_groups, n)
+        if 8 * np.count_nonzero(hot) <= hot.size:
+            group, near = np.nonzero(hot)
+        else:
+            group, near = self._count_whole(column, low, high, above, between)
+            if not listed:
+                return Found(above, between, *_nowhere())
+        # Cells that were counted already are only looked through for where their scores lie.
+        counted = above.any() or between.any()
+        parts = [_nowhere()]
+        step = max(1, _CHUNK_VALUES // GROUP)
+        for some in (slice(start, start + step) for start in range(0, len(near), step)):
+            own = near[some]
+            scores = self.cells(group[some], column[own])
+            over = scores > high[own, None]
+            inside = ~over & (scores >= low[own, None])
+            if not counted:
+                above += np.bincount(own, over.sum(axis=1), minlength=len(above)).astype(np.int64)
+                between += np.bincount(own, inside.sum(axis=1), minlength=len(above)).astype(np.int64)
+            if listed:
+                at, place = np.divmod(np.flatnonzero(inside), GROUP)
+                parts.append((own[at], group[some][at] * GROUP + place, column[own[at]]))
+        return Found(above, between, *_joined(parts))
+
+    def in_rows(self, row: Ints, low: Array, high: Array, *, listed: bool = True) -> Found:
+        """Search each threshold's row; `row` (n,) is ascending and may repeat."""
+        host = self.host()
+        rows, first, times = np.unique(row, return_index=True, return_counts=True)
+        above, over_low = np.zeros((2, len(row)), dtype=np.int64)
+        step = max(1, _CHUNK_VALUES // max(self.n_columns, 1))
+
+        def compare(start: int, stop: int) -> None:
+            for some in (slice(s, min(s + step, stop)) for s in range(start, stop, step)):
+                scores = host[row[some]]
+                above[some] = np.count_nonzero(scores > high[some, None], axis=1)
+                over_low[some] = np.count_nonzero(scores >= low[some, None], axis=1)
+
+        def sort(start: int, stop: int) -> None:
+            for place in range(start, stop):
+                own = slice(first[place], first[place] + times[place])
+                ranked = np.sort(host[rows[place]])
+                above[own] = self.n_columns - np.searchsorted(ranked, high[own], side="right")
+                over_low[own] = self.n_columns - np.searchsorted(ranked, low[own], side="left")
+
+        if len(row) < _SORT_FROM * len(rows):
+            in_parts(compare, len(row))
+        else:
+            in_parts(sort, len(rows))
+        parts = [_nowhere()]
+        open_ones = np.flatnonzero(over_low != above) if listed else np.zeros(0, dtype=np.int64)
+        for start in range(0, len(open_ones), step):
+            some = open_ones[start : start + step]
+            scores = host[row[some]]
+            inside = scores >= low[some, None]
+            inside &= scores <= high[some, None]
+            # Many times faster than nonzero of a matrix.
+            at, column = np.divmod(np.flatnonzero(inside), self.n_columns)
+            parts.append((some[at], row[some[at]], column))
+        return Found(above, over_low - above, *_joined(parts))
+
+    def highest_in_columns(self) -> Array:
+        """(n_columns,) highest score."""
+        return np.asarray(self.maxima.max(axis=0))
+
+    def highest_in_rows(self, rows: Ints) -> Array:
+        """(n,) highest score of these rows."""
+        return np.asarray(self.host()[rows].max(axis=1, initial=-np.inf))
+
+    def _padded_host(self) -> Array:
+        return self._padded
+
+    def _count_whole(self, column: Ints, low: Array, high: Array, above: Ints, between: Ints) -> tuple[Ints, Ints]:
+        """Compare every score of the columns. Gives back group and threshold of cells with scores between."""
+        # Thresholds of one column one after the other, so that each comparison is of whole rows.
+        turn = np.arange(len(column)) - np.searchsorted(column, column)
+        cells = [(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64))]
+        for number in range(int(turn.max(initial=-1)) + 1):
+            own = np.flatnonzero(turn == number)
+            over_low, over_high = self._over(column[own], low[own], high[own])
+            above[own] = over_high.sum(axis=0, dtype=np.int64)
+            between[own] = over_low.sum(axis=0, dtype=np.int64) - above[own]
+            group, place = np.nonzero(over_low != over_high)
+            cells.append((group, own[place]))
+        return np.concatenate([cell[0] for cell in cells]), np.concatenate([cell[1] for cell in cells])
+
+    def _over(self, column: Ints, low: Array, high: Array) -> tuple[Array, Array]:
+        """(n_groups, n) scores of each group from `low` on, and above `high`; one threshold a column."""
+        host = self._padded_host()
+        scores = host if len(column) == self.n_columns else np.ascontiguousarray(host[:, column])
+        return count_groups(scores, low, strict=False), count_groups(scores, high, strict=True)
+
+
+def _nowhere() -> tuple[Ints, Ints, Ints]:
+    none = np.zeros(0, dtype=np.int64)
+    return none, none, none
+
+
+def _joined(parts: list[tuple[Ints, Ints, Ints]]) -> tuple[Ints, Ints, Ints]:
+    threshold, row, column = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    return threshold, row, column
+
+
+def count_groups(scores: Array, threshold: Array, *, strict: bool) -> npt.NDArray[np.uint8]:
+    """(n_groups, n_columns) scores over each column's threshold."""
+    groups, columns = len(scores) // GROUP, scores.shape[1]
+    counts = np.empty((groups, columns), dtype=np.uint8)
+    compare = np.greater if strict else np.greater_equal
+    step = max(1, _CHUNK_VALUES // (GROUP * max(columns, 1)))
+
+    def work(start: int, stop: int) -> None:
+        marks = np.empty((step * GROUP, columns), dtype=bool)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            some = marks[: (last - first) * GROUP]
+            compare(scores[first * GROUP : last * GROUP], threshold, out=some)
+            cells = some.view(np.uint8).reshape(last - first, GROUP, columns)
+            np.add.reduce(cells, axis=1, dtype=np.uint8, out=counts[first:last])
+
+    in_parts(work, groups)
+    return counts
