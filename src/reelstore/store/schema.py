@@ -31,7 +31,7 @@ RAGGED_SHARD_TOKENS: Mapping[Side, int] = {"video": 2048, "text": 16384}
 """The same where rows are tokens, for some 32 of a video and 16 of a caption."""
 SHARD_BYTES: Mapping[Side, int] = {"video": 16 * 2**20, "text": 32 * 2**20}
 """Bytes of a shard at most: what a writer holds in memory, against the number of files."""
-TABLE_BYTES_ROWS: Mapping[Side, int] = {"video": 1024, "text": 8192}
+TABLE_BYTES_ROWS: Mapping[Side, int] = {"video": 512, "text": 8192}
 """Rows of a chunk of keys, statuses and the like, where a row has 8 bytes or more; shorter rows, more of them."""
 ID_BYTES_PER_ROW = 16
 """A chunk of id bytes holds this much for each such row."""
