@@ -8,24 +8,14 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks/reading.py"
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.parametrize("workload", ["P", "V", "T", "R"])
 def test_reading_measures_every_contender_that_is_installed(tmp_path: Path, workload: str) -> None:
-    command = [sys.executable, SCRIPT, "--workloads", workload, "--repeats", "1", "--folder", tmp_path]
-    command += [
-        "--pooled",
-        "300",
-        "--pooled-videos",
-        "300",
-        "--videos",
-        "33",
-        "--captions",
-        "70",
-        "--out",
-        tmp_path / "reading.json",
-    ]
+    command = [sys.executable, SCRIPTS / "reading.py", "--workloads", workload, "--repeats", "1", "--folder", tmp_path]
+    command += ["--pooled", "300", "--pooled-videos", "300", "--videos", "33", "--captions", "70"]
+    command += ["--out", tmp_path / "reading.json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "reading.json").read_text())
@@ -43,3 +33,15 @@ def test_reading_measures_every_contender_that_is_installed(tmp_path: Path, work
     for name in [*measured["results"], *measured["absent"]]:
         assert f"| {name} |" in done.stdout
     assert not list(tmp_path.glob("reading-*"))
+
+
+def test_loading_compares_the_store_with_memory(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "loading.py", "--rows", "2050", "--repeats", "1", "--folder", tmp_path]
+    done = subprocess.run([*command, "--out", tmp_path / "loading.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "loading.json").read_text())["results"]
+    assert {"memory, float32", "store, rows, float32", "store, blocks, as stored", "cold, blocks"} <= set(results)
+    for name, result in results.items():
+        assert result["pairs_per_second"] > 0
+        assert f"| {name} |" in done.stdout
+    assert not list(tmp_path.glob("loading-*"))

@@ -92,10 +92,27 @@ def find_checkpoint(model: str | None, revision: str | None, *, encoder: str) ->
             f"of a commit; it is {revision!r}. See https://huggingface.co/{model}/commits/main."
         )
     source = f"{model}@{revision[:12]}"
-    folder = _download(model, revision, [*_SMALL_FILES, "model*.safetensors"], source)
-    if not any(folder.glob("model*.safetensors")):
-        folder = _download(model, revision, [*_SMALL_FILES, "pytorch_model*.bin"], source)
-    return _in_folder(folder, source)
+    return _in_folder(_snapshot(model, revision, source), source)
+
+
+def find_folder(name: str, *, weights: str) -> Path:
+    """A folder here, or the snapshot of a repository on the hub, `owner/name@commit`.
+
+    Args:
+        name: a path, or owner, name and the 40 digits of a commit: a branch may change under an experiment.
+        weights: what it is for, in messages.
+
+    Raises:
+        WeightsError: there is no such folder, the commit isn't pinned, or the snapshot can't be had.
+    """
+    if Path(name).is_dir():
+        return Path(name)
+    pinned = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", name)
+    if pinned is None:
+        raise WeightsError(
+            f"{weights} is {name!r}: neither a folder here nor a repository with its commit, owner/name@<40 digits>."
+        )
+    return _snapshot(pinned[1], pinned[2], f"{weights}: {name}")
 
 
 def half_precision(checkpoint: Checkpoint, device: str) -> Any:
@@ -198,6 +215,14 @@ def _in_folder(folder: Path, source: str) -> Checkpoint:
                     raise WeightsError(f"{source}: {part.name}, named by {index.name}, is missing. Download it again.")
             return Checkpoint(source, folder, values, parts)
     raise WeightsError(f"{source} has no weights: neither {' nor '.join(_WEIGHTS)}, whole or split.")
+
+
+def _snapshot(model: str, revision: str, source: str) -> Path:
+    """The files of one commit, of its weights the safetensors where there are any."""
+    folder = _download(model, revision, [*_SMALL_FILES, "model*.safetensors"], source)
+    if not any(folder.glob("model*.safetensors")):
+        folder = _download(model, revision, [*_SMALL_FILES, "pytorch_model*.bin"], source)
+    return folder
 
 
 def _download(model: str, revision: str, patterns: list[str], source: str) -> Path:

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from reelstore.encoders.hub import find_folder
 from reelstore.encoders.video_llama_language import files_of, read_config
-from reelstore.encoders.weights import hub_folder, sha256_of_all
+from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
 
 ROLES = ("eva_vit", "qformer", "finetune", "llama")
@@ -114,7 +115,7 @@ def find_weights(
         if role not in given:
             raise ParamsError(f"{where} lacks {role}. {model.source(role)}")
         if role == "llama":
-            paths[role] = hub_folder(str(given[role]), weights=f"{where}.{role}")
+            paths[role] = find_folder(str(given[role]), weights=f"{where}.{role}")
         elif Path(given[role]).is_file():
             paths[role] = Path(given[role])
         else:
