@@ -474,13 +474,15 @@ def measure(workload: Workload, folder: Path, *, repeats: int, seed: int) -> dic
 def warm(read: Read, workload: Workload) -> int:
     """Read all items once, two seconds at most; how many batches make a sample."""
     began = time.perf_counter()
-    n_batches = 0
     for start in range(0, workload.n_items - workload.batch + 1, workload.batch):
         read(np.arange(start, start + workload.batch))
-        n_batches += 1
         if time.perf_counter() - began > 2:
             break
-    took = (time.perf_counter() - began) / n_batches
+    batches = np.random.default_rng(0).integers(0, workload.n_items, (3, workload.batch))
+    began = time.perf_counter()
+    for positions in batches:
+        read(positions)
+    took = (time.perf_counter() - began) / len(batches)
     return int(np.clip(round(SAMPLE_SECONDS / took), 1, 500))
 
 
