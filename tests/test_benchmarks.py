@@ -45,3 +45,12 @@ def test_loading_compares_the_store_with_memory(tmp_path: Path) -> None:
         assert result["pairs_per_second"] > 0
         assert f"| {name} |" in done.stdout
     assert not list(tmp_path.glob("loading-*"))
+
+
+def test_writing_measures_both_kinds_and_memory(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "writing.py", "--rows", "500", "--repeats", "2", "--folder", tmp_path]
+    done = subprocess.run([*command, "--out", tmp_path / "w.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "w.json").read_text())
+    assert found["pooled"]["ratio"] > 0 < found["ragged"]["ratio"]
+    assert len(found["peak_bytes_of_ragged_rows"]) == 2
