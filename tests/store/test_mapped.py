@@ -186,11 +186,13 @@ def test_rows_work_in_another_process(copied, library, encoding: str, method: st
     view.take([0])  # a mapping that can't travel, and caches that needn't
     _ = view.index_of("video3")
     with multiprocessing.get_context(method).Pool(1) as pool:
-        found = pool.apply(view.take, ([2, 0],))
+        # A child that can't unpickle its task dies, and its pool would wait for ever.
+        found = pool.apply_async(view.take, ([2, 0],)).get(timeout=60)
     values = library["pooled", encoding].values
     np.testing.assert_array_equal(found, [values[6], values[0]])
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_child_that_forks_reads_on_through_the_mapping(written) -> None:
     variant = written("pooled", [1] * 70)
     rows = variant.open()
