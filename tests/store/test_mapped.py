@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import SchemaError, StoreError
@@ -308,3 +308,52 @@ print(*{name.split(".")[0] for name in sys.modules} - before - sys.stdlib_module
     folders = [str(library[layout, "as written"].folder) for layout in ("pooled", "ragged")]
     done = subprocess.run([sys.executable, "-c", code, *folders], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == {"reelstore", "google_crc32c"}
+
+
+@pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
+@given(data=st.data(), read_bytes=st.sampled_from([1, 100, 2**20]))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_files_read_in_order_give_what_their_mapping_gives(
+    library, encoding: str, layout: str, data: st.DataObject, read_bytes: int
+) -> None:
+    mapped, in_order = (open_variant(library[layout, encoding].folder) for _ in range(2))
+    in_order.advise("sequential")
+    positions = st.lists(st.integers(0, len(mapped) - 1), max_size=80)
+    picks = np.array(data.draw(st.one_of(positions, positions.map(lambda found: sorted(set(found))))), dtype=np.int64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("reelstore.store.mapped._READ_BYTES", read_bytes)
+        for take in ("take", "take_ragged", "take_padded"):
+            if take == "take_ragged" and layout != "ragged":
+                continue
+            want, got = getattr(mapped, take)(picks), getattr(in_order, take)(picks)
+            for one, other in zip(want, got, strict=True):
+                assert np.array_equal(one, other)
+
+
+def test_a_file_exchanged_since_it_was_mapped_is_named(written) -> None:
+    variant = written("pooled", [1] * 150)
+    rows = variant.open()
+    rows.advise("sequential")
+    everything(rows)
+    file = next(path for path in (variant.folder / "values/c").rglob("0") if path.is_file())
+    other = file.with_name("other")
+    other.write_bytes(file.read_bytes())
+    os.replace(other, file)
+    with pytest.raises(StoreError, match=f"{file} was written anew"):
+        everything(rows)
+    file.unlink()
+    with pytest.raises(StoreError, match=f"{file} was written anew"):
+        everything(rows)
+
+
+def test_a_file_that_became_shorter_is_named_and_files_are_closed(written) -> None:
+    variant = written("pooled", [1] * 150)
+    rows = variant.open()
+    rows.advise("sequential")
+    everything(rows)
+    file = next(path for path in (variant.folder / "values/c").rglob("0") if path.is_file())
+    os.truncate(file, 10)
+    n_open = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    with pytest.raises(StoreError, match=f"{file} became shorter"):
+        everything(rows)
+    assert not n_open or len(os.listdir("/proc/self/fd")) == n_open

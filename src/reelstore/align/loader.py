@@ -116,9 +116,8 @@ class PairLoader:
         self._in_place: tuple[_InPlace, _InPlace] | None = None
         if self.shuffle == "blocks":
             self._in_place = _InPlace(videos), _InPlace(captions)
-            self._in_place[0].rows.advise("sequential")
-            if captions_per_video == "all":  # some of them are read faster without those in between
-                self._in_place[1].rows.advise("sequential")
+            for side in self._in_place:
+                side.rows.advise("sequential")
         self._pairs = EpochPairs(
             video_of_caption,
             len(videos),

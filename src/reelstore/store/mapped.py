@@ -7,6 +7,7 @@ import mmap
 import os
 import weakref
 from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,13 @@ Pattern = Literal["normal", "random", "sequential"]
 
 HUGE_PAGE_BYTES = 2 * 2**20
 """Where the first slot begins: a large file's pages are then mapped by the huge page, if the system has them so."""
+
+_READERS, _READ_BYTES = 4, 2**20
+"""Threads that read files in order, and what each asks for at once.
+
+Blocks of 1 MiB in random order, cold, in a gigabyte of memory: 1 thread .77 of a plain sequential read, 2 threads 1.01,
+4 threads 1.16; through the mapping .22.
+"""
 
 _ADVICE: dict[Pattern, int] = {
     "normal": mmap.MADV_NORMAL,
@@ -40,7 +48,7 @@ class MappedArray:
     """Rows of one Zarr array, read where they lie: in the page cache.
 
     Each file has a slot of whole pages. Where a file's rows fill its slot, slots side by side are one C-order array,
-    `whole`; else rows are found by slot and place. Behind the last file zeros are left, for padding.
+    whole; else rows are found by slot and place. Behind the last file zeros are left, for padding.
 
     The address space is given back when the last array made from it is gone, whether this object lives or not.
 
@@ -48,7 +56,6 @@ class MappedArray:
         shape: (n, *row shape).
         dtype: of the values.
         zero_row: a number beyond the rows; `take` reads zeros there.
-        whole: all rows as one read-only array, or None.
     """
 
     def __init__(self, folder: Path, name: str, metadata: Metadata, listed: Container[str]) -> None:
@@ -63,7 +70,9 @@ class MappedArray:
         row_bytes = math.prod(layout.row_shape) * self.dtype.itemsize
         slot_bytes = -(-file_rows * row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
         n_files = -(-n_rows // file_rows)
-        self._file_rows = file_rows
+        self._file_rows, self._row_bytes = file_rows, row_bytes
+        self._files: list[tuple[str, int]] = []  # path and inode
+        self._in_order = False
         self._space = _AddressSpace((n_files + 2) * slot_bytes)
         for number in range(n_files):
             count = min(file_rows, n_rows - number * file_rows)
@@ -79,14 +88,15 @@ class MappedArray:
                 if not holds_raw_rows(path, descriptor, layout, count):
                     raise NotRawError
                 self._space.map_file(path, descriptor, number * slot_bytes, count * row_bytes)
+                self._files.append((path, os.fstat(descriptor).st_ino))
             finally:
                 os.close(descriptor)
         space, row = np.asarray(self._space), layout.row_shape
-        self.whole: Array | None = None
+        self._whole: Array | None = None
         if slot_bytes == file_rows * row_bytes or n_files <= 1:
             self.zero_row = -(-n_files * slot_bytes // row_bytes)
             self._rows: Array = np.ndarray((self.zero_row + 1, *row), self.dtype, space)
-            self.whole = self._rows[:n_rows]
+            self._whole = self._rows[:n_rows]
             self._first = self._rows.reshape(self.zero_row + 1, -1)[:, 0]
         else:
             self.zero_row = n_files * file_rows
@@ -94,6 +104,11 @@ class MappedArray:
             self._rows = np.ndarray(
                 (n_files + 1, file_rows, *row), self.dtype, space, strides=(slot_bytes, row_bytes, *strides)
             )
+
+    @property
+    def whole(self) -> Array | None:
+        """All rows as one read-only array, if that is the way to read them."""
+        return None if self._in_order else self._whole
 
     def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
         """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`.
@@ -103,7 +118,9 @@ class MappedArray:
             out: C order.
             scattered: hardly any row follows the one before it.
         """
-        if self.whole is not None:
+        if self._in_order and len(rows) and out.flags.c_contiguous and _ascend(rows, self.shape[0]):
+            self._fetch(rows, out)
+        elif self._whole is not None:
             if scattered:
                 # The first value of each, for its own sake: small pages' addresses are looked up side by side, and the
                 # copy doesn't wait for one after the other. 256 rows of 8 KiB: from .82-.99 of memory's speed to
@@ -116,8 +133,8 @@ class MappedArray:
 
     def read(self, start: int, stop: int) -> Array:
         """Rows from `start` to, without, `stop`: a read-only view where there is one, else a copy."""
-        if self.whole is not None:
-            return self.whole[start:stop]
+        if self._whole is not None:
+            return self._whole[start:stop]
         out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
         for first in range(start - start % self._file_rows, stop, self._file_rows):
             here = slice(max(start, first), min(stop, first + self._file_rows))
@@ -127,14 +144,80 @@ class MappedArray:
         return out
 
     def advise(self, pattern: Pattern) -> None:
-        """Tell the system how the files will be read: what it reads ahead, and what it keeps, follows from that."""
+        """Tell the system how the files will be read: what it reads ahead, and what it keeps, follows from that.
+
+        Under `sequential`, rows that ascend are taken by reading the files rather than through their mapping.
+        """
         self._space.advise(pattern)
+        self._in_order = pattern == "sequential"
+
+    def _fetch(self, rows: npt.NDArray[np.int64], out: Array) -> None:
+        """Read ascending rows from their files into `out`, runs of neighbours at once."""
+        most = max(1, _READ_BYTES // self._row_bytes)
+        place = np.arange(len(rows))
+        new = np.empty(len(rows), dtype=bool)
+        new[0] = True
+        new[1:] = (np.diff(rows) != 1) | (rows[1:] % self._file_rows == 0)
+        first = np.maximum.accumulate(np.where(new, place, 0))
+        starts = np.flatnonzero(new | ((place - first) % most == 0))
+        counts = np.diff(starts, append=len(rows))
+        into = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
+        files = rows[starts] // self._file_rows
+
+        def read_runs(runs: Array) -> None:
+            number, descriptor = -1, -1
+            try:
+                for run in runs.tolist():
+                    if files[run] != number:
+                        if descriptor >= 0:
+                            os.close(descriptor)
+                            descriptor = -1
+                        number = int(files[run])
+                        descriptor = self._open_again(number)
+                    start, n_bytes = int(starts[run]) * self._row_bytes, int(counts[run]) * self._row_bytes
+                    at = int(rows[starts[run]] % self._file_rows) * self._row_bytes
+                    _read_fully(descriptor, into[start : start + n_bytes], at, self._files[number][0])
+            finally:
+                if descriptor >= 0:
+                    os.close(descriptor)
+
+        parts = np.array_split(np.arange(len(starts)), _READERS)
+        with ThreadPoolExecutor(_READERS, "reelstore-read") as threads:
+            list(threads.map(read_runs, parts))
+
+    def _open_again(self, number: int) -> int:
+        path, inode = self._files[number]
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            descriptor = -1
+        if descriptor < 0 or os.fstat(descriptor).st_ino != inode:
+            if descriptor >= 0:
+                os.close(descriptor)
+            raise StoreError(f"{path} was written anew since it was opened. Open the variant again.")
+        if hasattr(os, "posix_fadvise"):  # what is asked for, and nothing ahead of it; macOS has no such call
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+        return descriptor
 
     def scan(self) -> "MappedArray":
         """The same rows mapped once more, for reading in order: what is advised here doesn't touch random reads."""
         again = MappedArray(*self._source)
         again.advise("sequential")
         return again
+
+
+def _ascend(rows: npt.NDArray[np.int64], n: int) -> bool:
+    """Whether these are rows of an array of n, each behind the one before it."""
+    return rows.ndim == 1 and bool(rows[-1] < n) and bool((rows[1:] > rows[:-1]).all())
+
+
+def _read_fully(descriptor: int, into: memoryview, offset: int, path: str) -> None:
+    done = 0
+    while done < len(into):
+        count = os.preadv(descriptor, [into[done:]], offset + done)
+        if not count:
+            raise StoreError(f"{path} became shorter while it was read. Fetch it again with dvc checkout.")
+        done += count
 
 
 class NotRawError(Exception):
