@@ -233,17 +233,35 @@ def grid(video: str, text: str) -> None:
 
 
 @main.command()
-def pairs() -> None:
-    """Write which caption goes with which video, for training and validation.
+@click.argument("name", default="captions")
+def pairs(name: str) -> None:
+    """Write the set of pairs NAME: which captions are shown with which videos, for training and validation.
+
+    Sets stand under `pairs` and `mined` in params.yaml.
 
     Example:
 
     \b
-        reelstore pairs
+        reelstore pairs captions
     """
     from reelstore.pipeline.pairs import run_pairs
 
-    click.echo(run_pairs(load_params()).summary())
+    click.echo(run_pairs(load_params(), name).summary())
+
+
+@main.command()
+@click.argument("variant")
+def leakage(variant: str) -> None:
+    """Look in VARIANT for near-duplicates across splits; exit with 1 where params.yaml doesn't allow them.
+
+    Example:
+
+    \b
+        reelstore leakage video/efficientnet-lite0/mean
+    """
+    from reelstore.pipeline.pairs import run_leakage
+
+    click.echo(run_leakage(load_params(), variant).summary())
 
 
 @main.command()

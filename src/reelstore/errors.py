@@ -13,6 +13,10 @@ class DatasetError(ReelstoreError, ValueError):
     """A dataset's files or tables contradict themselves or the protocol they claim."""
 
 
+class LeakageError(DatasetError):
+    """One split gives another away: they share files, texts, or what is nearly the same."""
+
+
 class DownloadError(ReelstoreError, OSError):
     """A download broke off or isn't what its pinned hash says."""
 

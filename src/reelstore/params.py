@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +96,59 @@ class GridParams:
 
 @dataclass(frozen=True)
 class PairsParams:
-    """Which caption goes with which video, for training."""
+    """One set of pairs: which caption is shown with which video in training."""
 
+    positives: int = 0
+    """Right captions of each video, drawn at random; 0 for all of them."""
+    negatives: int = 0
+    """Wrong captions of each video, with label 0; fewer in proportion where a video has fewer than `positives`."""
+    doubled: bool = False
+    """Each pair twice."""
     seed: int = 0
-    """Of the order of the pairs."""
+    """Of what is drawn, and of the order."""
+
+    def __post_init__(self) -> None:
+        for name in ("positives", "negatives", "seed"):
+            if getattr(self, name) < 0:
+                raise ParamsError(f"pairs: {name} is {getattr(self, name)}; it must not be negative.")
+
+
+@dataclass(frozen=True)
+class MinedParams(PairsParams):
+    """A set of pairs whose wrong captions are hard ones."""
+
+    embedding: str = ""
+    """Pooled variant they're mined by, such as text/minilm-l6/mean."""
+    among: int = 50
+    """Nearest wrong captions of each video, of which `negatives` are drawn."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_variant("mined: embedding", self.embedding)
+        if not 1 <= self.negatives <= self.among:
+            raise ParamsError(f"mined: negatives is {self.negatives}; it must be 1 to `among` ({self.among}).")
+
+
+@dataclass(frozen=True)
+class LeakageParams:
+    """What splits may share."""
+
+    allow: tuple[str, ...] = ()
+    """Kinds that don't fail a stage: `file`, `caption`, `near-video`, `near-caption`."""
+    near: float = 0.98
+    """Cosine, the mean taken off, from which two embeddings are near-duplicates."""
+    variants: tuple[str, ...] = ()
+    """Pooled variants in which near-duplicates are looked for, such as video/efficientnet-lite0/mean."""
+
+    def __post_init__(self) -> None:
+        kinds = ("file", "caption", "near-video", "near-caption")
+        for kind in self.allow:
+            if kind not in kinds:
+                raise ParamsError(f"leakage.allow has {kind!r}. Known: {', '.join(kinds)}.")
+        for variant in self.variants:
+            _check_variant("leakage.variants", variant)
+        if not 0 < self.near <= 1:
+            raise ParamsError(f"leakage.near is {self.near}; it must be a cosine above 0, at most 1.")
 
 
 @dataclass(frozen=True)
@@ -169,7 +218,11 @@ class Params:
     model: ModelParams = field(default_factory=ModelParams)
     embed: EmbedParams = field(default_factory=EmbedParams)
     grid: GridParams = field(default_factory=GridParams)
-    pairs: PairsParams = field(default_factory=PairsParams)
+    pairs: Mapping[str, PairsParams] = field(default_factory=lambda: {"captions": PairsParams()})
+    """Sets of pairs by name; an aligner trains on `captions` unless its `pairs` says other."""
+    mined: Mapping[str, MinedParams] = field(default_factory=dict)
+    """More of them, with hard negatives."""
+    leakage: LeakageParams = field(default_factory=LeakageParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
@@ -196,10 +249,19 @@ class Params:
             for name in getattr(self.model, side):
                 if f"{side}/{name}" not in {**self.encoders, **self.streams}:
                     raise ParamsError(f"model.{side} names {name!r}, but encoders has no line {side}/{name}.")
+        for name in self.mined:
+            if name in self.pairs:
+                raise ParamsError(f"{name} is under pairs and under mined: give one of them another name.")
+        sets = {**self.pairs, **self.mined}
         for name, settings in self.aligners.items():
             _check_name("aligners", name)
             if "kind" not in settings:
                 raise ParamsError(f"aligners.{name} has no `kind`.")
+            if settings.get("pairs", "captions") not in sets:
+                raise ParamsError(
+                    f"aligners.{name} trains on the pairs {settings.get('pairs', 'captions')!r}, which pairs and mined "
+                    f"don't have. They have: {', '.join(sets)}."
+                )
 
     def encoder_options(self, encoder: str) -> Mapping[str, Any]:
         """Options of `side/name`."""
@@ -245,7 +307,9 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "model": lambda values: _fill(ModelParams, values, "model"),
         "embed": lambda values: _fill(EmbedParams, values, "embed"),
         "grid": lambda values: _fill(GridParams, values, "grid"),
-        "pairs": lambda values: _fill(PairsParams, values, "pairs"),
+        "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
+        "mined": lambda values: _fill_each(MinedParams, values, "mined"),
+        "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
         "encoders": lambda values: _options(values, "encoders"),
@@ -265,15 +329,24 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
 
 
 def _fill(cls: type, values: Mapping[str, Any], section: str) -> Any:
-    defaults = cls()
-    known = [f.name for f in fields(cls)]
+    defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
     for key, value in values.items():
-        if key not in known:
-            raise ParamsError(f"{section}.{key} is unknown. Known: {', '.join(known)}.")
-        default = getattr(defaults, key)
+        if key not in defaults:
+            raise ParamsError(f"{section}.{key} is unknown. Known: {', '.join(defaults)}.")
+        default = defaults[key]
         if not _same_kind(value, default):
             raise ParamsError(f"{section}.{key} is {value!r}; a {_kind(default)} is expected.")
     return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+def _fill_each(cls: type, values: Mapping[str, Any], section: str) -> dict[str, Any]:
+    filled = {}
+    for name, settings in values.items():
+        _check_name(section, str(name))
+        if settings is not None and not isinstance(settings, Mapping):
+            raise ParamsError(f"{section}.{name} must be a mapping, not {settings!r}.")
+        filled[str(name)] = _fill(cls, settings or {}, f"{section}.{name}")
+    return filled
 
 
 def _same_kind(value: Any, default: Any) -> bool:
@@ -314,6 +387,12 @@ def _thresholds(values: Mapping[str, Any]) -> dict[str, dict[str, Threshold]]:
                 raise ParamsError(f"{name} must be <direction>.<metric>, such as t2v.R@01.")
             parsed.setdefault(result, {})[metric] = Threshold.parse(str(text), name=name)
     return parsed
+
+
+def _check_variant(key: str, variant: str) -> None:
+    side, *names = variant.split("/")
+    if side not in ("video", "text") or len(names) != 2 or not all(re.fullmatch(r"[A-Za-z0-9_.-]+", n) for n in names):
+        raise ParamsError(f"{key} is {variant!r}; it must be <side>/<encoder>/<variant>, as text/minilm-l6/mean.")
 
 
 def _check_name(key: str, name: str) -> None:

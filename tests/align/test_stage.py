@@ -9,7 +9,8 @@ import pytest
 
 from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
-from reelstore.pairs.build import Pair, write_pairs
+from reelstore.pairs.build import Pair
+from reelstore.pairs.files import write_pairs
 from reelstore.params import parse_params
 from reelstore.pipeline.align import paired_rows, run_align
 
@@ -39,8 +40,8 @@ def project(tmp_path, monkeypatch, towers):
     os.symlink(towers.videos.folder.parents[2], tmp_path / "store" / "drawn")
     for split in ("train", "validation"):
         part = towers.part(0, 90) if split == "train" else towers.part(90, 120)
-        pairs = [Pair(video_id, index) for video_id, index in part.captions.ids]
-        write_pairs(Path("pairs/drawn") / f"{split}.jsonl", pairs)
+        pairs = [Pair(video_id, video_id, index) for video_id, index in part.captions.ids]
+        write_pairs(Path("pairs/drawn/captions") / f"{split}.parquet", pairs)
 
 
 def align(name: str):
@@ -92,19 +93,27 @@ def test_an_aligner_that_params_do_not_have_names_those_they_do(project):
 
 
 def test_pairs_of_rows_that_a_store_lacks_are_left_out(project, towers):
-    pairs = [Pair("v0", 2), Pair("gone", 0), Pair("v3", 0), Pair("v0", 0), Pair("v3", 99)]
-    write_pairs(Path("some.jsonl"), pairs)
-    paired = paired_rows(towers.videos, towers.captions, Path("some.jsonl"))
+    keys = [("v0", 2), ("gone", 0), ("v3", 0), ("v0", 0), ("v3", 99)]
+    write_pairs(Path("some.parquet"), [Pair(video_id, video_id, index) for video_id, index in keys])
+    paired = paired_rows(towers.videos, towers.captions, Path("some.parquet"))
     assert paired.videos.ids == ["v0", "v3"]
     assert paired.captions.ids == [("v0", 2), ("v3", 0), ("v0", 0)]
     assert paired.video_of_caption.tolist() == [0, 1, 0]
     assert np.array_equal(paired.video_array()[1], towers.videos["v3"].astype(np.float32))
 
 
+def test_wrong_and_repeated_pairs_are_no_pairs_to_contrast(project, towers):
+    pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "v3", 0)]
+    write_pairs(Path("some.parquet"), pairs)
+    paired = paired_rows(towers.videos, towers.captions, Path("some.parquet"))
+    assert paired.captions.ids == [("v0", 2), ("v3", 0)]
+    assert paired.video_of_caption.tolist() == [0, 1]
+
+
 def test_no_pair_in_the_store_is_an_error(project, towers):
-    write_pairs(Path("none.jsonl"), [Pair("gone", 0)])
+    write_pairs(Path("none.parquet"), [Pair("gone", "gone", 0)])
     with pytest.raises(AlignerError, match="0 videos"):
-        paired_rows(towers.videos, towers.captions, Path("none.jsonl"))
+        paired_rows(towers.videos, towers.captions, Path("none.parquet"))
 
 
 def test_saved_settings_are_complete(project):

@@ -43,6 +43,8 @@ LABELS = {
     "1f55d": "two-thirty",
     "1f311": "new moon",
     "1f313": "first quarter moon",
+    "231b": "hourglass done",
+    "23f3": "hourglass not done",
     "1f408": "cat",
     "1f415": "dog",
     "1f600": "grinning face",
@@ -56,6 +58,7 @@ SAME = [
     {"1f934", "1f478"},
     {"1f550", "1f55d"},
     {"1f311", "1f313"},
+    {"231b", "23f3"},
 ]
 
 

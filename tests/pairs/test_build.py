@@ -1,64 +1,133 @@
-"""Pairs: every caption with its own video, on disk and back, and what splits share."""
+"""Pairs: every caption with its own video, right and wrong ones with labels, on disk and back."""
 
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from reelstore.errors import DatasetError
-from reelstore.pairs.build import Pair, positive_pairs, read_pairs, write_pairs
-from reelstore.pairs.leakage import leakage
+from reelstore.pairs.build import Pair, SplitCaptions, labelled_pairs, positive_pairs
+from reelstore.pairs.files import read_pairs, write_pairs
 from reelstore.records import Caption, Dataset, Video
 
-
-def video(video_id: str, split: str, content: str = "") -> Video:
-    return Video(video_id, f"{video_id}.gif", content or video_id, split, video_id)
+SETTINGS = {"positives": 0, "negatives": 0, "doubled": False, "seed": 0}
 
 
-@pytest.fixture
-def dataset() -> Dataset:
-    videos = (video("a", "train"), video("b", "validation"), video("c", "train"), video("d", "test"))
-    texts = {"a": ["a cat", "Dance "], "b": ["a dog"], "c": ["dance"], "d": ["dance", "a  cat", "a bird"]}
-    captions = tuple(Caption(key, index, text) for key, told in texts.items() for index, text in enumerate(told))
+def drawn(counts: list[int], *, groups: list[int] | None = None, texts: str = "") -> Dataset:
+    """A video for each count, with as many captions, all to train with."""
+    of = groups or range(len(counts))
+    videos = tuple(Video(f"v{n}", f"v{n}.gif", f"{n}", "train", f"g{group}") for n, group in enumerate(of))
+    keys = [(f"v{n}", index) for n, count in enumerate(counts) for index in range(count)]
+    told = texts or [f"{video_id} {index}" for video_id, index in keys]
+    captions = tuple(Caption(*key, text) for key, text in zip(keys, told, strict=True))
     return Dataset("drawn", Path("clips"), videos, captions)
 
 
-def test_every_caption_of_a_split_is_paired_with_its_own_video(dataset: Dataset) -> None:
-    pairs = positive_pairs(dataset, "train", seed=0)
-    assert sorted((p.video_id, p.caption_index, p.label) for p in pairs) == [("a", 0, 1), ("a", 1, 1), ("c", 0, 1)]
+def test_every_caption_of_a_split_is_paired_with_its_own_video() -> None:
+    pairs = positive_pairs(SplitCaptions(drawn([2, 0, 1]), "train"), seed=0)
+    assert sorted(pairs, key=str) == [Pair("v0", "v0", 0), Pair("v0", "v0", 1), Pair("v2", "v2", 0)]
 
 
-def test_the_seed_orders_the_pairs(dataset: Dataset) -> None:
-    assert len({tuple(positive_pairs(dataset, "train", seed=seed)) for seed in range(20)}) > 1
-    assert positive_pairs(dataset, "train", seed=3) == positive_pairs(dataset, "train", seed=3)
+def test_the_seed_orders_the_pairs() -> None:
+    captions = SplitCaptions(drawn([2, 3]), "train")
+    assert len({tuple(positive_pairs(captions, seed=seed)) for seed in range(20)}) > 1
+    assert positive_pairs(captions, seed=3) == positive_pairs(captions, seed=3)
+
+
+def test_a_split_without_captions_is_an_error() -> None:
+    with pytest.raises(DatasetError, match="'validation'"):
+        SplitCaptions(drawn([2]), "validation")
+
+
+@given(
+    counts=st.lists(st.integers(0, 5), min_size=3, max_size=8).filter(lambda counts: sum(n > 0 for n in counts) > 1),
+    positives=st.integers(0, 6),
+    negatives=st.integers(0, 6),
+    doubled=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_labels_say_which_captions_are_a_video_s_own(counts, positives, negatives, doubled, seed) -> None:
+    captions = SplitCaptions(drawn(counts), "train")
+    pairs = labelled_pairs(captions, positives=positives, negatives=negatives, doubled=doubled, seed=seed)
+    assert all((pair.video_id == pair.caption_video_id) == bool(pair.label) for pair in pairs)
+    assert set(Counter(pairs).values()) <= {2 if doubled else 1}
+    for n, count in enumerate(counts):
+        own = {pair for pair in pairs if pair.video_id == f"v{n}"}
+        right = min(count, positives or count)
+        others = sum(counts) - count
+        wanted = negatives * right / (positives or right or 1)
+        assert sum(pair.label for pair in own) == right
+        assert abs(sum(not pair.label for pair in own) - min(wanted, others)) < 1 or not count
+
+
+def test_the_seed_draws_and_orders_labelled_pairs() -> None:
+    captions = SplitCaptions(drawn([4] * 6), "train")
+    settings = {**SETTINGS, "positives": 1, "negatives": 1}
+    assert labelled_pairs(captions, **settings) == labelled_pairs(captions, **settings)
+    assert len({tuple(labelled_pairs(captions, **{**settings, "seed": seed})) for seed in range(9)}) == 9
+
+
+def test_every_wrong_caption_is_drawn_about_as_often() -> None:
+    captions = SplitCaptions(drawn([1] * 11), "train")
+    drawn_ones = [int(captions.random_wrong(0, 1, np.random.default_rng(seed))[0]) for seed in range(4000)]
+    counts = np.bincount(drawn_ones, minlength=11)
+    assert counts[0] == 0
+    assert np.all(abs(counts[1:] - 400) < 4 * 400**0.5 * 1.5)
+
+
+def test_neither_the_group_nor_the_text_of_a_right_caption_is_wrong() -> None:
+    captions = SplitCaptions(drawn([2, 1, 1, 1], groups=[0, 0, 1, 2], texts=["a", "B  b", "c", "b B", "d"]), "train")
+    pairs = labelled_pairs(captions, **{**SETTINGS, "negatives": 9})
+    text_of = {(c.video_id, c.caption_index): number for number, c in enumerate(captions.captions)}
+    wrong = {pair.video_id: set() for pair in pairs}
+    for pair in pairs:
+        if not pair.label:
+            wrong[pair.video_id].add(captions.captions[text_of[pair.caption_video_id, pair.caption_index]].text)
+    assert wrong == {"v0": {"d"}, "v1": {"b B", "d"}, "v2": {"a", "c", "d"}, "v3": {"a", "B  b", "c", "b B"}}
+
+
+def test_a_video_for_which_no_caption_is_wrong_is_named() -> None:
+    captions = SplitCaptions(drawn([1, 1], texts=["a", "A"]), "train")
+    with pytest.raises(DatasetError, match="'v0' has no wrong caption"):
+        labelled_pairs(captions, **{**SETTINGS, "negatives": 1})
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
-    pairs = [Pair("a", 0), Pair('ü\u2028 \n"x"', 12, 0)]
-    path = tmp_path / "deep" / "train.jsonl"
+    pairs = [Pair("a", "a", 0), Pair('ü\u2028 \n"x"', "b", 12, 0)]
+    path = tmp_path / "deep" / "train.parquet"
     write_pairs(path, pairs)
     assert read_pairs(path) == pairs
-    assert path.read_bytes().startswith(b'{"video_id": "a", "caption_index": 0, "label": 1}\n')
+    assert pq.read_table(path).to_pylist()[1]["caption_video_id"] == "b"
     assert list(path.parent.iterdir()) == [path]
+    first = path.read_bytes()
+    write_pairs(path, pairs)
+    assert path.read_bytes() == first
+
+
+def test_pairs_are_small_on_disk(tmp_path: Path) -> None:
+    captions = SplitCaptions(drawn([20] * 300), "train")
+    pairs = labelled_pairs(captions, positives=20, negatives=20, doubled=True, seed=0)
+    write_pairs(tmp_path / "train.parquet", pairs)
+    assert len(pairs) == 24_000
+    assert (tmp_path / "train.parquet").stat().st_size < 8 * len(pairs)
 
 
 def test_a_missing_file_says_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="dvc repro pairs"):
-        read_pairs(tmp_path / "train.jsonl")
+        read_pairs(tmp_path / "train.parquet")
 
 
-@pytest.mark.parametrize("line", ["{", '{"video": "a"}', "[1]"])
-def test_a_line_that_is_no_pair_is_refused(tmp_path: Path, line: str) -> None:
-    (tmp_path / "train.jsonl").write_text(line + "\n")
-    with pytest.raises(DatasetError, match=r"train\.jsonl isn't a list of pairs"):
-        read_pairs(tmp_path / "train.jsonl")
+def test_a_file_that_holds_no_pairs_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    path.write_bytes(b"no table")
+    with pytest.raises(DatasetError, match=r"train\.parquet isn't a table of pairs"):
+        read_pairs(path)
+    import pyarrow as pa
 
-
-def test_leakage_counts_texts_that_two_splits_share_whatever_their_case_and_blanks(dataset: Dataset) -> None:
-    found = {pair.splits: (pair.n_captions_shared, pair.n_files_shared) for pair in leakage(dataset)}
-    assert found == {("test", "train"): (3, 0), ("test", "validation"): (0, 0), ("train", "validation"): (0, 0)}
-
-
-def test_leakage_counts_files_that_two_splits_hold() -> None:
-    videos = (video("a", "train", "same"), video("b", "test", "same"), video("c", "test"))
-    (found,) = leakage(Dataset("drawn", Path("clips"), videos, ()))
-    assert found.n_files_shared == 1
+    pq.write_table(pa.table({"video_id": ["a"], "caption_index": [0]}), path)
+    with pytest.raises(DatasetError, match=r"train\.parquet isn't a table of pairs"):
+        read_pairs(path)

@@ -20,7 +20,7 @@ ALIGNERS: dict[str, str] = {
     "mlp": "reelstore.align.mlp:Mlp",
 }
 VERSION = 1
-_OURS = ("kind", "video", "text")
+_OURS = ("kind", "video", "text", "pairs")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,13 @@ def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings given, and the defaults of those that weren't."""
     module, _, attribute = ALIGNERS[settings["kind"]].partition(":")
-    return {"video": "mean", "text": "mean", **_defaults(getattr(import_module(module), attribute)), **settings}
+    return {
+        "video": "mean",
+        "text": "mean",
+        "pairs": "captions",
+        **_defaults(getattr(import_module(module), attribute)),
+        **settings,
+    }
 
 
 def load_aligner(folder: Path) -> FittedAligner:

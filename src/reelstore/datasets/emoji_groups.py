@@ -69,6 +69,8 @@ def _label_key(label: str) -> str:
         return "clock"
     if _MOON.search(label):
         return "moon"
+    if label.startswith("hourglass"):
+        return "hourglass"
     label = re.sub(r": .*(hair|bald|beard).*", "", label)
     words = [_GENDERED.get(word, word) for word in re.findall(r"[a-z0-9]+", label)]
     kept = [word for word in words if word and word not in _DIRECTIONS]

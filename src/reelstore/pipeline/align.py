@@ -14,7 +14,7 @@ from reelstore.align.base import PairedRows, Workplace
 from reelstore.align.registry import FittedAligner, all_settings, make_aligner
 from reelstore.errors import ParamsError
 from reelstore.evaluation import evaluate
-from reelstore.pairs.build import read_pairs
+from reelstore.pairs.files import read_pairs
 from reelstore.params import Params
 from reelstore.store.reader import Rows, open_store
 
@@ -49,8 +49,9 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
     settings = all_settings(params.aligners[aligner])
     store = open_store(params.store_folder)
     videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
-    train = paired_rows(videos, captions, Path("pairs", dataset, "train.jsonl"))
-    validation = paired_rows(videos, captions, Path("pairs", dataset, "validation.jsonl"))
+    pairs = Path("pairs", dataset, str(settings["pairs"]))
+    train = paired_rows(videos, captions, pairs / "train.parquet")
+    validation = paired_rows(videos, captions, pairs / "validation.parquet")
     data = {
         side: {"digest": r.digest, "fingerprint": r.fingerprint} for side, r in (("video", videos), ("text", captions))
     }
@@ -76,10 +77,11 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
 
 
 def paired_rows(videos: Rows, captions: Rows, path: Path) -> PairedRows:
-    """The rows that a file of pairs names, without those that failed."""
+    """The rows of the right pairs in a file of pairs, each caption once, without those that failed."""
     videos, captions = videos.ok(), captions.ok()
     video_of, caption_of = videos.table.row_of, captions.table.row_of
-    kept = [p for p in read_pairs(path) if p.video_id in video_of and (p.video_id, p.caption_index) in caption_of]
+    right = dict.fromkeys(pair for pair in read_pairs(path) if pair.label == 1)
+    kept = [p for p in right if p.video_id in video_of and (p.video_id, p.caption_index) in caption_of]
     video_ids = list(dict.fromkeys(pair.video_id for pair in kept))
     position = {video_id: number for number, video_id in enumerate(video_ids)}
     return PairedRows(

@@ -1,54 +1,124 @@
-"""The pairs stage: a dataset -> pairs for training and validation, and what its splits share."""
+"""The stages pairs, mined and leakage: which captions are shown with which videos, and what splits share."""
 
+import csv
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reelstore.datasets.index import read_index
-from reelstore.errors import DatasetError
-from reelstore.pairs.build import TRAINING_SPLITS, positive_pairs, write_pairs
-from reelstore.pairs.leakage import Leakage, leakage
-from reelstore.params import Params
+from reelstore.errors import LeakageError, ParamsError
+from reelstore.pairs.build import TRAINING_SPLITS, Pair, SplitCaptions, labelled_pairs, positive_pairs
+from reelstore.pairs.files import write_pairs
+from reelstore.pairs.hard import HardNegatives
+from reelstore.pairs.leakage import Leakage, leakage, near_duplicates
+from reelstore.params import MinedParams, PairsParams, Params
+from reelstore.records import Dataset
+from reelstore.store.reader import open_store
 
 
 @dataclass(frozen=True)
 class PairsReport:
-    """Pairs of each split, and what the splits share."""
+    """Right and wrong pairs of each split, and what the splits share."""
 
     folder: Path
-    n_pairs: dict[str, int]
-    leakage: tuple[Leakage, ...]
+    n_pairs: dict[str, Counter[int]]
+    leakage: Sequence[Leakage]
 
     def summary(self) -> str:
         """Lines for people."""
-        lines = [f"{self.folder}: " + ", ".join(f"{n} pairs to {split}" for split, n in self.n_pairs.items())]
-        lines += [
-            f"  {found.n_captions_shared} captions of {found.splits[1]} have a text of {found.splits[0]}"
-            for found in self.leakage
-            if found.n_captions_shared
-        ]
-        return "\n".join(lines)
+        counts = []
+        for split, by_label in self.n_pairs.items():
+            wrong = f" and {by_label[0]} wrong ones" if by_label[0] else ""
+            counts.append(f"{by_label[1]} pairs{wrong} to {split}")
+        return "\n".join([f"{self.folder}: {', '.join(counts)}", *(f"  {found}" for found in self.leakage)])
 
 
-def run_pairs(params: Params) -> PairsReport:
-    """Write pairs/<dataset>/train.jsonl and validation.jsonl.
+@dataclass(frozen=True)
+class LeakageReport:
+    """Near-duplicates that splits share by one variant, and where all of them are listed."""
+
+    variant: str
+    path: Path
+    leakage: Sequence[Leakage]
+
+    def summary(self) -> str:
+        """Lines for people."""
+        if not self.leakage:
+            return f"{self.variant}: no near-duplicates across splits"
+        return "\n".join([f"{self.variant}: {self.path}", *(f"  {found}" for found in self.leakage)])
+
+
+def run_pairs(params: Params, name: str) -> PairsReport:
+    """Write pairs/<dataset>/<name>/train.parquet and validation.parquet.
 
     Raises:
-        DatasetError: two splits hold the same file, or one to train with is empty.
+        LeakageError: splits share what `leakage.allow` doesn't allow.
+        DatasetError: a split to train with is empty.
     """
+    sets = {**params.pairs, **params.mined}
+    if name not in sets:
+        raise ParamsError(f"pairs and mined have no {name!r}. Known: {', '.join(sets)}.")
     dataset = read_index(params.data_folder)
     found = leakage(dataset)
-    for pair in found:
-        if pair.n_files_shared:
-            raise DatasetError(
-                f"{dataset.name}: {pair.n_files_shared} files are in both {pair.splits[0]} and {pair.splits[1]}. "
-                "Give equal videos one `group`, or remove the copies."
-            )
-    folder = Path("pairs") / dataset.name
-    counts = {}
-    for split in TRAINING_SPLITS:
-        pairs = positive_pairs(dataset, split, seed=params.pairs.seed)
-        if not pairs:
-            raise DatasetError(f"{dataset.name} has no videos with captions in the split {split!r}; change its splits.")
-        write_pairs(folder / f"{split}.jsonl", pairs)
-        counts[split] = len(pairs)
-    return PairsReport(folder, counts, tuple(found))
+    _refuse(params, dataset.name, found)
+    pairs = {split: _pairs(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}
+    folder = Path("pairs", dataset.name, name)
+    for split, of_split in pairs.items():
+        write_pairs(folder / f"{split}.parquet", of_split)
+    counts = {split: Counter(pair.label for pair in of_split) for split, of_split in pairs.items()}
+    return PairsReport(folder, counts, found)
+
+
+def run_leakage(params: Params, variant: str) -> LeakageReport:
+    """Look for near-duplicates across splits in one variant; list them in plots/<dataset>/leakage/<variant>/near.csv.
+
+    Raises:
+        LeakageError: there are some, and `leakage.allow` doesn't allow them.
+    """
+    found = near_duplicates(open_store(params.store_folder)[variant], near=params.leakage.near)
+    path = Path("plots", params.dataset.name, "leakage", variant, "near.csv")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["split", "key", "other_split", "other_key", "cosine"])
+        for one in found:
+            first, second = one.splits
+            for key, like, cosine in one.rows:
+                table.writerow([second, _cell(key), first, _cell(like), f"{cosine:.4f}"])
+    _refuse(params, variant, found)
+    return LeakageReport(variant, path, found)
+
+
+def _pairs(params: Params, dataset: Dataset, split: str, settings: PairsParams) -> list[Pair]:
+    captions = SplitCaptions(dataset, split)
+    if not settings.positives and not settings.negatives and not settings.doubled:
+        return positive_pairs(captions, seed=settings.seed)
+    wrong = None
+    if isinstance(settings, MinedParams):
+        rows = open_store(params.store_folder)[settings.embedding]
+        wrong = HardNegatives(captions, rows, among=settings.among)
+    return labelled_pairs(
+        captions,
+        positives=settings.positives,
+        negatives=settings.negatives,
+        doubled=settings.doubled,
+        seed=settings.seed,
+        wrong=wrong,
+    )
+
+
+def _refuse(params: Params, name: str, found: Sequence[Leakage]) -> None:
+    refused = [one for one in found if one.kind not in params.leakage.allow]
+    if refused:
+        kinds = sorted({one.kind for one in refused})
+        raise LeakageError(
+            f"{name}: splits give each other away. "
+            + " ".join(f"{one}." for one in refused)
+            + " Give what is alike one `group`, or remove it; if scores may profit from it, allow it in params.yaml: "
+            f"leakage: {{allow: [{', '.join(kinds)}]}}."
+        )
+
+
+def _cell(key: str | tuple[str, int]) -> str:
+    return key if isinstance(key, str) else f"{key[0]}/{key[1]}"

@@ -414,7 +414,7 @@ class Rows:
         """
         rows = self._rows_at(indices)
         starts, counts = self._extents(rows)
-        longest = int(counts.max(initial=0))
+        longest = int(counts.max(initial=self.n_tokens or 0))
         if length is None:
             length = out.shape[1] if out is not None and out.ndim == 3 else longest
         if longest > length:

@@ -1,0 +1,91 @@
+"""Hard negatives: of the captions that are wrong for a video, those whose embedding lies nearest to it."""
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import DatasetError
+from reelstore.pairs.build import Indices, Rng, SplitCaptions
+from reelstore.store.reader import Rows
+
+Floats = npt.NDArray[np.float32]
+_VIDEOS, _CAPTIONS = 512, 16384
+"""Scores held at once: 32 MiB."""
+
+
+class HardNegatives:
+    """The wrong captions nearest to each video of a split; some of them are drawn.
+
+    A video variant says which videos are alike, and their captions are near; a text variant says which captions are
+    like the mean of the video's own. Both by cosine, the mean of the split taken off first.
+
+    Args:
+        captions: of the split.
+        rows: a pooled variant of either side.
+        among: captions kept for each video.
+
+    Raises:
+        DatasetError: the variant isn't pooled, or lacks a row of the split.
+    """
+
+    def __init__(self, captions: SplitCaptions, rows: Rows, *, among: int) -> None:
+        name = f"{rows.side}/{rows.encoder}/{rows.variant}"
+        if rows.layout != "pooled":
+            raise DatasetError(f"{name} holds tokens; hard negatives are mined by a pooled variant, as mean.")
+        keys: list[str] | list[tuple[str, int]] = captions.video_ids
+        if rows.side == "text":
+            keys = [(caption.video_id, caption.caption_index) for caption in captions.captions]
+        known = rows.ok().table.row_of
+        missing = [key for key in keys if key not in known]
+        if missing:
+            raise DatasetError(
+                f"{name} has no embedding of {missing[0]!r} and {len(missing) - 1} more of {len(keys)}. "
+                "Mine by another variant, or embed them: reelstore embed --retry-failed."
+            )
+        values = _centred(rows.select(keys).array().astype(np.float32))
+        if rows.side == "text":
+            own = (values[captions.own(video)].mean(axis=0) for video in range(len(captions.video_ids)))
+            self._nearest = _nearest(captions, _unit(np.stack(list(own))), values, None, among)
+        else:
+            self._nearest = _nearest(captions, values, values, captions.video_of_caption, among)
+
+    def __call__(self, video: int, n: int, rng: Rng) -> Indices:
+        """`n` captions drawn from the nearest, or all of those."""
+        near = self._nearest[video]
+        return near[np.sort(rng.choice(len(near), size=min(n, len(near)), replace=False))]
+
+
+def _nearest(
+    captions: SplitCaptions, videos: Floats, candidates: Floats, row: Indices | None, among: int
+) -> list[Indices]:
+    """For each video the `among` wrong captions of the highest score, nearest first; `row` is each one's candidate."""
+    found: list[Indices] = []
+    every = np.arange(len(captions.captions))
+    for first in range(0, len(videos), _VIDEOS):
+        block = videos[first : first + _VIDEOS]
+        scores = np.empty((len(block), 0), dtype=np.float32)
+        kept = np.empty((len(block), 0), dtype=np.int64)
+        for start in range(0, len(every), _CAPTIONS):
+            some = every[start : start + _CAPTIONS]
+            new = block @ candidates[some if row is None else row[some]].T
+            for at in range(len(block)):
+                right = captions.right(first + at) - start
+                new[at, right[(right >= 0) & (right < len(some))]] = -np.inf
+            scores = np.concatenate([scores, new], axis=1)
+            kept = np.concatenate([kept, np.broadcast_to(some, new.shape)], axis=1)
+            if scores.shape[1] > among:
+                best = np.argpartition(-scores, among - 1, axis=1)[:, :among]
+                scores, kept = np.take_along_axis(scores, best, axis=1), np.take_along_axis(kept, best, axis=1)
+        order = np.lexsort((kept, -scores), axis=1)
+        scores, kept = np.take_along_axis(scores, order, axis=1), np.take_along_axis(kept, order, axis=1)
+        found += [near[score > -np.inf] for near, score in zip(kept, scores, strict=True)]
+    return found
+
+
+def _centred(values: Floats) -> Floats:
+    values = _unit(values)
+    return _unit(values - values.mean(axis=0, dtype=np.float64).astype(np.float32))
+
+
+def _unit(values: Floats) -> Floats:
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
