@@ -11,7 +11,7 @@ lock() {
   python3 -m venv "$environment"
   "$environment/bin/python" -m pip install --quiet --upgrade "pip>=25"
   "$environment/bin/python" -m pip install --quiet torch==2.13.0 zarr==3.1.6
-  "$environment/bin/python" -m pip install --quiet --editable ".[$2]"
+  "$environment/bin/python" -m pip install --quiet --editable ".[$2]" torch==2.13.0 zarr==3.1.6
   {
     echo "# $3; written by tools/lock.sh."
     # A local build's suffix (+cpu) isn't a version that others have.
