@@ -231,18 +231,17 @@ def _own_scores(
     scores = np.empty(len(pairs[0]))
     for start in range(0, len(scores), 4096):
         some = slice(start, start + 4096)
-        rows: list[Array] = []
+        blocks, at = [], []
         given: list[Floats | None] = []
         for side, of, asked in zip((text, video), known, pairs, strict=True):
-            if len(asked[some]) == asked[some][-1] - asked[some][0] + 1 and (np.diff(asked[some]) == 1).all():
-                rows.append(side.rows(int(asked[some][0]), int(asked[some][-1]) + 1))
-                given.append(of.put(asked[some], rows[-1]) if similarity == "cosine" else None)
-                continue
             distinct, place = np.unique(asked[some], return_inverse=True)
-            block = side.take(distinct)
-            rows.append(block[place])
-            given.append(of.put(distinct, block)[place] if similarity == "cosine" else None)
-        scores[some] = pair_scores(rows[0], rows[1], similarity, text_lengths=given[0], video_lengths=given[1])
+            in_a_row = len(distinct) == distinct[-1] - distinct[0] + 1
+            blocks.append(side.rows(int(distinct[0]), int(distinct[-1]) + 1) if in_a_row else side.take(distinct))
+            at.append(place)
+            given.append(of.put(distinct, blocks[-1])[place] if similarity == "cosine" else None)
+        scores[some] = pair_scores(
+            blocks[0], blocks[1], similarity, at=(at[0], at[1]), text_lengths=given[0], video_lengths=given[1]
+        )
     if not np.isfinite(scores).all():
         text.refuse_nonfinite()
         video.refuse_nonfinite()

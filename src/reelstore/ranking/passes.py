@@ -317,19 +317,16 @@ class Pass:
         return np.asarray(np.maximum.reduceat(self._exact(np.repeat(row, size), column), ends - size))
 
     def _exact(self, row: Ints, column: Ints) -> Floats:
-        similarity, known = self.problem.similarity, self.problem.known
-        scores = np.empty(len(row))
-        for start in range(0, len(row), 4096):
-            video_row = row[start : start + 4096]
-            text_row = self.columns[column[start : start + 4096]]
-            scores[start : start + 4096] = pair_scores(
-                self.text.stored[text_row],
-                self.video.stored[video_row],
-                similarity,
-                text_lengths=known[0].of(self.text.stored, text_row, self.start) if similarity == "cosine" else None,
-                video_lengths=known[1].of(self.video.stored, video_row, self.begin) if similarity == "cosine" else None,
-            )
-        return scores
+        known, text_row = self.problem.known, self.columns[column]
+        cosine = self.problem.similarity == "cosine"
+        return pair_scores(
+            self.text.stored,
+            self.video.stored,
+            self.problem.similarity,
+            at=(text_row, row),
+            text_lengths=known[0].of(self.text.stored, text_row, self.start) if cosine else None,
+            video_lengths=known[1].of(self.video.stored, row, self.begin) if cosine else None,
+        )
 
     def _right_pairs(self) -> Ints:
         problem = self.problem
