@@ -133,9 +133,10 @@ class _Counter:
         sample = [
             side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)
         ]
-        self._refuse_nonfinite(*(Side(rows, "dot", None, None) for rows in sample))
+        self._refuse_nonfinite(*(Side(rows, "dot") for rows in sample))
         problem.centres = find_centres(sample[0], sample[1], problem.similarity)
-        many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
+        # Many thresholds leave much open where the bound is wide.
+        self.precise = many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
         self._plan(memory, many)
         self.first: Level = first or self._fastest(many, device)
         if problem.group is not None and self.first == "bfloat16":
@@ -195,7 +196,7 @@ class _Counter:
     def _side(self, rows: Array, name: str) -> Side:
         centres, similarity = self.problem.centres, self.problem.similarity
         if centres is None:
-            return Side(rows, similarity, None, None)
+            return Side(rows, similarity, precise=self.precise)
         own, other = (centres.text, centres.video) if name == "text" else (centres.video, centres.text)
         return Side(rows, similarity, own, other)
 
