@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: run test lint install clean
+.PHONY: run test soak lint install clean
 
 run: install
 	dvc repro
@@ -13,6 +13,10 @@ run: install
 
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Every kill, flip and random problem there is, for an hour or so; make test tries a sample.
+soak: install
+	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store
 
 lint: install
 	$(BIN)/ruff check .

@@ -75,7 +75,9 @@ def test_commands_that_pages_show_exist_with_their_options(page: Path) -> None:
     shown += re.findall(r"`reelstore ([a-z-]+)([^`]*)`", text)
     for name, rest in shown:
         assert name in main.commands, f"{page.name} shows reelstore {name}"
-        options = {option for param in main.commands[name].params for option in param.opts} | {"--help"}
+        command = main.commands[name]
+        parts = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+        options = {option for part in parts for param in part.params for option in param.opts} | {"--help"}
         for option in re.findall(r"(--[a-z-]+)", rest):
             assert option in options, f"{page.name} shows reelstore {name} {option}"
 

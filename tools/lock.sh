@@ -11,5 +11,5 @@ python3 -m venv "$environment"
 {
   echo "# Everything that make install installs, at the version it was tested with; written by tools/lock.sh."
   # A local build's suffix (+cpu) isn't a version that others have.
-  "$environment/bin/python" -m pip freeze --exclude-editable --exclude pip | sed 's/+cpu$//'
+  "$environment/bin/python" -m pip freeze --exclude-editable --exclude pip --exclude reelstore | sed 's/+cpu$//'
 } > requirements.lock

@@ -4,14 +4,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from reelstore.encoders.use import encoder
     from reelstore.evaluation import evaluate
     from reelstore.store.reader import open_store as open
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "evaluate", "open"]
+__all__ = ["__version__", "encoder", "evaluate", "open"]
 
 # Imported on first use, so that `import reelstore` and `reelstore --help` stay instant.
-_WHERE = {"open": ("reelstore.store.reader", "open_store"), "evaluate": ("reelstore.evaluation", "evaluate")}
+_WHERE = {
+    "open": ("reelstore.store.reader", "open_store"),
+    "evaluate": ("reelstore.evaluation", "evaluate"),
+    "encoder": ("reelstore.encoders.use", "encoder"),
+}
 
 
 def __getattr__(name: str) -> Any:

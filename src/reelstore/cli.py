@@ -8,8 +8,8 @@ from typing import Any, cast
 import click
 
 from reelstore import __version__
-from reelstore.errors import ReelstoreError
-from reelstore.params import load_params
+from reelstore.errors import PlanError, ReelstoreError
+from reelstore.params import Params, load_params
 
 
 class _Commands(click.Group):
@@ -63,14 +63,56 @@ def dataset() -> None:
     click.echo(report.summary())
 
 
-@main.command()
-@click.argument("encoder", nargs=-1, required=True, metavar="SIDE/ENCODER")
-@click.option("--retry-failed", is_flag=True, help="Try rows again that failed before.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
-def embed(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool) -> None:
-    """Embed one side of the dataset with SIDE/ENCODER into the store, as tokens.
+class _EmbedCommands(click.Group):
+    """`embed SIDE/ENCODER` runs plan, tasks and finalise; each can be named instead."""
 
-    Rows whose content and encoder haven't changed are taken over.
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Options before SIDE/ENCODER are those of `run`; -h alone is the group's.
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@main.group(cls=_EmbedCommands, subcommand_metavar="SIDE/ENCODER | plan | task | finalise")
+def embed() -> None:
+    """Embed one side of the dataset with SIDE/ENCODER into the store.
+
+    Rows whose content and encoder haven't changed are taken over; a run that was killed goes on where it was. The
+    options of a plain run are those of `reelstore embed run --help`. For many machines, plan once, run the tasks
+    anywhere that sees this folder, and finalise once.
+
+    Example:
+
+    \b
+        reelstore embed video/efficientnet-lite0 --workers 2
+        reelstore embed text/minilm-l6 --dry-run
+    \b
+        reelstore embed plan video/efficientnet-lite0
+        reelstore embed task video/efficientnet-lite0 0 1
+        reelstore embed finalise video/efficientnet-lite0
+    """
+
+
+def _retry_failed(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--retry-failed", is_flag=True, help="Try rows again that failed before.")(command)
+
+
+@embed.command("run")
+@click.argument("encoder", nargs=-1, required=True, metavar="SIDE/ENCODER")
+@_retry_failed
+@click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that embed; embed.workers of params.yaml by default."
+)
+def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, workers: int | None) -> None:
+    """Plan, run all tasks, and finalise.
 
     Example:
 
@@ -88,8 +130,74 @@ def embed(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool) -> None:
     from reelstore.pipeline.embed import run_embed
 
     with _Bar(f"embed {name}") as bar:
-        report = run_embed(params, name, retry_failed=retry_failed, progress=bar)
+        report = run_embed(
+            params, name, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
+        )
     click.echo(report.summary())
+
+
+@embed.command("plan")
+@click.argument("encoder", metavar="SIDE/ENCODER")
+@_retry_failed
+def embed_plan(encoder: str, retry_failed: bool) -> None:
+    """Freeze what has to be embedded, as tasks numbered from 0.
+
+    Example:
+
+    \b
+        reelstore embed plan video/efficientnet-lite0
+    """
+    from reelstore.pipeline.embed import freeze_plan
+
+    plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
+    click.echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
+
+
+@embed.command("task")
+@click.argument("words", nargs=-1, metavar="[SIDE/ENCODER] [NUMBER]...")
+def embed_task(words: tuple[str, ...]) -> None:
+    """Run tasks of the plan; all that aren't done where no NUMBER is given. SIDE/ENCODER may be left out where there
+    is one plan.
+
+    Example:
+
+    \b
+        reelstore embed task video/efficientnet-lite0 3 4
+    """
+    from reelstore.pipeline.embed import run_planned
+
+    params = load_params()
+    numbers = [int(word) for word in words if word.isdigit()]
+    name = _planned(params, [word for word in words if not word.isdigit()])
+    with _Bar(f"embed {name}") as bar:
+        plan = run_planned(params, name, numbers, progress=bar)
+    click.echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
+
+
+@embed.command("finalise")
+@click.argument("encoder", nargs=-1, metavar="[SIDE/ENCODER]")
+def embed_finalise(encoder: tuple[str, ...]) -> None:
+    """Check that all tasks of the plan are done, and publish.
+
+    Example:
+
+    \b
+        reelstore embed finalise video/efficientnet-lite0
+    """
+    from reelstore.pipeline.embed import finalise
+
+    params = load_params()
+    click.echo(finalise(params, _planned(params, list(encoder))).summary())
+
+
+def _planned(params: Params, names: list[str]) -> str:
+    """The encoder named, or the only one that has a plan."""
+    from reelstore.pipeline.embed import open_plans
+
+    plans = names or open_plans(params)
+    if len(plans) != 1:
+        raise PlanError(f"Name one SIDE/ENCODER; plans are open for: {', '.join(open_plans(params)) or 'none'}.")
+    return plans[0]
 
 
 @main.command()
@@ -305,6 +413,69 @@ def info(path: Path) -> None:
     click.echo(describe(path))
 
 
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.option("--quick", is_flag=True, help="Names, sizes and tables only; otherwise every file is read.")
+@click.option("--all-rows", is_flag=True, help="Pool every row again from its tokens, not a sample.")
+def verify(path: Path, quick: bool, all_rows: bool) -> None:
+    """Check every variant at or below PATH: its files, its rows, pooled rows against their tokens.
+
+    Exit code 1 where something is found.
+
+    Example:
+
+    \b
+        reelstore verify store/emoji
+        reelstore verify store/emoji/video/efficientnet-lite0/mean --quick
+    """
+    from reelstore.pipeline.verify import verify as run_verify
+
+    with _Bar("verify", unit="variant") as bar:
+        report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
+    click.echo(report.summary())
+    if report.findings:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def repair(path: Path) -> None:
+    """Finish or make again what `reelstore verify` finds wrong at or below PATH, and nothing else.
+
+    Example:
+
+    \b
+        reelstore repair store/emoji
+    """
+    from reelstore.pipeline.repair import repair as run_repair
+
+    with _Bar("repair") as bar:
+        report = run_repair(load_params(), path, progress=bar)
+    click.echo(report.summary())
+    if report.after.findings:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def migrate(path: Path) -> None:
+    """Bring every variant at or below PATH to the present schema; nothing is embedded again.
+
+    Example:
+
+    \b
+        reelstore migrate store
+    """
+    from reelstore.store.integrity import variant_folders
+    from reelstore.store.migrate import migrate as migrate_variant
+
+    for folder in variant_folders(path):
+        report = migrate_variant(folder)
+        click.echo(
+            f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows")
+        )
+
+
 def _say(message: str) -> None:
     click.echo(message, err=True)
 
@@ -312,8 +483,9 @@ def _say(message: str) -> None:
 class _Bar:
     """Progress on stderr: a bar on a terminal, a line every now and then elsewhere."""
 
-    def __init__(self, label: str) -> None:
+    def __init__(self, label: str, *, unit: str = "row") -> None:
         self._label = label
+        self._unit = unit
         self._bar: Any = None
 
     def __enter__(self) -> "_Bar":
@@ -322,9 +494,12 @@ class _Bar:
     def __call__(self, done: int, total: int) -> None:
         from tqdm import tqdm
 
+        if self._bar is not None and self._bar.total != total:
+            self._bar.close()
+            self._bar = None
         if self._bar is None:
             seconds = 0.5 if sys.stderr.isatty() else 15
-            self._bar = tqdm(total=total, desc=self._label, unit="row", mininterval=seconds, disable=not total)
+            self._bar = tqdm(total=total, desc=self._label, unit=self._unit, mininterval=seconds, disable=not total)
         self._bar.update(done - self._bar.n)
 
     def __exit__(self, *_: object) -> None:

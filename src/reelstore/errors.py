@@ -52,11 +52,19 @@ class SchemaError(StoreError, ValueError):
     """A folder isn't a store of a schema version this code reads."""
 
 
+class NewerSchemaError(SchemaError):
+    """A store was written by a later reelstore."""
+
+
 class MissingRowError(StoreError, KeyError):
     """A key isn't in the store."""
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class RowPositionError(StoreError, IndexError):
+    """Positions were asked for that aren't whole numbers, or that a view doesn't have."""
 
 
 class FailedRowError(StoreError, ValueError):
@@ -65,6 +73,14 @@ class FailedRowError(StoreError, ValueError):
 
 class ValueRangeError(StoreError, ValueError):
     """An embedding holds NaN, infinity, or a value its dtype can't hold."""
+
+
+class PlanError(ReelstoreError, ValueError):
+    """A plan isn't there, isn't done, or isn't that of the dataset and encoder at hand."""
+
+
+class WorkerError(ReelstoreError, RuntimeError):
+    """A process of several ended before its work."""
 
 
 class TooManyFailuresError(ReelstoreError, RuntimeError):

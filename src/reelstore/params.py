@@ -65,13 +65,15 @@ class EmbedParams:
     """CPU threads of the encoder. They move the last bits, so they belong to the fingerprint."""
     decode_workers: int = 2
     """Threads that decode ahead of the encoder. They change nothing but speed."""
+    workers: int = 1
+    """Processes that embed, each with an encoder of its own. They change nothing but speed."""
 
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
             raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
         if self.max_failures < 0:
             raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
-        for name in ("threads", "decode_workers"):
+        for name in ("threads", "decode_workers", "workers"):
             if getattr(self, name) < 1:
                 raise ParamsError(f"embed.{name} is {getattr(self, name)}; it must be at least 1.")
 
@@ -161,7 +163,9 @@ class Params:
 
     dataset: DatasetParams = field(default_factory=DatasetParams)
     encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """What is embedded and pooled: side/name -> options of the encoder."""
+    """What is embedded and then pooled: side/name -> options of the encoder."""
+    streams: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What is pooled while it is embedded: side/name -> options, and `keep`, the variants to store."""
     model: ModelParams = field(default_factory=ModelParams)
     embed: EmbedParams = field(default_factory=EmbedParams)
     grid: GridParams = field(default_factory=GridParams)
@@ -174,14 +178,23 @@ class Params:
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
 
     def __post_init__(self) -> None:
-        for encoder in self.encoders:
-            side, _, name = encoder.partition("/")
-            if side not in ("video", "text"):
-                raise ParamsError(f"encoders: {encoder!r} must be video/<name> or text/<name>.")
-            _check_name("encoders", name)
+        for section, encoders in (("encoders", self.encoders), ("streams", self.streams)):
+            for encoder in encoders:
+                side, _, name = encoder.partition("/")
+                if side not in ("video", "text"):
+                    raise ParamsError(f"{section}: {encoder!r} must be video/<name> or text/<name>.")
+                _check_name(section, name)
+        for encoder, options in self.streams.items():
+            if encoder in self.encoders:
+                raise ParamsError(f"{encoder} is under encoders and under streams: keep one of the two lines.")
+            keep = options.get("keep")
+            if not isinstance(keep, list) or not keep or not all(isinstance(name, str) for name in keep):
+                raise ParamsError(f"streams.{encoder}.keep must list the variants to store, like [mean, last].")
+            if len(set(keep)) < len(keep):
+                raise ParamsError(f"streams.{encoder}.keep names a variant twice: {keep}.")
         for side in ("video", "text"):
             for name in getattr(self.model, side):
-                if f"{side}/{name}" not in self.encoders:
+                if f"{side}/{name}" not in {**self.encoders, **self.streams}:
                     raise ParamsError(f"model.{side} names {name!r}, but encoders has no line {side}/{name}.")
         for name, settings in self.aligners.items():
             _check_name("aligners", name)
@@ -190,9 +203,14 @@ class Params:
 
     def encoder_options(self, encoder: str) -> Mapping[str, Any]:
         """Options of `side/name`."""
-        if encoder not in self.encoders:
-            raise ParamsError(f"encoders has no line {encoder!r}. Known: {', '.join(self.encoders)}.")
-        return self.encoders[encoder]
+        every = {**self.encoders, **self.streams}
+        if encoder not in every:
+            raise ParamsError(f"encoders has no line {encoder!r}. Known: {', '.join(every)}.")
+        return {name: value for name, value in every[encoder].items() if name != "keep" or encoder in self.encoders}
+
+    def keep(self, encoder: str) -> list[str] | None:
+        """Variants to store of `side/name`; None where it is its tokens, which another stage pools."""
+        return list(self.streams[encoder]["keep"]) if encoder in self.streams else None
 
     @property
     def data_folder(self) -> Path:
@@ -231,6 +249,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
         "encoders": lambda values: _options(values, "encoders"),
+        "streams": lambda values: _options(values, "streams"),
         "aligners": lambda values: _options(values, "aligners"),
         "thresholds": _thresholds,
     }

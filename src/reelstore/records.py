@@ -89,10 +89,14 @@ class Frames:
     Attributes:
         pixels: (n_frames, height, width, 3) uint8 RGB, upright.
         pts_seconds: (n_frames,) float64, when each is shown, from the first frame of the file.
+        indices: (n_frames,) int64, which frames of the file these are; None where they don't come from one.
+        average_fps: frames per second by the file's header; None where it says nothing.
     """
 
     pixels: npt.NDArray[np.uint8]
     pts_seconds: npt.NDArray[np.float64]
+    indices: npt.NDArray[np.int64] | None = None
+    average_fps: float | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 4 or self.pixels.shape[-1] != 3 or self.pixels.dtype != np.uint8:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from reelstore.align import preprocess
 from reelstore.align.base import PairedRows
 from reelstore.align.preprocess import centred, mean_direction, unit
 from reelstore.align.ridge import Ridge
@@ -23,6 +24,13 @@ def test_the_alpha_kept_is_the_best_on_validation(towers, workplace) -> None:
     several.fit(train, validation, validate=lambda *_: next(answers), workplace=workplace)
     one.fit(train, validation, validate=lambda *_: 0.5, workplace=workplace)
     assert np.array_equal(several.tensors()["weight"], one.tensors()["weight"])
+
+
+def test_the_mean_of_stored_rows_needs_a_part_of_them_at_a_time(towers, monkeypatch) -> None:
+    monkeypatch.setattr(preprocess, "ROWS_AT_ONCE", 7)
+    captions = towers.part(0, 40).captions
+    got = preprocess.mean_direction_of(captions)
+    np.testing.assert_allclose(got, mean_direction(captions.array().astype(np.float32)), rtol=1e-6)
 
 
 def test_centred_rows_have_length_1_and_a_zero_row_stays_finite() -> None:

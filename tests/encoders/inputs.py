@@ -1,9 +1,14 @@
 """Fixed inputs of the golden outputs: pure arithmetic, the same everywhere."""
 
+from pathlib import Path
+from typing import Any
+
+import checkpoints
 import numpy as np
 
 from reelstore.records import Frames
 
+TINY_VIDEO_LLAMA = Path(__file__).parent / "tiny_video_llama"
 CAPTIONS = [
     "grinning face",
     "a man is slicing a tomato on a wooden board while a dog looks on",
@@ -23,6 +28,26 @@ def frames(n_frames: int = 8, *, height: int = 90, width: int = 120) -> Frames:
     return Frames(pixels, np.arange(n_frames) / 10)
 
 
-def item(side: str, number: int) -> Frames | str:
+def item(side: str, number: int, *, n_frames: int = 8) -> Frames | str:
     """Input `number` of a side; neighbours differ."""
-    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(width=120 + 10 * number)
+    return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(n_frames, width=120 + 10 * number)
+
+
+def options(key: str) -> dict[str, Any]:
+    """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
+    if key in checkpoints.MAKERS:
+        return checkpoints.options(key)
+    if "video-llama" not in key:
+        return {}
+    files = {
+        "eva_vit": "eva_vit_g.pth",
+        "qformer": "blip2_pretrained_flant5xxl.pth",
+        "finetune": "finetune-vicuna7b-v2.pth",
+        "llama": "llama",
+    }
+    weights = {role: str(TINY_VIDEO_LLAMA / file) for role, file in files.items()}
+    if key.startswith("text/"):
+        spans = ["caption", "prompted", "prompted-last"]
+        return {"weights": weights, "layers": [1, 3], "spans": spans, "prompt": "{caption} in short:"}
+    sizes = {"vit_blocks": 3, "vit_heads": 4, "qformer_heads": 4}
+    return {"weights": weights, "sizes": sizes, "layers": [1, 3], "spans": ["sequence", "video", "last"]}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from inputs import item
+from inputs import item, options
 
 from reelstore.encoders.registry import load_encoder
 
@@ -18,18 +18,20 @@ N_ITEMS = {"video": 1, "text": 4}
 
 
 def main(key: str) -> None:
-    """Write golden/<name>.npz (outputs of each item, float16) and .json (what they belong to)."""
+    """Write golden/<side>/<name>.npz (outputs of each item, float16) and .json (what they belong to)."""
     side, _, name = key.partition("/")
-    encoder: Any = load_encoder(side, name, options={}, device="cpu", threads=1)  # type: ignore[arg-type]
-    GOLDEN.mkdir(exist_ok=True)
+    encoder: Any = load_encoder(side, name, options=options(key), device="cpu", threads=1)  # type: ignore[arg-type]
+    folder = GOLDEN / side
+    folder.mkdir(parents=True, exist_ok=True)
+    n_frames = getattr(encoder, "frames", {}).get("n_frames") or 8
     tokens = {
         f"item_{number}.{output}": values.astype(np.float16)
         for number in range(N_ITEMS[side])
-        for output, values in encoder.encode([encoder.prepare(item(side, number))])[0].items()
+        for output, values in encoder.encode([encoder.prepare(item(side, number, n_frames=n_frames))])[0].items()
     }
-    np.savez_compressed(GOLDEN / f"{name}.npz", **tokens)  # type: ignore[arg-type]
+    np.savez_compressed(folder / f"{name}.npz", **tokens)  # type: ignore[arg-type]
     belongs = {"version": encoder.spec.version, "weights_sha256": encoder.spec.weights_sha256}
-    (GOLDEN / f"{name}.json").write_text(json.dumps(belongs, indent=2) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(belongs, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -16,48 +16,9 @@ from hypothesis import strategies as st
 from reelstore.errors import FailedRowError, MissingRowError, SchemaError, StoreError, ValueRangeError
 from reelstore.store.reader import open_store, open_variant
 from reelstore.store.schema import VariantSpec
-from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
 
-DIM = 6
-
-
-def spec(n_tokens: int | None = 0, *, side: str = "video", dtype: str = "float16", dim: int = DIM) -> VariantSpec:
-    variant = "mean" if n_tokens == 0 else "tokens"
-    return VariantSpec(side, "fake", variant, dim, n_tokens, dtype, {"weights": "none"})
-
-
-def value_of(key: object, of: VariantSpec, n_tokens: int = 3) -> np.ndarray:
-    """A pure function of the key, so that a swapped row shows."""
-    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little")
-    shape = (n_tokens, of.dim) if of.layout == "ragged" else of.row_shape
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def table_of(keys: list, of: VariantSpec) -> RowTable:
-    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
-    splits = ["test" if number % 5 == 0 else "train" for number in range(len(keys))]
-    return RowTable(keys, splits, row_fingerprints(of.fingerprint, contents))
-
-
-def write(folder: Path, of: VariantSpec, keys: list, *, failed: tuple = (), lengths: dict | None = None):
-    update = VariantUpdate(folder, of, table_of(keys, of))
-    for row in update.todo:
-        key = keys[row]
-        if key in failed:
-            update.fail(int(row), "no frames")
-        else:
-            update.put(int(row), value_of(key, of, (lengths or {}).get(key, 3)))
-    return update.finish()
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-def folder_of(tmp_path: Path, of: VariantSpec) -> Path:
-    return tmp_path / "store" / "set" / of.side / of.encoder / of.variant
+from .made import DIM, files, folder_of, spec, table_of, value_of, write
 
 
 @pytest.mark.parametrize("n_tokens", [0, 4, None])
@@ -238,21 +199,6 @@ def test_a_newer_schema_and_a_foreign_group_are_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}))
     with pytest.raises(SchemaError, match="not a reelstore variant"):
         open_variant(folder)
-
-
-def test_a_half_written_update_leaves_the_published_rows_readable(tmp_path: Path) -> None:
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    keys = [f"video{number}" for number in range(100)]
-    write(folder, of, keys)
-    update = VariantUpdate(folder, of, table_of([f"other{number}" for number in range(100)], of))
-    for row in update.todo[:70]:
-        update.put(int(row), np.ones(DIM, dtype=np.float32))
-    del update  # as if killed
-    assert list(folder.rglob("*.partial"))
-    np.testing.assert_array_equal(open_variant(folder)["video1"], value_of("video1", of).astype(np.float16))
-    write(folder, of, keys)
-    assert not list(folder.rglob("*.partial"))
 
 
 def test_every_file_of_a_variant_is_in_its_digests(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from reelstore.video import Sampling
         (Sampling("centres", n_frames=1), 5, [2]),
         (Sampling("every_nth", step=4), 10, [0, 4, 8]),
         (Sampling("all"), 3, [0, 1, 2]),
+        (Sampling("uniform_distinct", n_frames=4), 10, [0, 2, 5, 7]),
+        (Sampling("uniform_distinct", n_frames=8), 3, [0, 1, 2]),
     ],
     ids=str,
 )
@@ -36,6 +38,14 @@ def test_counted_policies_always_give_k_frames_in_order_and_in_range(policy: str
     assert indices[-1] < n
     if n >= k:
         assert len(np.unique(indices)) == k
+
+
+@pytest.mark.parametrize("k", [8, 16, 32])
+def test_distinct_frames_are_those_of_a_float_range(k: int) -> None:
+    """How Video-LLaMA's code takes them."""
+    for n in range(1, 3000):
+        theirs = np.arange(0, n, n / min(k, n)).astype(int)
+        assert Sampling("uniform_distinct", n_frames=k).indices(n).tolist() == theirs.tolist()
 
 
 @pytest.mark.parametrize(

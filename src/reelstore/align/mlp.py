@@ -14,9 +14,10 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
 from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
-from reelstore.align.datamodule import Batch, PairDataModule
+from reelstore.align.batches import PairBatch
+from reelstore.align.datamodule import PairDataModule
 from reelstore.align.losses import equal_rows, info_nce
-from reelstore.align.preprocess import mean_direction
+from reelstore.align.preprocess import mean_direction_of
 from reelstore.align.towers import Tower
 from reelstore.errors import ParamsError
 
@@ -79,8 +80,8 @@ class Mlp:
         lightning.seed_everything(self._seed, verbose=False)
         data = PairDataModule(train, batch_size=self._batch_size, seed=self._seed)
         module = self._new_module(train.videos.dim, train.captions.dim)
-        module.video.mean.copy_(torch.from_numpy(mean_direction(train.video_array())))
-        module.text.mean.copy_(torch.from_numpy(mean_direction(train.text_array())))
+        module.video.mean.copy_(torch.from_numpy(mean_direction_of(train.videos)))
+        module.text.mean.copy_(torch.from_numpy(mean_direction_of(train.captions)))
         module.watch(validation, validate, workplace.log)
         best = ModelCheckpoint(
             dirpath=workplace.checkpoints,
@@ -102,7 +103,6 @@ class Mlp:
             log_every_n_steps=1,
             enable_progress_bar=False,
             enable_model_summary=False,
-            reload_dataloaders_every_n_epochs=1,
         )
         trainer.fit(module, datamodule=data)
         state = torch.load(best.best_model_path, weights_only=True)["state_dict"]
@@ -168,9 +168,9 @@ class _Towers(lightning.LightningModule):
         self._watched, self._validate = (video, text, validation.video_of_caption), validate
         self._log_row = log_row
 
-    def training_step(self, batch: Batch, _: int) -> Tensor:
+    def training_step(self, batch: PairBatch, _: int) -> Tensor:
         """Loss of one batch."""
-        video, text = batch
+        video, text = batch.video, batch.text
         loss = info_nce(self.video(video), self.text(text), self.logit_scale, equal_rows(text))
         self._losses.append(float(loss.detach()))
         return loss
@@ -218,8 +218,7 @@ class _Towers(lightning.LightningModule):
 
 
 def _quiet() -> None:
-    """Lightning's advice on hardware and workers isn't for our users: the loader reads from memory by design."""
+    """Lightning's advice on hardware and its own workings isn't for our users."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists and is not empty.*")

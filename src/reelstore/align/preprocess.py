@@ -3,6 +3,9 @@
 import numpy as np
 
 from reelstore.align.base import Floats
+from reelstore.store.reader import Rows
+
+ROWS_AT_ONCE = 4096
 
 
 def unit(values: Floats) -> Floats:
@@ -15,6 +18,16 @@ def unit(values: Floats) -> Floats:
 def mean_direction(values: Floats) -> Floats:
     """(dim,) mean of the rows after scaling to length 1, summed in float64."""
     mean: Floats = unit(values).mean(axis=0, dtype=np.float64).astype(np.float32)
+    return mean
+
+
+def mean_direction_of(rows: Rows) -> Floats:
+    """The same of stored rows, a part of them in memory at a time."""
+    total = np.zeros(rows.dim, dtype=np.float64)
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        part = rows.take(np.arange(start, min(start + ROWS_AT_ONCE, len(rows))))
+        total += unit(part.astype(np.float32)).sum(axis=0, dtype=np.float64)
+    mean: Floats = (total / len(rows)).astype(np.float32)
     return mean
 
 

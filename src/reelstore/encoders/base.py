@@ -14,6 +14,9 @@ from reelstore.records import Side
 TOKENS = "tokens"
 """Name of the output of an encoder that has one."""
 
+EMBEDDING = "embedding"
+"""Name of an output that is one embedding an item, pooled by the network itself."""
+
 
 @dataclass(frozen=True)
 class Output:
@@ -65,6 +68,9 @@ class EncoderSpec:
 
 class Encoder(Protocol):
     """Frames or a caption -> tokens.
+
+    A video encoder also has `frames`, the arguments of its `Sampling`; and `frame_size`, (height, width), if it wants
+    its frames scaled by the decoder.
 
     `prepare` is called ahead, from several threads; `encode` from one. Prepared items of one `bucket` may share a
     batch; `encode` takes at most `batch_size` of them and fills the batch up itself, so that its shape is constant.

@@ -9,9 +9,37 @@ from reelstore.encoders.base import Encoder
 from reelstore.errors import ParamsError, UnknownNameError
 from reelstore.records import Side
 
+_XCLIP = (
+    "xclip",
+    "xclip-base-patch32",
+    "xclip-base-patch32-16-frames",
+    "xclip-base-patch16",
+    "xclip-base-patch16-16-frames",
+    "xclip-base-patch16-zero-shot",
+    "xclip-large-patch14",
+    "xclip-large-patch14-16-frames",
+)
+_FRAMES = ("clip", "siglip2", "metaclip2")
+_DUAL = ("videoprism-lvt", "hf-dual")
+
 ENCODERS: dict[str, str] = {
     "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
     "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
+    "video/video-llama-7b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-13b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-2-7b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "video/video-llama-2-13b": "reelstore.encoders.video_llama:VideoLlamaVideo",
+    "text/video-llama-7b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-13b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-2-7b": "reelstore.encoders.video_llama:VideoLlamaText",
+    "text/video-llama-2-13b": "reelstore.encoders.video_llama:VideoLlamaText",
+    **dict.fromkeys([f"video/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipText"),
+    **dict.fromkeys([f"video/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesText"),
+    **dict.fromkeys([f"video/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualVideo"),
+    **dict.fromkeys([f"text/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualText"),
+    "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
 
 
@@ -35,12 +63,15 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
         raise UnknownNameError("encoder", key, ENCODERS)
     module, _, attribute = ENCODERS[key].partition(":")
     cls = getattr(import_module(module), attribute)
-    known = [option for option in signature(cls).parameters if option not in ("device", "threads")]
+    parameters = signature(cls).parameters
+    known = [option for option in parameters if option not in ("name", "device", "threads")]
     for option in options:
         if option not in known:
             raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
     batch_size = options.get("batch_size", 1)
     if type(batch_size) is not int or batch_size < 1:
         raise ParamsError(f"encoders.{key}: batch_size must be a whole number of at least 1; it is {batch_size!r}.")
-    encoder: Encoder = cls(**options, device=device, threads=threads)
+    # A family of encoders is one class, which is told the name.
+    named = {"name": name} if "name" in parameters else {}
+    encoder: Encoder = cls(**named, **options, device=device, threads=threads)
     return encoder

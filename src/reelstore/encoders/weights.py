@@ -1,7 +1,8 @@
 """Where weights lie, what they hash to, and which device they go to."""
 
-from functools import lru_cache
-from hashlib import file_digest
+from collections.abc import Mapping
+from functools import cache
+from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,11 +17,16 @@ def package_folder(package: str, *, extra: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
-@lru_cache
 def sha256_of(path: Path) -> str:
-    """Hex digest of a weights file."""
+    """Hex digest of a weights file; read once as long as its size and time of change stay the same."""
     if not path.is_file():
         raise WeightsError(f"The weights {path.name} are missing from {path.parent}. Install their package again.")
+    stat = path.stat()
+    return _digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _digest(path: Path, n_bytes: int, mtime_ns: int) -> str:
     with open(path, "rb") as file:
         return file_digest(file, "sha256").hexdigest()
 
@@ -42,3 +48,9 @@ def resolve_device(device: str) -> str:
     if kind == "cuda" and not torch.cuda.is_available():
         raise ParamsError(f"embed.device is {device!r}, but torch sees no GPU here. Use auto or cpu.")
     return device
+
+
+def sha256_of_all(files: Mapping[str, Path]) -> str:
+    """Hex digest of several files, each under the name of what it is for; where they lie plays no part."""
+    lines = "".join(f"{name} {sha256_of(path)}\n" for name, path in sorted(files.items()))
+    return sha256(lines.encode()).hexdigest()

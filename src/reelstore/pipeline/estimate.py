@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from reelstore.encoders.base import TOKENS
 from reelstore.params import Params
-from reelstore.pipeline.embed import embed_items, plan_embed
 from reelstore.pipeline.inventory import readable_bytes
+from reelstore.pipeline.plan import TOKENS_EXPECTED, load, read_rows, standings
+from reelstore.pipeline.tasks import embed_items
+from reelstore.pipeline.variants import Wanted, pooled_spec, variants_of
 from reelstore.pooling import POOLINGS
 from reelstore.store.schema import VariantSpec
-from reelstore.store.update import VariantUpdate
 from reelstore.store.writer import disk_free
 
 SAMPLE_ITEMS = {"video": 8, "text": 256}
@@ -38,14 +40,15 @@ class EmbedEstimate:
     n_todo: int
     variants: tuple[VariantEstimate, ...]
     cache_type: str
+    n_bytes_staged: int
     n_bytes_cache: int
     n_bytes_free: int
     items_per_second: float | None
 
     @property
     def n_bytes_peak(self) -> int:
-        """Disk taken at most: the variants, their new files under temporary names, and DVC's copy."""
-        return sum(v.n_bytes for v in self.variants) + self.variants[0].n_bytes + self.n_bytes_cache
+        """Disk taken at most: the variants, the rows staged on their way into them, and DVC's copy."""
+        return sum(v.n_bytes for v in self.variants) + self.n_bytes_staged + self.n_bytes_cache
 
     def summary(self) -> str:
         """Lines for people."""
@@ -63,31 +66,40 @@ class EmbedEstimate:
         return "\n".join(lines)
 
 
-def estimate_embed(params: Params, encoder: str, *, retry_failed: bool) -> EmbedEstimate:
+def estimate_embed(params: Params, key: str, *, retry_failed: bool) -> EmbedEstimate:
     """Measure the rate on a few items and add up the rest; writes nothing."""
-    plan = plan_embed(params, encoder)
-    todo = VariantUpdate(plan.folder, plan.spec, plan.table, retry_failed=retry_failed, sweep=False).todo
-    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[plan.side]).astype(int))
-    sample = [plan.items[row] for row in todo[picks]] if len(todo) else []
-    list(embed_items(plan, sample[:1], params))  # the first call also warms up
+    encoder = load(params, key)
+    rows, variants = read_rows(params, key), variants_of(params, key, encoder.spec)
+    missing = [
+        standing.todo for _, standing in standings(params, key, variants, rows, retry_failed=retry_failed, verify=False)
+    ]
+    todo = np.unique(np.concatenate(missing))
+    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[encoder.spec.side]).astype(int))
+    sample = todo[picks].tolist() if len(todo) else []
+    list(embed_items(params, encoder, rows, sample[:1]))  # the first call also warms up
     started = time.perf_counter()
-    tokens = [one for one in embed_items(plan, sample, params) if not isinstance(one, Exception)]
+    outputs = [one for one in embed_items(params, encoder, rows, sample) if not isinstance(one, Exception)]
     seconds = time.perf_counter() - started
-    n_tokens = float(np.mean([len(one) for one in tokens])) if tokens else float(plan.spec.n_tokens or 1)
-    variants = [_estimate(plan.spec, len(plan.table), n_tokens)]
-    for pooling in POOLINGS:
-        pooled = VariantSpec(plan.side, plan.spec.encoder, pooling, plan.spec.dim, 0, plan.spec.dtype, {})
-        variants.append(_estimate(pooled, len(plan.table), 0))
-    cache_type = _cache_type(plan.folder)
-    n_bytes = sum(variant.n_bytes for variant in variants)
+    estimates = []
+    for wanted, spec in variants:
+        lengths = [len(one[wanted.output]) for one in outputs]
+        n_tokens = float(np.mean(lengths)) if lengths else float(TOKENS_EXPECTED[spec.side])
+        estimates.append(_estimate(spec, len(rows.keys), n_tokens))
+    if params.keep(key) is None:
+        for pooling in POOLINGS:
+            pooled = pooled_spec(variants[0][1], Wanted(TOKENS, pooling))
+            estimates.append(_estimate(pooled, len(rows.keys), 0))
+    cache_type = _cache_type(params.store_folder)
+    n_bytes = sum(estimate.n_bytes for estimate in estimates)
     return EmbedEstimate(
-        encoder=encoder,
-        n_rows=len(plan.table),
+        encoder=key,
+        n_rows=len(rows.keys),
         n_todo=len(todo),
-        variants=tuple(variants),
+        variants=tuple(estimates),
         cache_type=cache_type,
+        n_bytes_staged=sum(estimate.n_bytes for estimate in estimates[: len(variants)]),
         n_bytes_cache=0 if cache_type in SHARING_CACHE_TYPES else n_bytes,
-        n_bytes_free=disk_free(plan.folder),
+        n_bytes_free=disk_free(params.store_folder),
         items_per_second=len(sample) / seconds if sample and seconds else None,
     )
 

@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from reelstore.encoders.base import TOKENS
 from reelstore.params import Params
-from reelstore.pipeline.embed import Progress
-from reelstore.pooling import POOLINGS, VERSION, pool
-from reelstore.records import Side
+from reelstore.pipeline.progress import Progress
+from reelstore.pipeline.variants import Wanted, pooled_spec
+from reelstore.pooling import POOLINGS, pool
 from reelstore.store.reader import Rows, open_store
-from reelstore.store.schema import OK, VariantSpec
+from reelstore.store.schema import OK
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
 from reelstore.store.writer import row_fingerprints
@@ -58,19 +58,8 @@ def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
     return PoolReport(folder, tuple(update.finish() for update in updates))
 
 
-def pooled_spec(tokens: Rows, pooling: str) -> VariantSpec:
-    """What a pooled variant is: its tokens' recipe and the pooling."""
-    side: Side = "video" if tokens.side == "video" else "text"
-    recipe: dict[str, Any] = {
-        **tokens.recipe,
-        "tokens": tokens.fingerprint,
-        "pooling": {"name": pooling, "version": VERSION, "arithmetic": "float32"},
-    }
-    return VariantSpec(side, tokens.encoder, pooling, tokens.dim, 0, str(tokens.dtype), recipe)
-
-
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
-    spec = pooled_spec(tokens, pooling)
+    spec = pooled_spec(tokens.spec, Wanted(TOKENS, pooling))
     contents = [fingerprint.tobytes().hex() for fingerprint in tokens.table.fingerprints]
     table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents))
     return VariantUpdate(folder / pooling, spec, table)

@@ -81,7 +81,7 @@ def _curves(results: list[Result]) -> Section:
                 series[result.aligner].append((float(row["k"]), float(row["recall"])))
                 if result is results[0]:
                     series["chance"].append((float(row["k"]), float(row["chance"])))
-        title = {"t2v": "Text-to-video R@k", "v2t": "Video-to-text hit@k"}[direction]
+        title = {"t2v": "Text-to-video R@k", "v2t": "Video-to-text recall@k"}[direction]
         pictures.append(line_chart(series, title=title, x="k", y="share", dashed=["chance"]))
     return Section("Recall", pictures=pictures)
 

@@ -1,20 +1,36 @@
 """A store's folder -> rows by key: the one way anything reads embeddings."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+import mmap
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import FailedRowError, MissingRowError, SchemaError, StoreError, StoreNotFoundError
-from reelstore.store.schema import FAILED, OK, STATUS_NAMES, check_schema_version
+from reelstore.errors import (
+    FailedRowError,
+    MissingRowError,
+    RowPositionError,
+    SchemaError,
+    StoreError,
+    StoreNotFoundError,
+)
+from reelstore.store.aligned import aligned_empty
+from reelstore.store.arrays import RowArray, open_array
+from reelstore.store.manifest import MANIFEST, parse_manifest
+from reelstore.store.mapped import MappedArray, Pattern
+from reelstore.store.ragged import gather, gather_padded
+from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec
 from reelstore.store.table import Key, RowTable
 
+__all__ = ["Key", "Rows", "Store", "aligned_empty", "open_store", "open_variant"]
+
 Array = npt.NDArray[Any]
+Indices = npt.NDArray[np.int64]
 
 
 def open_store(path: str | Path) -> "Store":
@@ -68,60 +84,136 @@ class Store(Mapping[str, "Rows"]):
 
 
 class _Variant:
-    """One variant's arrays and metadata, opened on use."""
+    """One variant's arrays and metadata, each read on first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            group = json.loads((folder / "zarr.json").read_text())
-        except FileNotFoundError:
-            raise StoreNotFoundError(f"No variant at {folder}: it has no zarr.json.") from None
-        except ValueError as error:
-            raise SchemaError(f"{folder}/zarr.json isn't JSON: {error}.") from error
-        self.attributes = check_schema_version(group.get("attributes", {}), folder)
+        self._manifest = self._read_manifest()
+        self.attributes = parse_manifest(self._manifest, folder / MANIFEST)
+        self.advice: Pattern | None = None
 
-    def array(self, name: str) -> Any:
-        import zarr
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A mapping can't travel to another process: the variant is opened anew there, if it is still the same.
+        return _open_again, (self.folder.absolute(), self.attributes["digest"], self.advice)
 
-        try:
-            return zarr.open_array(self.folder / name, mode="r")
-        except FileNotFoundError:
-            raise StoreError(f"{self.folder}: the array {name!r} is missing. Fetch it again with dvc pull.") from None
+    def array(self, name: str) -> RowArray:
+        return self._unchanged(lambda: open_array(self.folder, name, self.attributes["digests"]))
 
     def read(self, name: str) -> Array:
-        return np.asarray(self.array(name)[:])
+        """A small array, copied."""
+        array = self.array(name)
+        return np.array(array.read(0, array.shape[0]))
 
     @cached_property
-    def values(self) -> Any:
-        return self.array("values")
+    def values(self) -> RowArray:
+        values = self.array("values")
+        dim, n_tokens = self.attributes["dim"], self.attributes["n_tokens"]
+        n_rows = self.n_rows if n_tokens is not None else int(self.offsets[-1])
+        expected = (n_rows, n_tokens, dim) if n_tokens else (n_rows, dim)
+        if values.shape != expected or values.dtype != np.dtype(self.attributes["dtype"]):
+            raise SchemaError(
+                f"{self.folder}/values holds {values.shape} {values.dtype} where the variant's {MANIFEST} says "
+                f"{expected} {self.attributes['dtype']}. Fetch it again with dvc checkout."
+            )
+        if isinstance(values, MappedArray):
+            values.advise(self.advice or _advice(values))
+        return values
+
+    def scan(self) -> RowArray:
+        """Values for reading in order."""
+        return self._unchanged(self.values.scan)
 
     @cached_property
-    def loaded(self) -> Array:
-        return np.asarray(self.values[:])
-
-    @cached_property
-    def offsets(self) -> Array:
-        return self.read("offsets")
+    def n_rows(self) -> int:
+        return int(self.attributes["n_rows"]) if "n_rows" in self.attributes else len(self.read("status"))
 
     @cached_property
     def status(self) -> Array:
-        return self.read("status")
+        return self._column("status", self.n_rows)
+
+    @cached_property
+    def all_ok(self) -> bool:
+        return bool((self.status == OK).all())
+
+    @cached_property
+    def splits(self) -> Array:
+        """(n,) uint8: position of each row's split among the attribute's names."""
+        return self._column("split", self.n_rows)
+
+    @cached_property
+    def offsets(self) -> Indices:
+        offsets: Indices = self._column("offsets", self.n_rows + 1).astype(np.int64, copy=False)
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            raise SchemaError(f"{self.folder}/offsets doesn't ascend from 0. Fetch it again with dvc checkout.")
+        return offsets
 
     @cached_property
     def table(self) -> RowTable:
-        data, ends = self.read("video_id").tobytes(), self.read("video_id_offsets")
-        video_ids = [data[start:stop].decode() for start, stop in pairwise(ends)]
+        data, ends = self.read("video_id").tobytes(), self._column("video_id_offsets", self.n_rows + 1)
+        video_ids = [data[start:stop].decode() for start, stop in pairwise(ends.tolist())]
         keys: list[Key] = list(video_ids)
         if self.attributes["side"] == "text":
-            keys = list(zip(video_ids, self.read("caption_index").tolist(), strict=True))
+            keys = list(zip(video_ids, self._column("caption_index", self.n_rows).tolist(), strict=True))
         names = self.attributes["splits"]
-        return RowTable(keys, [names[number] for number in self.read("split")], self.read("fingerprint"))
+        return RowTable(keys, [names[n] for n in self.splits.tolist()], self._column("fingerprint", self.n_rows))
 
     @cached_property
     def failures(self) -> dict[Key, str]:
         return {
             key if isinstance(key, str) else (key[0], key[1]): reason for key, reason in self.attributes["failures"]
         }
+
+    def _column(self, name: str, length: int) -> Array:
+        column = self.read(name)
+        if len(column) != length:
+            raise SchemaError(
+                f"{self.folder}/{name} has {len(column)} rows, the variant {length}. Fetch it again with dvc checkout."
+            )
+        return column
+
+    def _read_manifest(self) -> bytes:
+        try:
+            return (self.folder / MANIFEST).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            raise StoreNotFoundError(
+                f"No variant at {self.folder}: it has no {MANIFEST}. Make it with dvc repro, or fetch it with dvc pull."
+            ) from None
+
+    def _unchanged(self, opened: Callable[[], RowArray]) -> RowArray:
+        """What `opened` gives, of the version whose manifest was read.
+
+        A writer takes the manifest away before it renames a file: one that is still the same says that no file was
+        another version's.
+        """
+        try:
+            array = opened()
+        except StoreError:
+            self._refuse_changed()
+            raise
+        self._refuse_changed()
+        return array
+
+    def _refuse_changed(self) -> None:
+        try:
+            same = (self.folder / MANIFEST).read_bytes() == self._manifest
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StoreError(f"{self.folder} was written anew since it was opened. Open it again.")
+
+
+def _open_again(folder: Path, digest: str, advice: Pattern | None) -> _Variant:
+    variant = _Variant(folder)
+    if variant.attributes["digest"] != digest:
+        raise StoreError(f"{folder} was written anew since these rows were pickled. Open it again.")
+    variant.advice = advice
+    return variant
+
+
+def _advice(values: MappedArray) -> Pattern:
+    """Beyond memory, random reads would throw out with every read-ahead what will be wanted; below, it warms up."""
+    memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
+    return "random" if int(np.prod(values.shape)) * values.dtype.itemsize > memory else "normal"
 
 
 class Rows:
@@ -130,17 +222,24 @@ class Rows:
     `rows["7010"]` is one embedding, (dim,), or one item's tokens, (n_tokens, dim); `rows[["7010", "1"]]` and
     `rows.take([3, 0])` are several, in the order asked: one array (k, dim) or (k, n_tokens, dim), a list where the
     number of tokens varies. Values have the stored dtype. A caption's key is (`video_id`, `caption_index`).
+
+    Files are mapped on first use where they hold the rows as they are, and read through zarr-python elsewhere; `mapped`
+    says which. Rows can be pickled and sent to another process, which opens the variant again; in a forked one they
+    read on. Threads may share them.
     """
 
-    def __init__(self, variant: _Variant, index: Array | None) -> None:
+    def __init__(self, variant: _Variant, index: Indices | None) -> None:
         self._variant = variant
         self._index = index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_variant": self._variant, "_index": self._index}
 
     def __repr__(self) -> str:
         return f"Rows({self.side}/{self.encoder}/{self.variant}, {len(self)} rows, {self.layout}, dim {self.dim})"
 
     def __len__(self) -> int:
-        return len(self._variant.table) if self._index is None else len(self._index)
+        return self._variant.n_rows if self._index is None else len(self._index)
 
     side = property(lambda self: str(self._variant.attributes["side"]), doc="`video` or `text`.")
     encoder = property(lambda self: str(self._variant.attributes["encoder"]), doc="Name of the encoder.")
@@ -157,15 +256,33 @@ class Rows:
     recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
 
     @property
+    def spec(self) -> VariantSpec:
+        """What the whole variant holds and what determined it."""
+        return VariantSpec.of(self._variant.attributes)
+
+    @property
     def n_tokens(self) -> int | None:
         """Tokens of every row; 0 for a pooled variant, None where their number varies."""
         n_tokens: int | None = self._variant.attributes["n_tokens"]
         return n_tokens
 
     @property
+    def token_counts(self) -> Indices:
+        """(n,) int64: tokens of each row; 0 for a pooled variant and where a row failed."""
+        if self.layout != "ragged":
+            return np.full(len(self), self.n_tokens or 0, dtype=np.int64)
+        counts = np.diff(self._variant.offsets)
+        return counts if self._index is None else counts[self._index]
+
+    @property
     def n_tokens_total(self) -> int:
-        """Tokens of all rows of the whole variant."""
-        return int(self._variant.offsets[-1]) if self.layout == "ragged" else len(self) * (self.n_tokens or 0)
+        """Tokens of all these rows."""
+        return int(self.token_counts.sum())
+
+    @property
+    def mapped(self) -> bool:
+        """Whether values are read where they lie in their files, rather than through zarr-python."""
+        return isinstance(self._variant.values, MappedArray)
 
     @property
     def folder(self) -> Path:
@@ -219,11 +336,11 @@ class Rows:
 
     def split(self, name: str) -> "Rows":
         """A view of one split's rows, failed ones among them."""
-        splits = np.array(self.table.splits)
-        if name not in self._variant.attributes["splits"]:
-            known = ", ".join(self._variant.attributes["splits"])
-            raise StoreError(f"{self.folder}: no split {name!r}. It has: {known}.")
-        return self._view(np.flatnonzero(splits == name))
+        names = list(self._variant.attributes["splits"])
+        if name not in names:
+            raise StoreError(f"{self.folder}: no split {name!r}. It has: {', '.join(names)}.")
+        splits = self._variant.splits if self._index is None else self._variant.splits[self._index]
+        return self._view(np.flatnonzero(splits == names.index(name)))
 
     def ok(self) -> "Rows":
         """A view of the rows that have values."""
@@ -237,53 +354,119 @@ class Rows:
         """Values of the rows at these positions, in this order; positions may repeat.
 
         Args:
-            indices: (k,) integers within the view.
-            out: where to put them, (k, dim) or (k, n_tokens, dim) of the stored dtype; not for ragged tokens.
+            indices: (k,) integers within the view; negative ones count from its end.
+            out: where to put them, (k, dim) or (k, n_tokens, dim) of the stored dtype, C order; fastest if it begins
+                where `aligned_empty` lets it. Not for ragged tokens.
+
+        Returns:
+            `out` or a new array; for ragged tokens a list of k arrays (n_tokens, dim).
 
         Raises:
+            RowPositionError: a position isn't a whole number within the view.
             FailedRowError: a row has no value; the message gives its reason.
         """
-        positions = np.asarray(indices, dtype=np.int64).reshape(-1)
-        if positions.size and (positions.min() < -len(self) or positions.max() >= len(self)):
-            raise IndexError(f"{self.folder}: positions {positions.min()}..{positions.max()} of {len(self)} rows")
-        rows = positions % max(len(self), 1) if self._index is None else self._index[positions]
-        self._refuse_failed(rows)
+        rows = self._rows_at(indices)
         if self.layout == "ragged":
             if out is not None:
-                raise StoreError(f"{self.folder}: out= isn't possible where the number of tokens varies.")
-            offsets = self._variant.offsets
-            return [np.asarray(self._variant.values[offsets[row] : offsets[row + 1]]) for row in rows]
-        return np.take(self._variant.loaded, rows, axis=0, out=out)
+                raise StoreError(
+                    f"{self.folder}: the number of tokens varies; give out= to take_ragged() or take_padded()."
+                )
+            values, offsets = self._ragged(rows, None)
+            return [values[start:stop] for start, stop in pairwise(offsets.tolist())]
+        out = self._buffer(out, (len(rows), *self._row_shape))
+        self._variant.values.take(rows, out, scattered=self.layout == "pooled")
+        return out
 
-    def array(self) -> Array:
-        """Values of all rows of the view, (n, dim) or (n, n_tokens, dim); failed rows are refused."""
-        if self.layout == "ragged":
-            raise StoreError(f"{self.folder}: the number of tokens varies; use take(), or tokens_of() to walk through.")
-        if self._index is None:
-            self._refuse_failed(np.arange(len(self)))
-            return self._variant.loaded
-        return np.asarray(self.take(np.arange(len(self))))
-
-    def walk(self, positions: Sequence[int] | Array) -> Iterator[Array]:
-        """Values row after row, read block by block: for going through more than memory holds.
+    def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[Array, Indices]:
+        """Tokens of the rows at these positions, one item behind the other.
 
         Args:
-            positions: (k,) rows of the whole variant or view, ascending for speed.
+            indices: (k,) as of `take`.
+            out: (at least n_tokens_total of them, dim) of the stored dtype, C order.
+
+        Returns:
+            values: (n_tokens_total of them, dim); the beginning of `out` if that is given.
+            offsets: (k + 1,) int64; item i is `values[offsets[i]:offsets[i + 1]]`.
+
+        Example:
+            >>> tokens, offsets = captions.take_ragged([5, 3])     # doctest: +SKIP
+            >>> tokens[offsets[1] : offsets[2]].shape              # doctest: +SKIP
+            (12, 384)
         """
-        block = self._variant.values.shards or self._variant.values.chunks
-        held: tuple[int, Array] | None = None
-        for position in positions:
-            row = int(position) if self._index is None else int(self._index[position])
-            self._refuse_failed(np.array([row]))
-            if self.layout == "ragged":
-                start, stop = (int(offset) for offset in self._variant.offsets[row : row + 2])
-            else:
-                start, stop = row, row + 1
-            if held is None or not held[0] <= start <= stop <= held[0] + len(held[1]):
-                first = start // block[0] * block[0]
-                held = (first, np.asarray(self._variant.values[first : max(stop, first + block[0])]))
-            value = held[1][start - held[0] : stop - held[0]]
-            yield value if self.layout == "ragged" else value[0]
+        return self._ragged(self._rows_at(indices), out)
+
+    def take_padded(
+        self, indices: Sequence[int] | Array, length: int | None = None, *, out: Array | None = None
+    ) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Tokens of the rows at these positions, side by side, zeros behind the shorter ones.
+
+        Args:
+            indices: (k,) as of `take`.
+            length: tokens there is room for; by default `out`'s, else the longest item's.
+            out: (k, length, dim) of the stored dtype, C order.
+
+        Returns:
+            values: (k, length, dim).
+            mask: (k, length) bool, True where there is a token.
+
+        Raises:
+            StoreError: an item has more than `length` tokens.
+        """
+        rows = self._rows_at(indices)
+        starts, counts = self._extents(rows)
+        longest = int(counts.max(initial=0))
+        if length is None:
+            length = out.shape[1] if out is not None and out.ndim == 3 else longest
+        if longest > length:
+            key = self._variant.table.keys[int(rows[counts.argmax()])]
+            raise StoreError(f"{self.folder}: row {key!r} has {longest} tokens, there is room for {length}.")
+        out = self._buffer(out, (len(rows), length, self.dim))
+        if self.layout == "ragged":
+            return out, gather_padded(self._variant.values, starts, counts, out)
+        self._variant.values.take(rows, out[:, :longest])
+        out[:, longest:] = 0
+        return out, np.broadcast_to(np.arange(length) < longest, (len(rows), length)).copy()
+
+    def array(self) -> Array:
+        """Values of all rows of the view, (n, dim) or (n, n_tokens, dim); failed rows are refused.
+
+        Of a whole variant it is read-only, and where `mapped`, as large as it may be, takes no memory of its own.
+        """
+        if self.layout == "ragged":
+            raise StoreError(f"{self.folder}: the number of tokens varies; use take_ragged(), or walk() through.")
+        if self._index is not None:
+            return np.asarray(self.take(np.arange(len(self))))
+        self._refuse_failed(np.arange(len(self)))
+        return self._variant.values.read(0, len(self))
+
+    def walk(self, positions: Sequence[int] | Array) -> Iterator[Array]:
+        """Values row after row, read-only, the system reading ahead: for going through more than memory holds.
+
+        Args:
+            positions: (k,) as of `take`, ascending for speed.
+        """
+        rows = self._rows_at(positions)
+        values = self._variant.scan()
+        if self.layout == "ragged":
+            starts, counts = self._extents(rows)
+            for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+                yield values.read(start, start + count)
+        else:
+            for row in rows.tolist():
+                yield values.read(row, row + 1)[0]
+
+    def advise(self, pattern: Pattern) -> None:
+        """How this variant will be read from here on, where it is mapped.
+
+        Until told otherwise it is `normal`: reading one row reads ahead what lies around it, so that a store which
+        fits into memory warms up soon. `random` reads no more than the row, for random rows of a store beyond memory;
+        it is chosen for one larger than all of the machine's. `sequential` reads ahead more and keeps less; `walk` has
+        that for itself. The wrong one is felt: a cold scan under `random` took 20 times as long where it was measured.
+        """
+        if pattern not in get_args(Pattern):
+            raise StoreError(f"No pattern {pattern!r}. There are: {', '.join(get_args(Pattern))}.")
+        self._variant.advice = pattern
+        self._variant.values.advise(pattern)
 
     @overload
     def __getitem__(self, key: Key) -> Array: ...
@@ -298,10 +481,68 @@ class Rows:
     def _positions(self) -> dict[Key, int]:
         return self.table.row_of
 
-    def _view(self, positions: Array) -> "Rows":
+    @property
+    def _row_shape(self) -> tuple[int, ...]:
+        return (self.n_tokens, self.dim) if self.n_tokens else (self.dim,)
+
+    def _view(self, positions: Indices) -> "Rows":
         return Rows(self._variant, positions if self._index is None else self._index[positions])
 
-    def _refuse_failed(self, rows: Array) -> None:
+    def _rows_at(self, positions: Sequence[int] | Array) -> Indices:
+        """Rows of the whole variant at positions of the view, none of them failed."""
+        given = np.asarray(positions)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise RowPositionError(
+                f"{self.folder}: positions are a list of integers, not {given.dtype} {given.shape}. "
+                "Rows are asked for by key with rows[...], by a mask with np.flatnonzero."
+            )
+        rows: Indices = given.astype(np.int64, copy=False)
+        count = len(self)
+        # Read without a sign, a negative number is huge: one pass finds both kinds of exceptions.
+        if rows.size and rows.view(np.uint64).max() >= count:
+            if rows.min() < -count or rows.max() >= count:
+                raise RowPositionError(f"{self.folder}: positions {rows.min()} to {rows.max()} of {count} rows.")
+            rows = np.where(rows < 0, rows + count, rows)
+        if self._index is not None:
+            rows = self._index[rows]
+        self._refuse_failed(rows)
+        return rows
+
+    def _extents(self, rows: Indices) -> tuple[Indices, Indices]:
+        """First token and number of tokens of each row."""
+        if self.layout == "pooled":
+            raise StoreError(f"{self.folder}: its rows are pooled, they have no tokens; use take().")
+        if self.layout == "dense":
+            n_tokens = self.n_tokens or 0
+            return rows * n_tokens, np.full(len(rows), n_tokens, dtype=np.int64)
+        starts = self._variant.offsets[rows]
+        return starts, self._variant.offsets[rows + 1] - starts
+
+    def _ragged(self, rows: Indices, out: Array | None) -> tuple[Array, Indices]:
+        starts, counts = self._extents(rows)
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        total = int(offsets[-1])
+        out = self._buffer(None if out is None else out[:total], (total, self.dim))
+        if self.layout == "ragged":
+            gather(self._variant.values, starts, counts, out)
+        else:
+            self._variant.values.take(rows, out.reshape(len(rows), *self._row_shape))
+        return out, offsets
+
+    def _buffer(self, out: Array | None, shape: tuple[int, ...]) -> Array:
+        if out is None:
+            return aligned_empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not (out.flags.c_contiguous and out.flags.writeable):
+            raise StoreError(
+                f"{self.folder}: out= must be {shape} {self.dtype}, in C order and writable; it is {out.shape} "
+                f"{out.dtype}, {'' if out.flags.c_contiguous else 'not '}in C order."
+            )
+        return out
+
+    def _refuse_failed(self, rows: Indices) -> None:
+        if self._variant.all_ok:
+            return
         bad = rows[self._variant.status[rows] != OK]
         if not len(bad):
             return

@@ -5,17 +5,19 @@ Writer and reader take everything from here; docs/format.md describes it for oth
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
 import numpy as np
 
-from reelstore.errors import SchemaError
+from reelstore.errors import NewerSchemaError, SchemaError
 from reelstore.records import Side
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""What is written. 2: fewer rows in a token shard, so that growth rewrites little; a checksum of the manifest."""
+READABLE_VERSIONS = (1, 2)
 ATTRIBUTE = "reelstore"
 """Key of our metadata among a variant's Zarr attributes."""
 
@@ -23,14 +25,17 @@ MISSING, OK, FAILED = 0, 1, 2
 STATUS_NAMES = {MISSING: "missing", OK: "ok", FAILED: "failed"}
 
 FINGERPRINT_BYTES = 16
-POOLED_ROWS: Mapping[Side, int] = {"video": 64, "text": 1024}
-"""Rows of a pooled shard: small, so that adding 1 % to 10k videos or 200k captions rewrites little."""
-TABLE_ROWS: Mapping[Side, int] = {"video": 1024, "text": 8192}
-"""Rows of a chunk of keys, statuses and the like."""
+SHARD_ROWS: Mapping[Side, int] = {"video": 64, "text": 1024}
+"""Rows of a shard at most: less than 1 % of 10k videos or 200k captions, so that adding 1 % rewrites little."""
+RAGGED_SHARD_TOKENS: Mapping[Side, int] = {"video": 2048, "text": 16384}
+"""The same where rows are tokens, for some 32 of a video and 16 of a caption."""
+SHARD_BYTES: Mapping[Side, int] = {"video": 16 * 2**20, "text": 32 * 2**20}
+"""Bytes of a shard at most: what a writer holds in memory, against the number of files."""
+TABLE_BYTES_ROWS: Mapping[Side, int] = {"video": 512, "text": 8192}
+"""Rows of a chunk of keys, statuses and the like, where a row has 8 bytes or more; shorter rows, more of them."""
 ID_BYTES_PER_ROW = 16
-"""A chunk of id bytes holds this much for each row of a table chunk."""
-TOKEN_SHARD_BYTES = 16 * 2**20
-RAGGED_INNER_ROWS = 64
+"""A chunk of id bytes holds this much for each such row."""
+INNER_ROWS = 64
 
 Layout = Literal["pooled", "dense", "ragged"]
 
@@ -57,6 +62,11 @@ class VariantSpec:
     dtype: str
     recipe: Mapping[str, Any]
 
+    @classmethod
+    def of(cls, attributes: Mapping[str, Any]) -> "VariantSpec":
+        """The spec that a variant's metadata hold."""
+        return cls(**{field.name: attributes[field.name] for field in fields(cls)})
+
     @property
     def layout(self) -> Layout:
         """`pooled` (n, dim), `dense` (n, n_tokens, dim), or `ragged` (n_tokens_total, dim) with offsets."""
@@ -81,26 +91,25 @@ class VariantSpec:
 
     def values_array(self) -> "ArrayLayout":
         """Layout of `values`: sharded, so that a client can read less than a file."""
-        if self.layout == "pooled":
-            rows = POOLED_ROWS[self.side]
-            return ArrayLayout("values", self.row_shape, self.dtype, rows, min(rows, RAGGED_INNER_ROWS))
-        # The largest power of two that fits, so that shards stay page-aligned for common widths.
-        rows = 1 << max(0, (TOKEN_SHARD_BYTES // self.row_bytes).bit_length() - 1)
-        inner = 1 if self.layout == "dense" else min(rows, RAGGED_INNER_ROWS)
+        at_most = RAGGED_SHARD_TOKENS if self.layout == "ragged" else SHARD_ROWS
+        # A power of two, so that shards stay page-aligned for common widths.
+        fitting = 1 << max(0, (SHARD_BYTES[self.side] // self.row_bytes).bit_length() - 1)
+        rows = min(at_most[self.side], fitting)
+        inner = 1 if self.layout == "dense" else min(rows, INNER_ROWS)
         return ArrayLayout("values", self.row_shape, self.dtype, rows, inner)
 
     def table_arrays(self) -> list["ArrayLayout"]:
         """Layouts of the arrays aligned with the rows, and of the ids' bytes."""
-        rows = TABLE_ROWS[self.side]
+        rows = TABLE_BYTES_ROWS[self.side]
         arrays = [
             ArrayLayout("video_id", (), "uint8", rows * ID_BYTES_PER_ROW),
             ArrayLayout("video_id_offsets", (), "int64", rows),
-            ArrayLayout("status", (), "uint8", rows),
-            ArrayLayout("split", (), "uint8", rows),
+            ArrayLayout("status", (), "uint8", rows * 8),
+            ArrayLayout("split", (), "uint8", rows * 8),
             ArrayLayout("fingerprint", (FINGERPRINT_BYTES,), "uint8", rows),
         ]
         if self.side == "text":
-            arrays.append(ArrayLayout("caption_index", (), "int32", rows))
+            arrays.append(ArrayLayout("caption_index", (), "int32", rows * 2))
         if self.layout == "ragged":
             arrays.append(ArrayLayout("offsets", (), "int64", rows))
         return arrays
@@ -177,12 +186,17 @@ def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping
     if not isinstance(ours, Mapping) or "schema_version" not in ours:
         raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
     version = ours["schema_version"]
-    if version != SCHEMA_VERSION:
-        raise SchemaError(
-            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. "
+    if version not in READABLE_VERSIONS:
+        raise NewerSchemaError(
+            f"{path}: schema version {version}, this code reads {READABLE_VERSIONS[0]}-{READABLE_VERSIONS[-1]}. "
             "A newer reelstore wrote it: update, or make the variant again with dvc repro."
         )
     return ours
+
+
+def manifest_checksum(attributes: Mapping[str, Any]) -> str:
+    """sha256 (hex) over a variant's metadata without its `checksum`, in canonical JSON."""
+    return sha256(as_json_bytes({k: v for k, v in attributes.items() if k != "checksum"})).hexdigest()
 
 
 def variant_digest(file_digests: Mapping[str, str]) -> str:

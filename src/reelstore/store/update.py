@@ -1,18 +1,28 @@
 """What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others."""
 
-from collections.abc import Sequence
+import fcntl
+import os
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import StoreError
-from reelstore.store.reader import Rows
-from reelstore.store.schema import FAILED, OK, VariantSpec
-from reelstore.store.table import Key, RowTable
-from reelstore.store.writer import VariantWriter, open_published, remove_partials
+from reelstore.errors import SchemaError, StoreError
+from reelstore.store.journal import recover
+from reelstore.store.manifest import MANIFEST
+from reelstore.store.published import Published, foreign_files, open_published
+from reelstore.store.schema import FAILED, OK, SCHEMA_VERSION, VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.writer import VariantWriter, disk_errors, split_names, table_columns
+
+Indices = npt.NDArray[np.int64]
+COPY_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
@@ -25,109 +35,281 @@ class UpdateReport:
     n_failed: int
     n_bytes_written: int
     digest: str
+    mended: tuple[str, ...] = ()
+    """Files that weren't what their digest says, whose rows were made again."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What of a published variant can stay where `table` is wanted.
+
+    Attributes:
+        published: the variant that is there, if it is of the same recipe.
+        source: (n,) its row with the same fingerprint, for each row wanted; -1 where there is none.
+        unchanged: whether it is, file by file, what is wanted.
+    """
+
+    published: Published | None
+    source: Indices
+    unchanged: bool
+
+    @property
+    def todo(self) -> Indices:
+        """Rows that have to be made, in order."""
+        return np.flatnonzero(self.source < 0)
+
+
+def compare(
+    folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, verify: bool = True
+) -> Standing:
+    """What is stored, against what should be. Reads only.
+
+    Args:
+        folder: the variant's.
+        spec: what it should hold.
+        table: the rows it should have.
+        retry_failed: count failed rows as missing.
+        verify: read every file and compare its digest.
+
+    Raises:
+        SchemaError: what lies there is damaged, of a newer schema, or something else.
+    """
+    published = open_published(folder, verify=verify)
+    nothing = np.full(len(table), -1, dtype=np.int64)
+    if published is None:
+        return Standing(None, nothing, False)
+    _refuse_foreign(folder, published, spec)
+    if published.attributes["fingerprint"] != spec.fingerprint:
+        return Standing(None, nothing, False)
+    published.recognise(table)
+    usable = published.usable
+    if retry_failed:
+        usable = usable & (published.status == OK)
+    source = _source_rows(published.fingerprints, usable, table)
+    unchanged = (
+        bool((source == np.arange(len(table))).all())
+        and published.n_rows == len(table)
+        and published.attributes["schema_version"] == SCHEMA_VERSION
+        and not published.faults
+        and not foreign_files(folder, published.attributes["digests"])
+        and _same_keys(published, table)
+    )
+    return Standing(published, source, unchanged)
+
+
+def settle(folder: Path) -> None:
+    """Finish or undo what a killed update left in a variant's folder.
+
+    Raises:
+        StoreError: another process writes there.
+    """
+    if folder.is_dir():
+        with disk_errors(folder):
+            lock = FolderLock(folder)
+            recover(folder)
+            lock.release()
 
 
 class VariantUpdate:
-    """One variant on its way to `table`.
+    """One variant on its way to `table`; it alone writes there meanwhile.
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
-    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order;
-    `sweep` removes what a killed writer left.
+    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
+    What a killed update left is finished or swept first.
+
+    Raises:
+        StoreError: another process writes this variant, or the disk doesn't allow it.
+        SchemaError: what lies there is damaged, of a newer schema, or something else.
     """
 
-    def __init__(
-        self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, sweep: bool = True
-    ) -> None:
+    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
-        if sweep:
-            remove_partials(folder)
-        self._stored = open_published(folder, spec)
-        if self._stored is not None:
-            _refuse_missing_files(self._stored)
-        self._source = _source_rows(self._stored, table, retry_failed=retry_failed)
-        self.todo: npt.NDArray[np.int64] = np.flatnonzero(self._source < 0)
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FolderLock(folder)
+            recover(folder)
+        self._standing = compare(folder, spec, table, retry_failed=retry_failed)
+        self.todo: Indices = self._standing.todo
         self._writer: VariantWriter | None = None
-        self._copied_until = 0
         self._n_done = 0
 
-    @property
-    def unchanged(self) -> bool:
-        """Whether what is stored is already what should be."""
-        return self._stored is not None and not len(self.todo) and self._stored.table.same_as(self.table)
-
     def put(self, row: int, value: npt.NDArray[np.floating[Any]]) -> None:
-        """The value of the next row to do."""
-        self._reach(row).append(value)
+        """The value of the next row to do: (dim,), or (n_tokens, dim) for tokens."""
+        if self.spec.layout == "ragged":
+            self.put_rows(np.array([row]), value, np.array([len(value)]))
+        else:
+            self.put_rows(np.array([row]), value[None])
+
+    def put_rows(
+        self, rows: Indices, values: npt.NDArray[np.floating[Any]], counts: npt.NDArray[np.int64] | None = None
+    ) -> None:
+        """The values of the next rows to do; `values` and `counts` as of `VariantWriter.append`."""
+        if not np.array_equal(rows, self.todo[self._n_done : self._n_done + len(rows)]):
+            raise StoreError(f"{self._folder}: rows {rows[:3]}… were given where {self.todo[self._n_done :][:3]}… are.")
+        ends = np.arange(len(rows) + 1) if counts is None else np.concatenate([[0], np.cumsum(counts)])
+        with self._writing():
+            for start, stop in _runs(rows):
+                writer = self._reach(int(rows[start]))
+                run_counts = None if counts is None else counts[start:stop]
+                writer.append(values[ends[start] : ends[stop]], run_counts)
+        self._n_done += len(rows)
 
     def fail(self, row: int, reason: str) -> None:
         """Why the next row to do has no value."""
-        self._reach(row).fail(reason)
+        if self._n_done >= len(self.todo) or row != self.todo[self._n_done]:
+            raise StoreError(f"{self._folder}: row {row} was given where {self.todo[self._n_done :][:1]} is next.")
+        with self._writing():
+            self._reach(row).fail(reason)
+        self._n_done += 1
 
     def finish(self) -> UpdateReport:
         """Copy what is left and publish."""
         if self._n_done != len(self.todo):
             raise StoreError(f"{self._folder}: {self._n_done} of {len(self.todo)} new rows were given.")
-        if self.unchanged and self._stored is not None:
-            digest, n_bytes = self._stored.digest, 0
-        else:
-            self._copy(len(self.table))
-            published = self._open_writer().publish()
-            digest, n_bytes = published.digest, published.n_bytes_written
-        stored = open_published(self._folder, self.spec)
-        n_failed = 0 if stored is None else int((stored.status == FAILED).sum())
-        return UpdateReport(self.spec.variant, len(self.table), len(self.todo), n_failed, n_bytes, digest)
+        published = self._standing.published
+        mended = () if published is None else tuple(published.faults)
+        with self._writing():
+            if self._standing.unchanged and published is not None:
+                digest, n_bytes = str(published.attributes["digest"]), 0
+            else:
+                written = self._reach(len(self.table)).publish()
+                digest, n_bytes = written.digest, written.n_bytes_written
+        stored = open_published(self._folder, verify=False)
+        assert stored is not None, f"{self._folder} was published"
+        self._lock.release()
+        return UpdateReport(
+            self.spec.variant, len(self.table), len(self.todo), len(stored.failures), n_bytes, digest, mended
+        )
 
-    def _open_writer(self) -> VariantWriter:
-        self._writer = self._writer or VariantWriter(self._folder, self.spec, self.table)
-        return self._writer
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Whatever goes wrong, nothing half-written stays behind and nothing published has changed."""
+        try:
+            with disk_errors(self._folder):
+                yield
+        except BaseException:
+            if self._writer is not None:
+                self._writer.stop()
+            recover(self._folder)
+            self._lock.release()
+            raise
 
     def _reach(self, row: int) -> VariantWriter:
-        expected = self.todo[self._n_done] if self._n_done < len(self.todo) else None
-        if row != expected:
-            raise StoreError(f"{self._folder}: row {row} was given where {expected} was next.")
-        self._copy(row)
-        self._copied_until = row + 1
-        self._n_done += 1
-        return self._open_writer()
+        """The writer, with every row before this one in it."""
+        if self._writer is None:
+            self._writer = self._begin()
+        if self._writer.next_row < row:
+            self._copy(self._writer, row)
+        return self._writer
 
-    def _copy(self, stop: int) -> None:
-        """Copy the stored rows up to, without, `stop`."""
-        writer = self._open_writer()
-        stored = self._stored
-        if stored is None or self._copied_until >= stop:
-            return
-        sources = self._source[self._copied_until : stop]
-        ok = sources[stored.status[sources] == OK]
-        values = stored.walk(ok)
-        reasons = stored.failures
-        keys: Sequence[Key] = stored.table.keys
-        for source in sources:
-            if stored.status[source] == OK:
-                writer.append(next(values))
+    def _begin(self) -> VariantWriter:
+        """A writer that has taken over the rows at the beginning that stay in their places."""
+        published = self._standing.published
+        verified = {} if published is None else published.verified
+        writer = VariantWriter(self._folder, self.spec, self.table, verified)
+        if published is None or published.attributes["schema_version"] != SCHEMA_VERSION:
+            return writer
+        moved = np.flatnonzero(self._standing.source != np.arange(len(self.table)))
+        count = int(moved[0]) if len(moved) else len(self.table)
+        ragged = self.spec.layout == "ragged"
+        offsets = published.offsets[: count + 1] if ragged else np.arange(count + 1)
+        reasons = {self.table.keys[row]: reason for row, reason in published.reason_of.items() if row < count}
+        start = writer.keep(published.status[:count], reasons, offsets)
+        for first in range(start, int(offsets[-1]), self._copy_rows):
+            writer.fill(published.read("values", first, min(first + self._copy_rows, int(offsets[-1]))))
+        return writer
+
+    def _copy(self, writer: VariantWriter, stop: int) -> None:
+        """Copy the stored rows from the writer's next up to, without, `stop`."""
+        published = self._standing.published
+        assert published is not None, "only rows of a published variant needn't be given"
+        sources = self._standing.source[writer.next_row : stop]
+        kinds = published.status[sources]
+        for start, end in _runs(sources, kinds):
+            first, last = int(sources[start]), int(sources[end - 1]) + 1
+            if kinds[start] == FAILED:
+                for source in range(first, last):
+                    writer.fail(published.reason_of[source])
+            elif self.spec.layout == "ragged":
+                ends = published.offsets[first : last + 1]
+                for block in _blocks(ends, self._copy_rows):
+                    values = published.read("values", int(ends[block.start]), int(ends[block.stop]))
+                    writer.append(values, np.diff(ends[block.start : block.stop + 1]))
             else:
-                writer.fail(reasons[keys[source]])
-        self._copied_until = stop
+                for begin in range(first, last, self._copy_rows):
+                    writer.append(published.read("values", begin, min(begin + self._copy_rows, last)))
+
+    @property
+    def _copy_rows(self) -> int:
+        return max(1, COPY_BYTES // self.spec.row_bytes)
 
 
-def _source_rows(stored: Rows | None, table: RowTable, *, retry_failed: bool) -> npt.NDArray[np.int64]:
-    """Stored row with the same fingerprint, for each row of the table; -1 where there is none."""
-    if stored is None:
-        return np.full(len(table), -1, dtype=np.int64)
-    usable = (OK,) if retry_failed else (OK, FAILED)
-    row_of = {
-        fingerprint.tobytes(): row
-        for row, (fingerprint, status) in enumerate(zip(stored.table.fingerprints, stored.status, strict=True))
-        if status in usable
-    }
-    return np.array([row_of.get(one.tobytes(), -1) for one in table.fingerprints], dtype=np.int64)
+class FolderLock:
+    """Keeps other writers out of a folder until it is released, collected, or the process ends.
+
+    Raises:
+        StoreError: another process has it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreError(f"{folder}: another process is writing there. Wait for it, or stop it.") from None
+        self.release = weakref.finalize(self, os.close, descriptor)
 
 
-def _refuse_missing_files(stored: Rows) -> None:
-    missing = [key for key in stored.file_digests if not (stored.folder / key).is_file()]
-    if missing:
-        raise StoreError(
-            f"{stored.folder}: {len(missing)} of its files are missing, {missing[0]} first. "
-            "Fetch them with dvc checkout or dvc pull, or delete the folder to make it again."
-        )
+def _source_rows(fingerprints: npt.NDArray[np.uint8], usable: npt.NDArray[np.bool_], table: RowTable) -> Indices:
+    """Stored row with the same fingerprint, for each row of the table; -1 where there is none.
+
+    The row in the same place comes first, so that equal items don't make rows move.
+    """
+    n_both = min(len(fingerprints), len(table))
+    here = (fingerprints[:n_both] == table.fingerprints[:n_both]).all(axis=1) & usable[:n_both]
+    source = np.full(len(table), -1, dtype=np.int64)
+    source[:n_both] = np.where(here, np.arange(n_both), -1)
+    left = np.flatnonzero(source < 0)
+    if len(left):
+        row_of = {fingerprints[row].tobytes(): row for row in np.flatnonzero(usable).tolist()}
+        source[left] = [row_of.get(table.fingerprints[row].tobytes(), -1) for row in left]
+    return source
+
+
+def _same_keys(published: Published, table: RowTable) -> bool:
+    """Whether keys and splits are those of the table: fingerprints don't say."""
+    if list(published.attributes["splits"]) != split_names(table):
+        return False
+    columns = table_columns(published.spec, table, published.status, np.zeros(0, dtype=np.int64))
+    names = [name for name in ("video_id_offsets", "video_id", "split", "caption_index") if name in columns]
+    return all(np.array_equal(published.read(name, 0, len(columns[name])), columns[name]) for name in names)
+
+
+def _refuse_foreign(folder: Path, published: Published, spec: VariantSpec) -> None:
+    there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
+    if there != wanted:
+        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs, or delete {MANIFEST}.")
+
+
+def _runs(rows: Indices, kinds: npt.NDArray[Any] | None = None) -> Sequence[tuple[int, int]]:
+    """Where consecutive numbers (of one kind) begin and end in `rows`."""
+    if not len(rows):
+        return []
+    breaks = np.diff(rows) != 1
+    if kinds is not None:
+        breaks |= kinds[1:] != kinds[:-1]
+    return list(pairwise([0, *(np.flatnonzero(breaks) + 1).tolist(), len(rows)]))
+
+
+def _blocks(ends: npt.NDArray[np.int64], n_tokens: int) -> list[slice]:
+    """Cuts ragged rows into blocks of about so many tokens, a row at least."""
+    blocks, start = [], 0
+    while start < len(ends) - 1:
+        stop = int(np.searchsorted(ends, ends[start] + n_tokens, side="right")) - 1
+        stop = min(max(stop, start + 1), len(ends) - 1)
+        blocks.append(slice(start, stop))
+        start = stop
+    return blocks

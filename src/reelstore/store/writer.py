@@ -1,9 +1,12 @@
-"""Embeddings -> a variant's folder: rows in order, changed files only, published by its zarr.json, written last."""
+"""Embeddings -> a variant's folder: rows in order, changed files only, published at once."""
 
-import os
+import errno
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError, ValueRangeError
-from reelstore.store.chunks import PARTIAL, ArrayWriter, write_atomically
-from reelstore.store.reader import Rows, open_variant
+from reelstore.store.chunks import ArrayWriter, write_atomically
+from reelstore.store.journal import commit
+from reelstore.store.manifest import MANIFEST, manifest_bytes
 from reelstore.store.schema import (
-    ATTRIBUTE,
     FAILED,
     OK,
     SCHEMA_VERSION,
@@ -26,11 +29,12 @@ from reelstore.store.schema import (
 )
 from reelstore.store.table import Key, RowTable
 
-GROUP = "zarr.json"
+WRITING_THREADS = 2
+FLOAT16_INFINITY = 0x7C00  # bits of an infinity; a NaN has more
 
 
 @dataclass(frozen=True)
-class Published:
+class Written:
     """What publishing a variant did."""
 
     digest: str
@@ -38,48 +42,92 @@ class Published:
 
 
 class VariantWriter:
-    """Writes one variant, a row after the other, as `table` lists them.
+    """Writes one variant, row after row, as `table` lists them.
 
-    Nothing that is published is touched before `publish`: until then files have temporary names. `published` holds
-    the variant as it is, for rows that can be taken over.
+    Nothing that is published is touched before `publish`: until then files have temporary names.
+
+    Args:
+        folder: the variant's.
+        spec: what it holds.
+        table: its rows.
+        published: file key -> sha256 (hex) of files that are there and right; such a file isn't written again.
     """
 
-    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable) -> None:
-        self.published = open_published(folder, spec)
+    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, published: Mapping[str, str]) -> None:
         self._folder = folder
         self._spec = spec
         self._table = table
-        self._known = dict(self.published.file_digests) if self.published else {}
-        self._values = ArrayWriter(folder, spec.values_array(), self._known)
+        self._published = published
+        self._threads = ThreadPoolExecutor(WRITING_THREADS)
+        self._values = ArrayWriter(folder, spec.values_array(), published, self._threads)
         self._status = np.zeros(len(table), dtype=np.uint8)
         self._offsets = np.zeros(len(table) + 1, dtype=np.int64)
         self._reasons: dict[Key, str] = {}
         self._next = 0
 
-    def append(self, value: npt.NDArray[np.floating[Any]]) -> None:
-        """The next row's value: (dim,), or (n_tokens, dim) for tokens.
+    @property
+    def next_row(self) -> int:
+        """The row that is to be given next."""
+        return self._next
+
+    def keep(self, status: npt.NDArray[np.uint8], reasons: Mapping[Key, str], offsets: npt.NDArray[np.int64]) -> int:
+        """Begin with rows that are published in these very places; their whole files stay as they are.
+
+        Args:
+            status: (k,) of those rows.
+            reasons: of the failed ones among them, in order.
+            offsets: (k + 1,) where the variant is ragged, from 0.
+
+        Returns:
+            the first row of `values` that must be given again, through `fill`.
+        """
+        count = len(status)
+        ragged = self._spec.layout == "ragged"
+        n_files = int(offsets[-1] if ragged else count) // self._values.layout.file_rows
+        self._values.keep(n_files)
+        self._status[:count] = status
+        if ragged:
+            self._offsets[: count + 1] = offsets
+        self._reasons.update(reasons)
+        self._next = count
+        return n_files * self._values.layout.file_rows
+
+    def fill(self, rows: npt.NDArray[Any]) -> None:
+        """Rows of `values` behind the files kept, up to the end of the rows kept."""
+        self._values.append(rows)
+
+    def append(self, values: npt.NDArray[np.floating[Any]], counts: npt.NDArray[np.int64] | None = None) -> None:
+        """The next rows' values.
+
+        Args:
+            values: (k, dim) or (k, n_tokens, dim); (n_tokens_total, dim) of k ragged rows.
+            counts: (k,) tokens of each ragged row.
 
         Raises:
             ValueRangeError: NaN, infinity, or beyond the stored dtype; the message names the row.
             StoreError: the shape isn't the variant's.
         """
-        value = self._checked(value)
-        rows = value if self._spec.layout == "ragged" else value[None]
-        self._values.append(rows)
-        self._end_row(OK, len(rows))
+        count = len(values) if counts is None else len(counts)
+        keys = self._table.keys[self._next : self._next + count]
+        stored = as_stored(self._spec, values, counts, keys, self._folder)
+        self._values.append(stored)
+        rows = slice(self._next, self._next + count)
+        self._status[rows] = OK
+        ends = np.zeros(count, dtype=np.int64) if counts is None else np.cumsum(counts)
+        self._offsets[self._next + 1 : self._next + count + 1] = self._offsets[self._next] + ends
+        self._next += count
 
     def fail(self, reason: str) -> None:
         """The next row has no value, for this reason."""
         self._reasons[self._table.keys[self._next]] = reason
         if self._spec.layout != "ragged":
             self._values.append(np.zeros((1, *self._spec.row_shape), dtype=self._spec.dtype))
-        self._end_row(FAILED, 0)
+        self._status[self._next] = FAILED
+        self._offsets[self._next + 1] = self._offsets[self._next]
+        self._next += 1
 
-    def publish(self) -> Published:
-        """Give the files their names and say so in zarr.json, the last file written.
-
-        While files change names there is no zarr.json, so that a reader never meets half of a change.
-        """
+    def publish(self) -> Written:
+        """Make all of it the variant, at once."""
         if self._next != len(self._table):
             raise StoreError(f"{self._folder}: {self._next} of {len(self._table)} rows were written.")
         arrays = [self._values, *self._write_table()]
@@ -87,65 +135,24 @@ class VariantWriter:
         for array in arrays:
             array.close()
             digests |= array.digests
-        group = as_json_bytes(group_metadata({ATTRIBUTE: self._attributes(digests)}))
-        n_bytes_written = sum(array.n_bytes_written for array in arrays)
-        path = self._folder / GROUP
-        if n_bytes_written or self._known.keys() != digests.keys() or not path.is_file() or path.read_bytes() != group:
-            path.unlink(missing_ok=True)
-            for array in arrays:
-                array.commit()
-            self._sweep(digests)
-            write_atomically(path, group)
+        self.stop()
+        pending = [key for array in arrays for key in array.pending]
+        commit(self._folder, pending, digests, manifest_bytes(self._attributes(digests)))
         write_parents(self._folder)
-        return Published(digest=variant_digest(digests), n_bytes_written=n_bytes_written)
+        return Written(variant_digest(digests), sum(array.n_bytes_written for array in arrays))
 
-    def _checked(self, value: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-        key = self._table.keys[self._next]
-        ragged = self._spec.layout == "ragged"
-        right = value.ndim == 2 and value.shape[1] == self._spec.dim if ragged else value.shape == self._spec.row_shape
-        if not right:
-            raise StoreError(
-                f"{self._folder}: row {key!r} has shape {value.shape}; "
-                f"this variant's rows are {('n_tokens', self._spec.dim) if ragged else self._spec.row_shape}."
-            )
-        if not np.isfinite(value).all():
-            raise ValueRangeError(f"{self._folder}: row {key!r} holds NaN or infinity.")
-        limit = np.finfo(self._spec.dtype).max
-        largest = np.abs(value).max(initial=0)
-        if largest > limit:
-            raise ValueRangeError(
-                f"{self._folder}: row {key!r} holds {largest:g}, beyond {self._spec.dtype}'s {limit:g}. "
-                "Set embed.dtype: float32 in params.yaml."
-            )
-        return value.astype(self._spec.dtype, copy=False)
-
-    def _end_row(self, status: int, n_tokens: int) -> None:
-        self._status[self._next] = status
-        self._offsets[self._next + 1] = self._offsets[self._next] + n_tokens
-        self._next += 1
+    def stop(self) -> None:
+        """Wait for what is being written, and write no more."""
+        self._threads.shutdown(cancel_futures=True)
 
     def _write_table(self) -> list[ArrayWriter]:
-        video_ids = [key if isinstance(key, str) else key[0] for key in self._table.keys]
-        encoded = [video_id.encode() for video_id in video_ids]
-        split_numbers = {split: number for number, split in enumerate(self._split_names())}
-        columns: dict[str, npt.NDArray[Any]] = {
-            "video_id": np.frombuffer(b"".join(encoded), dtype=np.uint8),
-            "video_id_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-            "status": self._status,
-            "split": np.array([split_numbers[split] for split in self._table.splits], dtype=np.uint8),
-            "fingerprint": self._table.fingerprints,
-            "offsets": self._offsets,
-            "caption_index": np.array([k[1] for k in self._table.keys if not isinstance(k, str)], dtype=np.int32),
-        }
+        columns = table_columns(self._spec, self._table, self._status, self._offsets)
         return [self._filled(layout, columns[layout.name]) for layout in self._spec.table_arrays()]
 
     def _filled(self, layout: ArrayLayout, rows: npt.NDArray[Any]) -> ArrayWriter:
-        array = ArrayWriter(self._folder, layout, self._known)
+        array = ArrayWriter(self._folder, layout, self._published)
         array.append(rows)
         return array
-
-    def _split_names(self) -> list[str]:
-        return sorted(set(self._table.splits))
 
     def _attributes(self, digests: dict[str, str]) -> dict[str, Any]:
         spec = self._spec
@@ -155,48 +162,105 @@ class VariantWriter:
             "encoder": spec.encoder,
             "variant": spec.variant,
             "layout": spec.layout,
+            "n_rows": len(self._table),
+            "n_value_rows": self._values.n_rows,
             "dim": spec.dim,
             "n_tokens": spec.n_tokens,
             "dtype": spec.dtype,
             "normalized": False,
             "recipe": dict(spec.recipe),
             "fingerprint": spec.fingerprint,
-            "splits": self._split_names(),
+            "splits": split_names(self._table),
             "failures": [[key, reason] for key, reason in self._reasons.items()],
             "digest": variant_digest(digests),
             "digests": digests,
         }
 
-    def _sweep(self, digests: dict[str, str]) -> None:
-        """Remove what isn't of this version: shards beyond the end, and what a killed writer left."""
-        for path in sorted(self._folder.rglob("*"), reverse=True):
-            if path.is_dir():
-                if not any(path.iterdir()):
-                    path.rmdir()
-            elif path.relative_to(self._folder).as_posix() not in digests:
-                path.unlink()
+
+def as_stored(
+    spec: VariantSpec,
+    values: npt.NDArray[np.floating[Any]],
+    counts: npt.NDArray[np.int64] | None,
+    keys: Sequence[Key],
+    folder: Path,
+) -> npt.NDArray[np.floating[Any]]:
+    """Values of some rows in the variant's dtype, or an error: arguments and errors are those of `append`."""
+    ragged = counts is not None
+    shape = (int(counts.sum()), spec.dim) if counts is not None else (len(keys), *spec.row_shape)
+    if values.shape != shape or ragged != (spec.layout == "ragged"):
+        wanted = ("n_tokens", spec.dim) if spec.layout == "ragged" else spec.row_shape
+        found = values.shape if ragged or len(keys) != len(values) else values.shape[1:]
+        raise StoreError(f"{folder}: row {keys[0]!r} has shape {found}; this variant's rows are {wanted}.")
+    if not np.issubdtype(values.dtype, np.floating):
+        raise StoreError(f"{folder}: row {keys[0]!r} has dtype {values.dtype}; embeddings are floating point.")
+    limit = float(np.finfo(spec.dtype).max)
+    if not _fits(values, limit):
+        _refuse_values(spec, values, counts, keys, folder, limit)
+    return values.astype(spec.dtype, copy=False)
 
 
-def open_published(folder: Path, spec: VariantSpec) -> Rows | None:
-    """The variant in this folder if one is published that this spec would write; None otherwise."""
-    if not (folder / GROUP).is_file():
-        return None
-    rows = open_variant(folder)
-    return rows if rows.fingerprint == spec.fingerprint else None
+def _fits(values: npt.NDArray[np.floating[Any]], limit: float) -> bool:
+    """Whether all values are finite and within the limit."""
+    if not values.size:
+        return True
+    if values.dtype == np.float16:  # by its bits: arithmetic on float16 is slow
+        return bool((values.view(np.uint16) & 0x7FFF).max() < FLOAT16_INFINITY)
+    return bool(values.max() <= limit and values.min() >= -limit)  # a NaN makes both false
+
+
+def _refuse_values(
+    spec: VariantSpec,
+    values: npt.NDArray[np.floating[Any]],
+    counts: npt.NDArray[np.int64] | None,
+    keys: Sequence[Key],
+    folder: Path,
+    limit: float,
+) -> None:
+    with np.errstate(invalid="ignore"):
+        bad = ~(np.abs(values.reshape(len(values), -1).astype(np.float64)) <= limit)
+    first = int(np.flatnonzero(bad.any(axis=1))[0])
+    key = keys[first if counts is None else int(np.searchsorted(np.cumsum(counts), first, side="right"))]
+    worst = float(values.reshape(len(values), -1)[first][bad[first]][0])
+    if not np.isfinite(worst):
+        raise ValueRangeError(f"{folder}: row {key!r} holds NaN or infinity.")
+    raise ValueRangeError(
+        f"{folder}: row {key!r} holds {worst:g}, beyond {spec.dtype}'s {limit:g}. "
+        "Set embed.dtype: float32 in params.yaml."
+    )
+
+
+def table_columns(
+    spec: VariantSpec, table: RowTable, status: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays aligned with the rows, by name."""
+    encoded = [(key if isinstance(key, str) else key[0]).encode() for key in table.keys]
+    numbers = {split: number for number, split in enumerate(split_names(table))}
+    columns: dict[str, npt.NDArray[Any]] = {
+        "video_id": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        "video_id_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "status": status,
+        "split": np.array([numbers[split] for split in table.splits], dtype=np.uint8),
+        "fingerprint": table.fingerprints,
+    }
+    if spec.side == "text":
+        columns["caption_index"] = np.array([key[1] for key in table.keys], dtype=np.int32)
+    if spec.layout == "ragged":
+        columns["offsets"] = offsets
+    return columns
+
+
+def split_names(table: RowTable) -> list[str]:
+    """Names the numbers in `split` stand for."""
+    return sorted(set(table.splits))
 
 
 def write_parents(folder: Path) -> None:
     """The zarr.json of dataset, side and encoder: constant, so that they can live in git."""
     content = as_json_bytes(group_metadata())
     for parent in [folder.parents[0], folder.parents[1], folder.parents[2]]:
-        if not (parent / GROUP).is_file():
-            write_atomically(parent / GROUP, content)
-
-
-def remove_partials(folder: Path) -> None:
-    """Sweep what a killed writer left."""
-    for path in folder.rglob(f"*{PARTIAL}"):
-        path.unlink()
+        path = parent / MANIFEST
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
 
 
 def row_fingerprints(recipe_fingerprint: str, contents: Sequence[str]) -> npt.NDArray[np.uint8]:
@@ -206,8 +270,6 @@ def row_fingerprints(recipe_fingerprint: str, contents: Sequence[str]) -> npt.ND
         recipe_fingerprint: hex digest of what all rows share.
         contents: hex digest of each item's content.
     """
-    from hashlib import sha256
-
     digests = [sha256(f"{recipe_fingerprint} {content}".encode()).digest()[:16] for content in contents]
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(contents), 16)
 
@@ -218,10 +280,23 @@ def disk_free(folder: Path) -> int:
     return shutil.disk_usage(existing).free
 
 
-def fsync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What a disk refuses, as a StoreError that says so."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        yield
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        reasons = {
+            errno.ENOSPC: f"the disk is full ({disk_free(folder) / 2**20:.0f} MiB are free). Make room",
+            errno.EDQUOT: "the quota is used up. Make room",
+            errno.EROFS: "the disk is read-only. Write to another one",
+            errno.EACCES: "writing isn't allowed there. Change the rights or the folder",
+            errno.EPERM: "writing isn't allowed there. Change the rights or the folder",
+        }
+        if error.errno not in reasons:
+            raise
+        raise StoreError(
+            f"{folder}: {reasons[error.errno]} and run it again; what was published before is untouched."
+        ) from error

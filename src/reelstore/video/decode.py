@@ -10,13 +10,14 @@ from reelstore.errors import UndecodableVideoError
 from reelstore.records import Frames
 from reelstore.video import with_pillow, with_pyav
 from reelstore.video.sampling import Sampling
+from reelstore.video.shown import Size
 from reelstore.video.truncated import is_truncated
 
 BACKEND = "pyav+pillow/1"
 """Raised by hand when decoded pixels change; part of a video row's fingerprint."""
 
 
-def decode(source: Path | bytes, *, sampling: Sampling) -> Frames:
+def decode(source: Path | bytes, *, sampling: Sampling, size: Size | None = None) -> Frames:
     """The frames that `sampling` takes of a file, upright RGB, with the exact time of each.
 
     What kind of file it is, its first bytes say, not its name. Transparent pictures are laid on white. Frames are
@@ -26,16 +27,18 @@ def decode(source: Path | bytes, *, sampling: Sampling) -> Frames:
     Args:
         source: a path, or the file's content.
         sampling: which frames.
+        size: height and width to squeeze them to; bilinear, by FFmpeg's scaler from the file's own pixel format (by
+            Pillow for what Pillow reads). None leaves them as they are.
 
     Raises:
         UndecodableVideoError: the message is the reason, without a path.
         OSError: the path can't be opened.
     """
     with io.BytesIO(source) if isinstance(source, bytes) else open(source, "rb") as file:
-        return _sampled(file, sampling)
+        return _sampled(file, sampling, size)
 
 
-def _sampled(file: BinaryIO, sampling: Sampling) -> Frames:
+def _sampled(file: BinaryIO, sampling: Sampling, size: Size | None) -> Frames:
     head = file.read(12)
     if not head:
         raise UndecodableVideoError("the file is empty")
@@ -44,8 +47,8 @@ def _sampled(file: BinaryIO, sampling: Sampling) -> Frames:
     file.seek(0)
     try:
         if with_pillow.is_picture(head):
-            return with_pillow.sampled(file, sampling)
-        return with_pyav.sampled(file, sampling)
+            return with_pillow.sampled(file, sampling, size)
+        return with_pyav.sampled(file, sampling, size)
     except UndecodableVideoError:
         raise
     except (av.FFmpegError, *with_pillow.ERRORS) as error:

@@ -15,11 +15,19 @@ def _uniform(n: int, k: int) -> Indices:
     return np.arange(k) * n // k
 
 
+def _uniform_distinct(n: int, k: int) -> Indices:
+    return _uniform(n, min(n, k))
+
+
 def _centres(n: int, k: int) -> Indices:
     return (2 * np.arange(k) + 1) * n // (2 * k)
 
 
-COUNTED: dict[str, Callable[[int, int], Indices]] = {"uniform": _uniform, "centres": _centres}
+COUNTED: dict[str, Callable[[int, int], Indices]] = {
+    "uniform": _uniform,
+    "centres": _centres,
+    "uniform_distinct": _uniform_distinct,
+}
 POLICIES = (*COUNTED, "every_nth", "all")
 
 
@@ -29,7 +37,8 @@ class Sampling:
 
     `uniform` takes frame floor(i * n / k) for i < k of n frames, `centres` the middle of each of k equal parts,
     floor((i + 1/2) * n / k); a file with fewer frames than k gives some of them more than once, so that every video has
-    k. `every_nth` takes frames 0, step, 2 * step, …; `all` takes all.
+    k. `uniform_distinct` is `uniform` on at most as many frames as the file has, so none comes twice. `every_nth` takes
+    frames 0, step, 2 * step, …; `all` takes all.
 
     Example:
         >>> Sampling("uniform", n_frames=4).indices(10)

@@ -12,6 +12,9 @@ from reelstore.records import Frames
 Picture = npt.NDArray[np.uint8]
 """(height, width, 3) RGB, upright."""
 
+Size = tuple[int, int]
+"""Height and width."""
+
 
 class Shown(NamedTuple):
     """When a frame is shown, in seconds from the first, and its pixels, made only when asked for.
@@ -45,7 +48,7 @@ def pick(shown: Iterable[Shown], wanted: npt.NDArray[np.int64]) -> Frames:
             break
     if len(pixels) != len(wanted):
         raise UndecodableVideoError(f"only {len(pixels)} of {len(wanted)} frames could be decoded")
-    return Frames(np.stack(pixels), np.array(times, dtype=np.float64))
+    return Frames(np.stack(pixels), np.array(times, dtype=np.float64), indices=wanted)
 
 
 def _size(picture: Picture) -> str:

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, ImageSequence
 
 from reelstore.records import Frames
 from reelstore.video.sampling import Sampling
-from reelstore.video.shown import Picture, Shown, pick
+from reelstore.video.shown import Picture, Shown, Size, pick
 
 ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
 """What Pillow raises for a file that isn't as it should be; an IndexError for a GIF with a broken palette."""
@@ -21,21 +21,27 @@ def is_picture(head: bytes) -> bool:
     return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 
 
-def sampled(file: BinaryIO, sampling: Sampling) -> Frames:
+def sampled(file: BinaryIO, sampling: Sampling, size: Size | None) -> Frames:
     """The frames that `sampling` takes of a picture or an animation."""
     with Image.open(file) as image:
         # A JPEG's further pictures are previews and depth maps, not frames.
         n_frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-        return pick(_shown(image), sampling.indices(n_frames))
+        return pick(_shown(image, size), sampling.indices(n_frames))
 
 
-def _shown(image: Image.Image) -> Iterator[Shown]:
+def _shown(image: Image.Image, size: Size | None) -> Iterator[Shown]:
     """Every frame in turn; animations store differences, so there is no skipping."""
     milliseconds = 0.0
     for frame in ImageSequence.Iterator(image):
         frame.load()
-        yield Shown(milliseconds / 1000, lambda frame=frame: _rgb(frame))  # type: ignore[misc]
+        yield Shown(milliseconds / 1000, lambda frame=frame: _sized(_rgb(frame), size))  # type: ignore[misc]
         milliseconds += frame.info.get("duration", 0)
+
+
+def _sized(picture: Picture, size: Size | None) -> Picture:
+    if size is None:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _rgb(frame: Image.Image) -> Picture:

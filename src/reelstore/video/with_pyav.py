@@ -1,6 +1,7 @@
 """Frames of video files, by PyAV."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import av
@@ -10,25 +11,26 @@ from av.stream import Disposition
 from reelstore.errors import UndecodableVideoError
 from reelstore.records import Frames
 from reelstore.video.sampling import Sampling
-from reelstore.video.shown import Picture, Shown, pick
+from reelstore.video.shown import Picture, Shown, Size, pick
 
 KEPT_BYTES = 64 * 2**20
 """Decoded frames up to this size are kept while counting; a file with more is decoded a second time."""
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
+_MAJOR_VERSION = int(av.__version__.split(".")[0])
 # Playlists name other files; what a video holds must come from its own bytes.
 
 
-def sampled(file: BinaryIO, sampling: Sampling) -> Frames:
+def sampled(file: BinaryIO, sampling: Sampling, size: Size | None) -> Frames:
     """The frames that `sampling` takes of a video.
 
     Headers lie about the number of frames, so they are counted by decoding all of them.
     """
     kept: list[Shown] = []
     n_frames = n_bytes = 0
-    for shown, size in _decoded(file):
+    for shown, n_bytes_of_frame in _decoded(file, size):
         n_frames += 1
-        n_bytes += size
+        n_bytes += n_bytes_of_frame
         if n_bytes <= KEPT_BYTES:
             kept.append(shown)
         else:
@@ -36,14 +38,27 @@ def sampled(file: BinaryIO, sampling: Sampling) -> Frames:
     if not n_frames:
         raise UndecodableVideoError("it has a video stream without frames")
     wanted = sampling.indices(n_frames)
-    return pick(kept if n_bytes <= KEPT_BYTES else (shown for shown, _ in _decoded(file)), wanted)
+    frames = pick(kept if n_bytes <= KEPT_BYTES else (shown for shown, _ in _decoded(file, size)), wanted)
+    return replace(frames, average_fps=_average_fps(file))
 
 
-def _decoded(file: BinaryIO) -> Iterator[tuple[Shown, int]]:
-    """Every frame in turn, and the bytes it takes until it is turned into RGB."""
+def _average_fps(file: BinaryIO) -> float | None:
+    with _opened(file) as container:
+        rate = _stream(container).average_rate
+        return float(rate) if rate else None
+
+
+def _opened(file: BinaryIO) -> av.container.InputContainer:
     file.seek(0)
     # Metadata is free text in any encoding, and of no use here.
-    with av.open(file, mode="r", metadata_errors="replace", options=_NO_OTHER_FILES) as container:
+    if _MAJOR_VERSION >= 19:  # it always replaces what it can't read
+        return av.open(file, mode="r", options=_NO_OTHER_FILES)
+    return av.open(file, mode="r", metadata_errors="replace", options=_NO_OTHER_FILES)
+
+
+def _decoded(file: BinaryIO, size: Size | None) -> Iterator[tuple[Shown, int]]:
+    """Every frame in turn, and the bytes it takes until it is turned into RGB."""
+    with _opened(file) as container:
         stream = _stream(container)
         stream.thread_type = "NONE"  # files are decoded in parallel; threads within one would only compete
         start: float | None = None
@@ -54,7 +69,7 @@ def _decoded(file: BinaryIO) -> Iterator[tuple[Shown, int]]:
             # Frames up to the next key frame are predicted from a damaged one.
             damaged = frame.is_corrupt or (damaged and not frame.key_frame)
             yield (
-                Shown(time - start, _Picture(frame, index, damaged)),
+                Shown(time - start, _Picture(frame, index, damaged, size)),
                 sum(plane.buffer_size for plane in frame.planes),
             )
 
@@ -69,17 +84,45 @@ def _stream(container: av.container.InputContainer) -> av.VideoStream:
     return streams[0]
 
 
+_TURNS: list[list[tuple[str, ...]]] = [
+    [],
+    [("transpose", "cclock")],
+    [("hflip",), ("vflip",)],
+    [("transpose", "clock")],
+]
+"""Filters for each number of quarter turns, counter-clockwise."""
+
+
 class _Picture:
     """A decoded frame on its way to RGB."""
 
-    def __init__(self, frame: av.VideoFrame, index: int, damaged: bool) -> None:
+    def __init__(self, frame: av.VideoFrame, index: int, damaged: bool, size: Size | None) -> None:
         self._frame = frame
         self._index = index
         self._damaged = damaged
+        self._size = size
 
     def __call__(self) -> Picture:
         if self._damaged:
             raise UndecodableVideoError(f"frame {self._index} is damaged")
-        pixels = self._frame.to_ndarray(format="rgb24")
         # `rotation` is counter-clockwise, as np.rot90 turns.
-        return np.ascontiguousarray(np.rot90(pixels, k=round(self._frame.rotation / 90) % 4))
+        quarter_turns = round(self._frame.rotation / 90) % 4
+        if self._size:
+            return _scaled(self._frame, quarter_turns, self._size)
+        return np.ascontiguousarray(np.rot90(self._frame.to_ndarray(format="rgb24"), k=quarter_turns))
+
+
+def _scaled(frame: av.VideoFrame, quarter_turns: int, size: Size) -> Picture:
+    """Turned and scaled in the frame's own pixel format, then RGB: the bytes that decord's readers give.
+
+    `frame.reformat` scales with other flags, and scaling RGB sees colours that were already interpolated.
+    """
+    height, width = size
+    graph = av.filter.Graph()
+    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)]
+    nodes += [graph.add(*turn) for turn in _TURNS[quarter_turns]]
+    nodes += [graph.add("scale", f"{width}:{height}:flags=bilinear"), graph.add("format", "rgb24")]
+    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+    graph.vpush(frame)
+    picture: Picture = graph.vpull().to_ndarray()  # type: ignore[assignment]  # rgb24 is bytes
+    return picture

@@ -1,0 +1,51 @@
+"""Which caption is shown with which video in an epoch."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+
+class EpochPairs:
+    """The pairs of any epoch; a video without captions is in none.
+
+    Args:
+        video_of_caption: (n_captions,) position of each caption's video.
+        n_videos: videos there are.
+        captions_per_video: `one`, drawn anew by (seed, epoch, video), or `all`.
+        seed: of what is drawn.
+        place_of_video: (n_videos,) what pairs are listed by; by default the video's position.
+    """
+
+    def __init__(
+        self,
+        video_of_caption: Indices,
+        n_videos: int,
+        *,
+        captions_per_video: Literal["one", "all"],
+        seed: int,
+        place_of_video: Indices | None = None,
+    ) -> None:
+        place = np.arange(n_videos) if place_of_video is None else place_of_video
+        self._seed = seed
+        self._one = captions_per_video == "one"
+        self._video_of_caption = video_of_caption
+        self._captions: Indices = np.argsort(place[video_of_caption], kind="stable")  # each video's side by side
+        counts = np.bincount(video_of_caption, minlength=n_videos)
+        by_place = np.argsort(place, kind="stable")
+        self._videos: Indices = by_place[counts[by_place] > 0]
+        self._counts = counts[self._videos]
+        self._starts = np.cumsum(self._counts) - self._counts
+        self._n_videos = n_videos
+
+    def __len__(self) -> int:
+        return len(self._videos) if self._one else len(self._captions)
+
+    def of(self, epoch: int) -> tuple[Indices, Indices]:
+        """(n,) videos and (n,) captions, listed by video."""
+        if not self._one:
+            return self._video_of_caption[self._captions], self._captions
+        draws = np.random.default_rng([self._seed, epoch]).random(self._n_videos)[self._videos]
+        return self._videos, self._captions[self._starts + (draws * self._counts).astype(np.int64)]

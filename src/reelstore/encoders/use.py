@@ -1,0 +1,115 @@
+"""Encoders by themselves, without a store: frames or texts in arrays, named outputs in arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.encoders.base import Encoder, EncoderSpec
+from reelstore.encoders.registry import load_encoder
+from reelstore.errors import ParamsError
+from reelstore.records import Frames, Side
+
+Values = npt.NDArray[np.float32]
+
+
+def encoder(
+    name: str, *, side: Side = "video", device: str = "auto", threads: int = 1, **options: Any
+) -> "ReadyEncoder":
+    """An encoder with its weights.
+
+    Args:
+        name: registry name, `efficientnet-lite0`.
+        side: `video` or `text`.
+        device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
+        threads: CPU threads; they move the last bits.
+        options: the encoder's own, as in params.yaml.
+
+    Raises:
+        UnknownNameError, ParamsError, MissingExtraError, WeightsError: as `load_encoder`.
+
+    Example:
+        >>> reelstore.encoder("minilm-l6", side="text").encode_texts(["a cat"])["tokens"][0].shape
+        (4, 384)
+    """
+    return ReadyEncoder(load_encoder(side, name, options=options, device=device, threads=threads))
+
+
+@dataclass(frozen=True)
+class ReadyEncoder:
+    """An encoder that takes any number of items and sorts them into batches itself."""
+
+    encoder: Encoder
+
+    @property
+    def spec(self) -> EncoderSpec:
+        """What determines its numbers."""
+        return self.encoder.spec
+
+    def encode_frames(self, frames: npt.ArrayLike, *, seconds: npt.ArrayLike | None = None) -> dict[str, Values]:
+        """Every output for a batch of videos of equally many frames.
+
+        Args:
+            frames: (batch, n_frames, height, width, 3) uint8 RGB: the frames the encoder sees, sampled already.
+            seconds: (batch, n_frames), when each is shown; needed by encoders that tell their network the time.
+
+        Returns:
+            Name of an output -> (batch, n_tokens, dim) float32, or (batch, dim) for one that has no tokens.
+
+        Raises:
+            ParamsError: the encoder takes texts, or an array has another shape or dtype.
+            ValueError: an output has more tokens for one video than for another.
+        """
+        self._check_side("video")
+        pixels = np.asarray(frames)
+        if pixels.ndim != 5 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise ParamsError(
+                f"frames are {pixels.shape} {pixels.dtype}; (batch, n_frames, height, width, 3) uint8 is expected."
+            )
+        times = np.full(pixels.shape[:2], np.nan) if seconds is None else np.asarray(seconds, dtype=np.float64)
+        if times.shape != pixels.shape[:2]:
+            raise ParamsError(f"seconds are {times.shape}; one for each of {pixels.shape[:2]} frames is expected.")
+        results = self._encoded([Frames(video, time) for video, time in zip(pixels, times, strict=True)])
+        for name, values in results.items():
+            if len(lengths := {len(value) for value in values}) > 1:
+                raise ValueError(
+                    f"{name} has {min(lengths)} to {max(lengths)} tokens for these videos, which fit into no array. "
+                    "Encode them one by one."
+                )
+        return {name: np.stack(values) for name, values in results.items()}
+
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, list[Values]]:
+        """Every output for each text, in order.
+
+        Returns:
+            Name of an output -> one array a text, (n_tokens, dim) float32 or (dim,).
+
+        Raises:
+            ParamsError: the encoder takes frames, or a text isn't one.
+        """
+        self._check_side("text")
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise ParamsError("encode_texts takes a list of texts.")
+        return self._encoded(texts)
+
+    def _check_side(self, side: Side) -> None:
+        if self.spec.side != side:
+            method = "encode_texts" if self.spec.side == "text" else "encode_frames"
+            raise ParamsError(f"{self.spec.side}/{self.spec.name} is of the other side: use {method}.")
+
+    def _encoded(self, items: Sequence[Any]) -> dict[str, list[Values]]:
+        prepared = [self.encoder.prepare(item) for item in items]
+        by_bucket: dict[Any, list[int]] = {}
+        for position, item in enumerate(prepared):
+            by_bucket.setdefault(self.encoder.bucket(item), []).append(position)
+        results: dict[str, list[Any]] = {name: [None] * len(items) for name in self.spec.outputs}
+        step = self.encoder.batch_size
+        for positions in by_bucket.values():
+            for start in range(0, len(positions), step):
+                batch = positions[start : start + step]
+                for position, outputs in zip(batch, self.encoder.encode([prepared[p] for p in batch]), strict=True):
+                    for name, values in outputs.items():
+                        results[name][position] = values
+        return results

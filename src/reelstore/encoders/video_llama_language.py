@@ -1,0 +1,256 @@
+"""A LLaMA in the layout of transformers: text to token ids, and embeddings to the states of chosen layers.
+
+Layer 0 is what goes in, layer k what the k-th block gives, and the last layer comes after the final norm: the numbering
+of transformers' `hidden_states`. Blocks beyond the deepest layer asked for are neither read nor run.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaModel
+
+from reelstore.encoders.checkpoint import Checkpoint, read_pth
+from reelstore.errors import MissingExtraError, ParamsError, WeightsError
+
+TOKENIZERS = ("tokenizer.model", "tokenizer.json")
+"""Read in this order: the first is what Video-LLaMA's code reads."""
+
+_LAYOUTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+
+
+class Tokenizer:
+    """Text -> token ids of a LLaMA folder, without any special token; safe from several threads.
+
+    Args:
+        folder: holds `tokenizer.model` or `tokenizer.json`.
+        config: the model's; pieces beyond its vocabulary can't be embedded.
+
+    Attributes:
+        bos: the token that begins every sequence: the tokenizer's `<s>`, since configurations of the first LLaMA's time
+            name other ones; that of the configuration if the tokenizer has none.
+
+    Raises:
+        WeightsError: the folder has no tokenizer, or nothing names a token to begin with.
+        MissingExtraError: `tokenizer.model` needs a package that isn't installed.
+    """
+
+    def __init__(self, folder: Path, config: LlamaConfig) -> None:
+        self.path = _tokenizer_path(folder)
+        self._vocab_size = config.vocab_size
+        self._encode, bos = _sentencepiece(self.path) if self.path.suffix == ".model" else _tokenizers(self.path)
+        bos = config.bos_token_id if bos is None else bos
+        if not isinstance(bos, int) or not 0 <= bos < config.vocab_size:
+            raise WeightsError(
+                f"{self.path} has no <s>, and bos_token_id in config.json is {bos!r}: no token to begin with."
+            )
+        self.bos = bos
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids; those of an empty text are none."""
+        ids = self._encode(text) if text else []
+        if beyond := [number for number in ids if number >= self._vocab_size]:
+            raise WeightsError(
+                f"{self.path} gives token {beyond[0]} for {text!r}, beyond the {self._vocab_size} of the model: "
+                "the tokenizer is another model's, or the text holds a token that was added to it."
+            )
+        return ids
+
+
+def _tokenizer_path(folder: Path) -> Path:
+    there = [folder / name for name in TOKENIZERS if (folder / name).is_file()]
+    if not there:
+        raise WeightsError(f"{folder} has neither {' nor '.join(TOKENIZERS)}: text can't be turned into tokens.")
+    return there[0]
+
+
+_Encode = Callable[[str], list[int]]
+
+
+def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError as error:
+        raise MissingExtraError(
+            f"{path} is read by sentencepiece, which isn't installed. Run: pip install 'reelstore[video-llama]'."
+        ) from error
+    try:
+        processor = SentencePieceProcessor(model_file=str(path))
+    except (RuntimeError, OSError) as error:
+        raise WeightsError(f"{path} is no model of sentencepiece: {error}.") from error
+    bos = processor.bos_id()  # -1 for none
+    return lambda text: list(processor.encode(text)), None if bos < 0 else bos
+
+
+def _tokenizers(path: Path) -> tuple[_Encode, int | None]:
+    from tokenizers import Tokenizer as FromJson
+
+    try:
+        tokenizer = FromJson.from_file(str(path))
+    except Exception as error:  # the library raises nothing narrower
+        raise WeightsError(f"{path} is no tokenizer: {error}.") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids), tokenizer.token_to_id("<s>")
+
+
+class Llama:
+    """The base model of a LLaMA, as deep as it's needed.
+
+    Args:
+        folder: `config.json`, weights as safetensors or `.bin` (one file or several), and a tokenizer.
+        layers: layers whose states are wanted, at least one, 0 to the number of blocks.
+        device: where it runs.
+        dtype: of its weights and arithmetic.
+
+    Raises:
+        WeightsError: the folder lacks something, or a key or a shape isn't the model's.
+    """
+
+    def __init__(self, folder: Path, *, layers: Sequence[int], device: str, dtype: torch.dtype) -> None:
+        self.config = read_config(folder)
+        self.layers = sorted(set(layers))
+        self._device = device
+        self._dtype = dtype
+        self._network = _load(folder, self.config, depth=max(self.layers), device=device, dtype=dtype)
+
+    @property
+    def dim(self) -> int:
+        """Width of a state."""
+        return int(self.config.hidden_size)
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token ids (batch, length) -> (batch, length, dim)."""
+        embedded: Tensor = self._network.embed_tokens(ids.to(self._device))
+        return embedded
+
+    def states(self, embedded: Tensor) -> dict[int, Tensor]:
+        """Embeddings (batch, length, dim) -> the states of each wanted layer, (batch, length, dim).
+
+        Padding stands on the right and needs no mask: no token sees what comes after it.
+        """
+        embedded = embedded.to(self._device, self._dtype)
+        kept: dict[int, Tensor] = {0: embedded}
+        hooks = [
+            self._network.layers[layer - 1].register_forward_hook(
+                lambda _module, _given, state, layer=layer: kept.update({layer: state})
+            )
+            for layer in self.layers
+            if layer
+        ]
+        try:
+            normed: Tensor = self._network(inputs_embeds=embedded, use_cache=False).last_hidden_state
+        finally:
+            for hook in hooks:
+                hook.remove()
+        kept[self.config.num_hidden_layers] = normed  # a shallower network's norm is nobody's layer
+        return {layer: kept[layer] for layer in self.layers}
+
+
+def read_config(folder: Path) -> LlamaConfig:
+    """`config.json` of a LLaMA folder, which must be of a LLaMA."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise WeightsError(f"{folder} has no config.json; a LLaMA in the layout of transformers was expected.")
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise WeightsError(f"{path} isn't JSON: {error}.") from error
+    if values.get("model_type") != "llama":
+        raise WeightsError(f"{path} is of a {values.get('model_type')!r}; model_type 'llama' was expected.")
+    if "quantization_config" in values:
+        raise WeightsError(f"{path} is of quantised weights, which aren't read. Take the model's original ones.")
+    # Padding is never embedded, and some published configurations name an id the table doesn't have.
+    config: LlamaConfig = LlamaConfig.from_dict(values | {"pad_token_id": None})
+    return config
+
+
+def check_layers(layers: Sequence[int], config: LlamaConfig, *, key: str) -> None:
+    """An error, which names the encoder `key`, if a layer isn't one of this LLaMA's."""
+    n_layers = config.num_hidden_layers
+    for layer in layers:
+        if type(layer) is not int or not 0 <= layer <= n_layers:
+            raise ParamsError(
+                f"encoders.{key}: layers has {layer!r}; this LLaMA's are 0 (what goes in) to {n_layers} (after the "
+                "final norm)."
+            )
+
+
+def files_of(folder: Path) -> dict[str, Path]:
+    """The files that determine a LLaMA's numbers, by name: configuration, weights and tokenizer."""
+    paths = [folder / "config.json", *_shards(folder), _tokenizer_path(folder)]
+    return {path.name: path for path in paths}
+
+
+def _shards(folder: Path) -> list[Path]:
+    """Weights files, of the first layout there is."""
+    found = next((folder / name for name in _LAYOUTS if (folder / name).is_file()), None)
+    if found is None:
+        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
+        raise WeightsError(f"{folder} has no weights: one of {', '.join(_LAYOUTS)} was expected, and it holds {there}.")
+    if found.suffix != ".json":
+        return [found]
+    try:
+        shards = [folder / name for name in sorted(set(json.loads(found.read_text())["weight_map"].values()))]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{found} is no index of weights: a weight_map from keys to files was expected.") from error
+    for shard in shards:
+        if not shard.is_file():
+            raise WeightsError(f"{found} names {shard.name}, which isn't there: the download isn't whole.")
+    return shards
+
+
+def _load(folder: Path, config: LlamaConfig, *, depth: int, device: str, dtype: torch.dtype) -> LlamaModel:
+    shallow = deepcopy(config)
+    shallow.num_hidden_layers = depth
+    with torch.device("meta"):
+        network = LlamaModel(shallow)
+    wanted = {key: value.shape for key, value in network.state_dict().items()}
+    state: dict[str, Tensor] = {}
+    unknown: list[str] = []
+    for shard in _shards(folder):
+        for key, read in _tensors(shard):
+            name = key.removeprefix("model.")
+            if name in wanted:
+                tensor = Checkpoint(shard, {key: read()}).of_shape(key, wanted[name])
+                state[name] = tensor.to(device, dtype)
+            elif not _is_expendable(name, depth, config.num_hidden_layers):
+                unknown.append(key)
+    if missing := [f"model.{name}" for name in wanted if name not in state]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise WeightsError(
+            f"{folder} has no {missing[0]}{more}: expected in {_shards(folder)[0].name} or one beside it."
+        )
+    Checkpoint(folder, {}).refuse(unknown, why=f"a LLaMA of {config.num_hidden_layers} layers has no such key")
+    network.load_state_dict(state, assign=True)
+    network.rotary_emb = type(network.rotary_emb)(config=network.config).to(device)  # its buffers aren't in the files
+    network.requires_grad_(False)
+    network.train(mode=False)
+    return network
+
+
+def _is_expendable(name: str, depth: int, n_layers: int) -> bool:
+    """Whether a key isn't needed: the head, old buffers, and blocks deeper than the layers asked for."""
+    if name == "lm_head.weight" or name.endswith("rotary_emb.inv_freq"):
+        return True
+    parts = name.split(".")
+    return parts[0] == "layers" and parts[1].isdigit() and depth <= int(parts[1]) < n_layers
+
+
+def _tensors(shard: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
+    """Keys of a weights file, each with what reads its tensor."""
+    if shard.suffix != ".safetensors":
+        for key, tensor in read_pth(shard).items():
+            yield key, lambda tensor=tensor: tensor  # type: ignore[misc]
+        return
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(shard, framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118  # it isn't a dict
+                yield key, lambda key=key: file.get_tensor(key)  # type: ignore[misc]
+    except SafetensorError as error:
+        raise WeightsError(f"{shard} can't be read: {error}.") from error

@@ -1,0 +1,253 @@
+"""X-CLIP's video-conditioned scores, from stored embeddings and prompt tokens.
+
+The dual-tower score of a caption and a video is the cosine of their embeddings. X-CLIP's own score moves the caption
+first, by what a small network, the prompt generator, makes of the caption and the video's prompt tokens. Both sides of
+it are in the store; the generator's weights are a file that the video encoder writes (`save_reranker`).
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
+
+from reelstore.errors import EvaluationError
+from reelstore.ranking import refuse_nonfinite
+
+FORMAT = "reelstore-xclip-reranker/1"
+TILE_CAPTIONS = 64
+TILE_VIDEOS = 8
+"""Captions and videos scored at once: some 40 MB of buffers at 512 dimensions."""
+_ACTIVATIONS = ("quick_gelu", "gelu")
+
+Scores = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class PromptGenerator:
+    """A caption's embedding and a video's prompt tokens -> what is added to the caption.
+
+    Attributes:
+        tensors: weights by their names in the checkpoint, `prompts_generator.…` and `logit_scale`, float32.
+        n_heads: of its attention.
+        n_layers: cross-attention and feed-forward, in turn.
+        activation: `quick_gelu` or `gelu`.
+        video_epsilon: of the norm over prompt tokens.
+        text_epsilon: of the norms inside the layers.
+        weights_sha256: digest of the checkpoint, as in the recipe of every variant made with it.
+    """
+
+    tensors: Mapping[str, npt.NDArray[np.float32]]
+    n_heads: int
+    n_layers: int
+    activation: str
+    video_epsilon: float
+    text_epsilon: float
+    weights_sha256: str
+
+    def __post_init__(self) -> None:
+        if self.activation not in _ACTIVATIONS:
+            raise EvaluationError(
+                f"The activation {self.activation!r} isn't known here; {', '.join(_ACTIVATIONS)} are."
+            )
+        for name, shape in self._shapes().items():
+            found = self.tensors[name].shape if name in self.tensors else None
+            if found != shape:
+                raise EvaluationError(f"{name} must be {shape}; it is {found or 'missing'}.")
+
+    @property
+    def dim(self) -> int:
+        """Width of embeddings and prompt tokens."""
+        return len(self.tensors["prompts_generator.alpha"])
+
+    @property
+    def logit_scale(self) -> float:
+        """What the model multiplies its scores with. It changes no rank."""
+        return float(np.exp(self.tensors["logit_scale"]))
+
+    def __repr__(self) -> str:
+        return f"PromptGenerator({self.n_layers} layers, {self.dim} wide, weights {self.weights_sha256[:12]})"
+
+    @classmethod
+    def load(cls, path: Path, *, weights_sha256: str | None = None) -> "PromptGenerator":
+        """The generator that a video encoder's `save_reranker` wrote.
+
+        Args:
+            path: a safetensors file.
+            weights_sha256: digest of the weights behind the stored embeddings; another one is refused.
+
+        Raises:
+            EvaluationError: the file isn't one, lacks a tensor, or belongs to other weights.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                header = json.loads((file.metadata() or {}).get("reranker", "{}"))
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+        except (OSError, SafetensorError) as error:
+            raise EvaluationError(
+                f"{path} can't be read: {error}. The video encoder's save_reranker writes it."
+            ) from error
+        if header.pop("format", None) != FORMAT:
+            raise EvaluationError(f"{path} isn't a reranker of the format {FORMAT}.")
+        generator = cls(tensors=tensors, **header)
+        if weights_sha256 not in (None, generator.weights_sha256):
+            raise EvaluationError(
+                f"{path} belongs to the weights {generator.weights_sha256[:12]}, the embeddings to "
+                f"{weights_sha256[:12]}. Write it again with the encoder that embedded the videos."
+            )
+        return generator
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        dim = len(self.tensors.get("prompts_generator.alpha", ()))
+        shapes: dict[str, tuple[int, ...]] = {"logit_scale": ()}
+        own: dict[str, tuple[int, ...]] = {"alpha": (dim,), "layernorm.weight": (dim,), "layernorm.bias": (dim,)}
+        for layer in range(self.n_layers):
+            inside: dict[str, tuple[int, ...]] = {
+                **{f"cross_attn.{matrix}.weight": (dim, dim) for matrix in ("q_proj", "k_proj", "v_proj", "proj")},
+                **{f"{norm}.{part}": (dim,) for norm in ("norm1", "norm3") for part in ("weight", "bias")},
+                "cross_attn.proj.bias": (dim,),
+                "mlp.0.weight": (4 * dim, dim),
+                "mlp.0.bias": (4 * dim,),
+                "mlp.3.weight": (dim, 4 * dim),
+                "mlp.3.bias": (dim,),
+            }
+            own |= {f"decoder.{layer}.{name}": shape for name, shape in inside.items()}
+        return shapes | {f"prompts_generator.{name}": shape for name, shape in own.items()}
+
+
+def conditioned_scores(
+    text: npt.NDArray[Any],
+    video: npt.NDArray[Any],
+    prompts: npt.NDArray[Any],
+    generator: PromptGenerator,
+    *,
+    device: str = "cpu",
+    tile_captions: int = TILE_CAPTIONS,
+    tile_videos: int = TILE_VIDEOS,
+) -> Scores:
+    """X-CLIP's own score of every caption with every video.
+
+    Captions and videos that are equal to the bit are scored once, so that they tie. A tile's shape may move the last
+    bits of a score.
+
+    Args:
+        text: (n_captions, dim), not normalised.
+        video: (n_videos, dim).
+        prompts: (n_videos, n_patches, dim); read tile by tile, so it may be mapped from a file.
+        generator: of the same checkpoint.
+        device: where it is computed, in float32.
+        tile_captions: captions scored at once; with `tile_videos` it bounds memory.
+        tile_videos: videos scored at once.
+
+    Returns:
+        (n_captions, n_videos) float32 cosines; times `generator.logit_scale` they are the model's `logits_per_text`.
+
+    Raises:
+        EvaluationError: shapes don't fit together.
+        NonFiniteError: a row holds NaN or infinity.
+    """
+    _check_shapes(text, video, prompts, generator)
+    refuse_nonfinite(text, "text")
+    refuse_nonfinite(video, "video")
+    captions, caption_row = np.unique(np.asarray(text, np.float32), axis=0, return_inverse=True)
+    videos, video_row = np.unique(_first_equal(video, prompts), return_inverse=True)
+    scores = np.empty((len(captions), len(videos)), dtype=np.float32)
+    network = _Network(generator, device)
+    with torch.inference_mode():
+        for first in range(0, len(videos), tile_videos):
+            rows = videos[first : first + tile_videos]
+            block = np.asarray(prompts[rows], np.float32)
+            refuse_nonfinite(block.reshape(len(block), -1), f"prompts from row {rows[0]}")
+            keys = network.keys(torch.from_numpy(block).to(device))
+            target = normalize(
+                torch.from_numpy(np.asarray(video[rows], np.float32)).to(device), dim=-1
+            )  # (videos, dim)
+            for start in range(0, len(captions), tile_captions):
+                some = torch.from_numpy(captions[start : start + tile_captions]).to(device)  # (captions, dim)
+                moved = normalize(some + network.added(some, keys), dim=-1)  # (videos, captions, dim)
+                tile = torch.einsum("vcd,vd->cv", moved, target)
+                scores[start : start + len(some), first : first + len(rows)] = tile.cpu().numpy()
+    return scores[np.ix_(caption_row.reshape(-1), video_row.reshape(-1))]
+
+
+class _Network:
+    """The generator on a device."""
+
+    def __init__(self, generator: PromptGenerator, device: str) -> None:
+        self.generator = generator
+        self._tensors = {
+            name.removeprefix("prompts_generator."): torch.from_numpy(values.copy()).to(device)
+            for name, values in generator.tensors.items()
+        }
+
+    def keys(self, prompts: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer, (videos, n_heads, n_patches, dim / n_heads); no caption plays a part."""
+        normed = self._norm(prompts, "layernorm", self.generator.video_epsilon)
+        return [
+            (
+                self._heads(self._linear(normed, f"{layer}.cross_attn.k_proj")),
+                self._heads(self._linear(normed, f"{layer}.cross_attn.v_proj")),
+            )
+            for layer in self._layers()
+        ]
+
+    def added(self, captions: Tensor, keys: list[tuple[Tensor, Tensor]]) -> Tensor:
+        """(captions, dim) and the keys of some videos -> (videos, captions, dim)."""
+        n_videos = len(keys[0][0])
+        states = captions[None]  # (1, captions, dim) until a video has been looked at
+        for layer, (key, value) in zip(self._layers(), keys, strict=True):
+            normed = self._norm(states, f"{layer}.norm1", self.generator.text_epsilon)
+            query = self._heads(self._linear(normed, f"{layer}.cross_attn.q_proj")).expand(n_videos, -1, -1, -1)
+            seen = scaled_dot_product_attention(query, key, value)  # (videos, n_heads, captions, dim / n_heads)
+            states = states + self._linear(seen.transpose(1, 2).flatten(2), f"{layer}.cross_attn.proj")
+            normed = self._norm(states, f"{layer}.norm3", self.generator.text_epsilon)
+            wide = self._activation(self._linear(normed, f"{layer}.mlp.0"))  # (videos, captions, 4 * dim)
+            states = states + self._linear(wide, f"{layer}.mlp.3")
+        return self._tensors["alpha"] * states
+
+    def _layers(self) -> list[str]:
+        return [f"decoder.{layer}" for layer in range(self.generator.n_layers)]
+
+    def _heads(self, values: Tensor) -> Tensor:
+        return values.view(*values.shape[:-1], self.generator.n_heads, -1).transpose(1, 2)
+
+    def _linear(self, values: Tensor, name: str) -> Tensor:
+        return linear(values, self._tensors[f"{name}.weight"], self._tensors.get(f"{name}.bias"))
+
+    def _norm(self, values: Tensor, name: str, epsilon: float) -> Tensor:
+        weight, bias = self._tensors[f"{name}.weight"], self._tensors[f"{name}.bias"]
+        return layer_norm(values, weight.shape, weight, bias, epsilon)
+
+    def _activation(self, values: Tensor) -> Tensor:
+        if self.generator.activation == "gelu":
+            return gelu(values)
+        return values * torch.sigmoid(1.702 * values)
+
+
+def _first_equal(video: npt.NDArray[Any], prompts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """For each video the first row that is the same to the bit."""
+    first: dict[bytes, int] = {}
+    rows = [
+        first.setdefault(sha256(np.asarray(video[row]).tobytes() + np.asarray(prompts[row]).tobytes()).digest(), row)
+        for row in range(len(video))
+    ]
+    return np.array(rows, dtype=np.int64)
+
+
+def _check_shapes(
+    text: npt.NDArray[Any], video: npt.NDArray[Any], prompts: npt.NDArray[Any], generator: PromptGenerator
+) -> None:
+    dim = generator.dim
+    for name, shape in [("text", text.shape), ("video", video.shape)]:
+        if len(shape) != 2 or shape[1] != dim:
+            raise EvaluationError(f"{name} must be (n, {dim}), as the generator is; it is {tuple(shape)}.")
+    if len(prompts.shape) != 3 or prompts.shape[0] != len(video) or prompts.shape[2] != dim:
+        raise EvaluationError(f"prompts must be ({len(video)}, n_patches, {dim}); they are {tuple(prompts.shape)}.")

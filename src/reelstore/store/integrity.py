@@ -1,0 +1,197 @@
+"""Whether a variant is what its manifest says: every file, every row."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reelstore.errors import SchemaError, StoreError
+from reelstore.store.chunks import PARTIAL, shard_index
+from reelstore.store.journal import interrupted
+from reelstore.store.manifest import MANIFEST, read_manifest
+from reelstore.store.published import Published, check_files, foreign_files
+from reelstore.store.reader import open_variant
+from reelstore.store.schema import (
+    ATTRIBUTE,
+    FAILED,
+    OK,
+    SCHEMA_VERSION,
+    ArrayLayout,
+    VariantSpec,
+    as_json_bytes,
+    group_metadata,
+)
+from reelstore.store.table import Key
+
+CHECKED_ROWS = 4096
+"""Rows whose values are looked at together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that isn't as it should be: a file or folder, and what is wrong with it."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def variant_folders(path: Path) -> list[Path]:
+    """Every variant at or below a path, damaged ones among them."""
+    arrays = {found.parent for name in ("values", "status") for found in path.rglob(name) if found.is_dir()}
+    ours = f'"{ATTRIBUTE}"'.encode()
+    return sorted(arrays | {found.parent for found in path.rglob(MANIFEST) if ours in found.read_bytes()})
+
+
+def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
+    """All that is wrong with one variant.
+
+    Args:
+        folder: the variant's.
+        quick: look at names, sizes and the tables only; otherwise read every file.
+    """
+    if interrupted(folder):
+        yield Finding(folder, "an update was interrupted; reelstore repair finishes it")
+    try:
+        attributes = read_manifest(folder)
+    except SchemaError as error:
+        yield Finding(folder / MANIFEST, str(error).removeprefix(f"{folder / MANIFEST} ").removeprefix(f"{folder}: "))
+        return
+    if attributes is None:
+        yield Finding(folder / MANIFEST, "is missing")
+        return
+    yield from _check_names(folder, attributes)
+    digests = attributes["digests"]
+    published = Published(folder, attributes, check_files(folder, digests, verify=not quick))
+    if quick:
+        published = Published(folder, attributes, {**published.faults, **_wrong_sizes(published)})
+    for key, what in published.faults.items():
+        link = " (a link: the copy in DVC's cache is the same)" if _is_link(folder / key) else ""
+        yield Finding(folder / key, what + _rows_in(published, key) + link)
+    for key in foreign_files(folder, digests):
+        partial = key.endswith(PARTIAL)
+        yield Finding(folder / key, "is left of an interrupted write" if partial else "isn't a file of this variant")
+    if not published.faults:
+        yield from _check_rows(folder, published, quick=quick)
+
+
+def check_parents(folder: Path) -> Iterator[Finding]:
+    """The groups above a variant: dataset, side, encoder."""
+    for parent in (folder.parents[2], folder.parents[1], folder.parents[0]):
+        path = parent / MANIFEST
+        if not path.is_file():
+            yield Finding(path, "is missing")
+        elif path.read_bytes() != as_json_bytes(group_metadata()):
+            yield Finding(path, "isn't the empty group it should be")
+
+
+def _check_names(folder: Path, attributes: object) -> Iterator[Finding]:
+    assert isinstance(attributes, dict), "a manifest's attributes are a mapping"
+    spec = VariantSpec.of(attributes)
+    name = f"{spec.side}/{spec.encoder}/{spec.variant}"
+    if tuple(folder.absolute().parts[-3:]) != (spec.side, spec.encoder, spec.variant):
+        yield Finding(folder, f"holds {name}: it was moved here from elsewhere")
+    if attributes["fingerprint"] != spec.fingerprint:
+        yield Finding(folder / MANIFEST, "its fingerprint isn't that of its recipe")
+
+
+def _check_rows(folder: Path, published: Published, *, quick: bool) -> Iterator[Finding]:
+    """Files that are right can still contradict each other, if what wrote them was wrong."""
+    n_rows, spec = published.n_rows, published.spec
+    try:
+        rows = open_variant(folder)
+        keys = list(rows.table.keys)
+    except (StoreError, ValueError, IndexError) as error:
+        yield Finding(folder, f"its keys can't be read: {error}")
+        return
+    if len(keys) != n_rows:
+        yield Finding(folder, f"has {len(keys)} keys for {n_rows} rows")
+    status = published.status
+    if not np.isin(status, (OK, FAILED)).all():
+        yield Finding(folder / "status", f"row {int(np.flatnonzero(~np.isin(status, (OK, FAILED)))[0])} has none")
+    failed = [keys[row] for row in np.flatnonzero(status == FAILED)]
+    if failed != list(published.failures):
+        yield Finding(folder, f"{len(failed)} rows failed, {len(published.failures)} reasons are kept")
+    ends = [("video_id_offsets", published.read("video_id_offsets", 0, n_rows + 1))]
+    if spec.layout == "ragged":
+        ends.append(("offsets", published.offsets))
+        if int(published.offsets[-1]) != published.attributes.get("n_value_rows", published.offsets[-1]):
+            yield Finding(folder / "offsets", "don't end where the values do")
+    for name, offsets in ends:
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            yield Finding(folder / name, "aren't ascending from 0")
+    if not quick:
+        yield from _check_values(folder, published, keys)
+
+
+def _check_values(folder: Path, published: Published, keys: list[Key]) -> Iterator[Finding]:
+    ragged = published.spec.layout == "ragged"
+    n_values = int(published.offsets[-1]) if ragged else published.n_rows
+    step = max(1, min(CHECKED_ROWS, 16 * 2**20 // published.spec.row_bytes))
+    for start in range(0, n_values, step):
+        values = published.read("values", start, min(start + step, n_values))
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        for position in bad[:1]:
+            row = start + int(position)
+            key = keys[int(np.searchsorted(published.offsets, row, side="right")) - 1 if ragged else row]
+            yield Finding(folder / "values", f"row {key!r} holds NaN or infinity")
+
+
+def _wrong_sizes(published: Published) -> dict[str, str]:
+    """Files whose length isn't what their layout says."""
+    if published.attributes["schema_version"] != SCHEMA_VERSION:
+        return {}
+    spec, wrong = published.spec, {}
+    for layout in [spec.values_array(), *spec.table_arrays()]:
+        for key in published.attributes["digests"]:
+            path = published.folder / key
+            if not key.startswith(f"{layout.name}/c/") or not path.is_file():
+                continue
+            expected = _file_bytes(layout, int(key.split("/")[2]), int(published.attributes["n_value_rows"]))
+            if path.stat().st_size != expected:
+                wrong[key] = f"has {path.stat().st_size} bytes, not {expected}"
+    return wrong
+
+
+def _file_bytes(layout: ArrayLayout, number: int, n_value_rows: int) -> int:
+    row_bytes = int(np.prod(layout.row_shape)) * np.dtype(layout.dtype).itemsize
+    if layout.inner_rows is None:
+        return layout.file_rows * row_bytes
+    n_here = min(layout.file_rows, n_value_rows - number * layout.file_rows)
+    n_present = -(-n_here // layout.inner_rows)
+    return n_present * layout.inner_rows * row_bytes + len(shard_index(layout, n_present))
+
+
+def _rows_in(published: Published, key: str) -> str:
+    """Which rows lie in a file, in words."""
+    name, _, rest = key.partition("/c/")
+    layout = published.layout(name) if rest else None
+    if layout is None:
+        return ""
+    first = int(rest.split("/")[0]) * layout.file_rows
+    if name == "video_id":
+        return ""
+    if name == "values" and published.spec.layout == "ragged":
+        offsets = published.offsets
+        rows = np.flatnonzero((offsets[1:] > first) & (offsets[:-1] < first + layout.file_rows))
+        if not len(rows):
+            return ""
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+    else:
+        start, stop = first, min(first + layout.file_rows, published.n_rows)
+    return f"; it has rows {start} to {stop - 1}" + _keys_between(published, start, stop)
+
+
+def _keys_between(published: Published, start: int, stop: int) -> str:
+    try:
+        keys = open_variant(published.folder).table.keys
+        return f", {keys[start]!r} to {keys[stop - 1]!r}"
+    except (StoreError, ValueError, IndexError, UnicodeDecodeError):
+        return ""  # the keys' own files are bad
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1)

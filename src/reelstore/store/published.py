@@ -1,0 +1,223 @@
+"""A variant as it lies in its folder, file by file, each trusted only if it is what its digest says."""
+
+import json
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import StoreError
+from reelstore.store.journal import digest_of
+from reelstore.store.manifest import MANIFEST, read_manifest
+from reelstore.store.schema import FAILED, OK, ArrayLayout, VariantSpec
+from reelstore.store.table import Key, RowTable
+
+Array = npt.NDArray[Any]
+HASHING_THREADS = 2
+
+
+class Published:
+    """What is published in a folder.
+
+    Attributes:
+        folder: the variant's folder.
+        attributes: its manifest.
+        faults: file key -> what is wrong with it; such a file's rows don't count.
+    """
+
+    def __init__(self, folder: Path, attributes: Mapping[str, Any], faults: Mapping[str, str]) -> None:
+        self.folder = folder
+        self.attributes = attributes
+        self.faults = faults
+        self._recognised = False
+
+    @property
+    def verified(self) -> dict[str, str]:
+        """File key -> sha256 (hex) of the files that are what they should be."""
+        digests: Mapping[str, str] = self.attributes["digests"]
+        return {key: digest for key, digest in digests.items() if key not in self.faults}
+
+    @cached_property
+    def spec(self) -> VariantSpec:
+        """What the variant holds and what determined it."""
+        return VariantSpec.of(self.attributes)
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Rows of the variant, bad ones among them."""
+        return int(self.attributes["n_rows"]) if "n_rows" in self.attributes else self._length("status")
+
+    @cached_property
+    def fingerprints(self) -> Array:
+        """(n, 16) uint8; zeros where their file is bad."""
+        return self.read("fingerprint", 0, self.n_rows)
+
+    @cached_property
+    def status(self) -> Array:
+        """(n,) uint8; 0 where its file is bad."""
+        return self.read("status", 0, self.n_rows)
+
+    @cached_property
+    def offsets(self) -> Array:
+        """(n + 1,) int64 of a ragged variant; zeros where their file is bad."""
+        return self.read("offsets", 0, self.n_rows + 1)
+
+    @cached_property
+    def failures(self) -> dict[Key, str]:
+        """Key -> reason."""
+        return {
+            key if isinstance(key, str) else (key[0], key[1]): reason for key, reason in self.attributes["failures"]
+        }
+
+    @cached_property
+    def reason_of(self) -> dict[int, str]:
+        """Row -> reason, of the failed rows: reasons are kept in the order of the rows."""
+        return dict(zip(np.flatnonzero(self.status == FAILED).tolist(), self.failures.values(), strict=False))
+
+    @cached_property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """(n,): rows that have a value or a reason, all of it in files that are right."""
+        good = np.ones(self.n_rows, dtype=np.bool_)
+        if not self._recognised:
+            good &= ~(self._bad("fingerprint", self.n_rows) | self._bad("status", self.n_rows))
+        good &= (self.status == OK) | (self.status == FAILED)
+        if int((self.status == FAILED).sum()) != len(self.failures):
+            good &= self.status != FAILED  # the reasons can't be told apart
+        if self.spec.layout != "ragged":
+            return good & ~self._bad("values", self.n_rows)
+        bad_offsets = self._bad("offsets", self.n_rows + 1)
+        good &= ~(bad_offsets[:-1] | bad_offsets[1:])
+        bad_tokens = np.concatenate([[0], np.cumsum(self._bad("values", self._length("values")))])
+        starts, stops = (np.where(good, ends, 0) for ends in (self.offsets[:-1], self.offsets[1:]))
+        whole: npt.NDArray[np.bool_] = bad_tokens[stops] == bad_tokens[starts]
+        return good & whole
+
+    def recognise(self, table: RowTable) -> None:
+        """See whether the rows' fingerprints and statuses must be those of `table`, even if their files are bad.
+
+        Their digests tell: then a flipped byte among them costs no row.
+        """
+        if not any(key.startswith(("fingerprint/", "status/")) for key in self.faults) or len(table) != self.n_rows:
+            return
+        row_of = table.row_of
+        failed = [row_of[key] for key in self.failures if key in row_of]
+        status = np.full(len(table), OK, dtype=np.uint8)
+        status[failed] = FAILED
+        digests = self.attributes["digests"]
+        for name, rows in (("fingerprint", table.fingerprints), ("status", status)):
+            layout = self.layout(name)
+            if layout is None or any(digests[key] != digest for key, digest in _digests(layout, rows).items()):
+                return
+        self.fingerprints, self.status = table.fingerprints, status
+        self._recognised = True
+
+    def read(self, name: str, start: int, stop: int) -> Array:
+        """Rows of an array, copied from its files; zeros where a file is bad."""
+        layout = self.layout(name)
+        if layout is None:
+            shape = next(a.row_shape for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
+            return np.zeros((stop - start, *shape), dtype=self._dtype(name))
+        rows = np.zeros((stop - start, *layout.row_shape), dtype=layout.dtype)
+        for number in range(start // layout.file_rows, -(-stop // layout.file_rows)):
+            key = layout.file_key(number)
+            if key in self.faults:
+                continue
+            first = number * layout.file_rows
+            here = slice(max(start, first), min(stop, first + layout.file_rows))
+            file = np.memmap(
+                self.folder / key, layout.dtype, "r", shape=(here.stop - first, *layout.row_shape), offset=0
+            )
+            rows[here.start - start : here.stop - start] = file[here.start - first :]
+        return rows
+
+    def layout(self, name: str) -> ArrayLayout | None:
+        """How an array lies in files; None where the file that says so is bad."""
+        if self.attributes["schema_version"] > 1:
+            return next(a for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
+        metadata = self._metadata(name)
+        if metadata is None:
+            return None
+        file_rows, *row_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        return ArrayLayout(name, tuple(row_shape), metadata["data_type"], file_rows)
+
+    def _bad(self, name: str, n_rows: int) -> npt.NDArray[np.bool_]:
+        layout = self.layout(name)
+        if layout is None:
+            return np.ones(n_rows, dtype=np.bool_)
+        bad = np.zeros(n_rows, dtype=np.bool_)
+        for number in range(-(-n_rows // layout.file_rows)):
+            if layout.file_key(number) in self.faults:
+                bad[number * layout.file_rows : (number + 1) * layout.file_rows] = True
+        return bad
+
+    def _length(self, name: str) -> int:
+        """Rows of an array."""
+        if name == "values" and "n_value_rows" in self.attributes:
+            return int(self.attributes["n_value_rows"])
+        metadata = self._metadata(name)
+        if metadata is None:
+            raise StoreError(f"{self.folder}/{name}/zarr.json is damaged. Fetch it again with dvc checkout.")
+        return int(metadata["shape"][0])
+
+    def _metadata(self, name: str) -> dict[str, Any] | None:
+        key = f"{name}/zarr.json"
+        if key in self.faults:
+            return None
+        metadata: dict[str, Any] = json.loads((self.folder / key).read_text())
+        return metadata
+
+    def _dtype(self, name: str) -> str:
+        return next(a.dtype for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
+
+
+def open_published(folder: Path, *, verify: bool = True) -> Published | None:
+    """What is published in this folder; None where there is nothing.
+
+    Args:
+        folder: a variant's.
+        verify: read every file and compare its digest; otherwise only see whether it's there.
+
+    Raises:
+        SchemaError: the manifest is damaged, of a newer schema, or not a variant's.
+    """
+    attributes = read_manifest(folder)
+    if attributes is None:
+        return None
+    return Published(folder, attributes, check_files(folder, attributes["digests"], verify=verify))
+
+
+def check_files(folder: Path, digests: Mapping[str, str], *, verify: bool = True) -> dict[str, str]:
+    """File key -> what is wrong with it, for the files that aren't what their digest says."""
+
+    def fault(key: str) -> str | None:
+        if not verify:
+            return None if (folder / key).is_file() else "is missing"
+        found = digest_of(folder / key)
+        if found is None:
+            return "is missing"
+        return None if found == digests[key] else f"holds other bytes (sha256 {found[:12]}, not {digests[key][:12]})"
+
+    with ThreadPoolExecutor(HASHING_THREADS) as threads:
+        faults = dict(zip(digests, threads.map(fault, digests), strict=True))
+    return {key: what for key, what in faults.items() if what is not None}
+
+
+def _digests(layout: ArrayLayout, rows: Array) -> dict[str, str]:
+    """File key -> sha256 (hex) of an array's plain chunks, were these its rows."""
+    digests = {}
+    for number, start in enumerate(range(0, len(rows), layout.file_rows)):
+        chunk = np.zeros((layout.file_rows, *layout.row_shape), dtype=layout.dtype)
+        chunk[: len(rows) - start] = rows[start : start + layout.file_rows]
+        digests[layout.file_key(number)] = sha256(chunk.tobytes()).hexdigest()
+    return digests
+
+
+def foreign_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
+    """Files in a variant's folder that aren't of it, half-written ones among them."""
+    here = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink())
+    return sorted(key for key in here if key != MANIFEST and key not in digests)

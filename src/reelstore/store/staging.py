@@ -1,0 +1,233 @@
+"""Rows on their way into a store: a file for each task, outside the store, whole or not there at all."""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import StoreError
+from reelstore.store.chunks import write_atomically
+from reelstore.store.schema import FAILED, OK, VariantSpec
+from reelstore.store.update import VariantUpdate
+from reelstore.store.writer import as_stored, disk_errors
+
+Array = npt.NDArray[Any]
+ENDING = ".safetensors"
+
+
+@dataclass(frozen=True)
+class StagedRows:
+    """Some rows of one variant.
+
+    Attributes:
+        fingerprints: (k, 16) uint8; by these the rows are found again.
+        values: (n_ok, dim), (n_ok, n_tokens, dim), or (n_tokens_total, dim), in the stored dtype.
+        counts: (k,) tokens of each row where they vary; 0 where it failed.
+        reasons: (k,) why a row has no value; None where it has one.
+    """
+
+    fingerprints: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.floating[Any]]
+    counts: npt.NDArray[np.int64] | None
+    reasons: Sequence[str | None]
+
+    @property
+    def status(self) -> npt.NDArray[np.uint8]:
+        """(k,) 1 ok, 2 failed."""
+        return np.array([OK if reason is None else FAILED for reason in self.reasons], dtype=np.uint8)
+
+    @property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """(k + 1,) where each row's part of `values` begins; a failed row has none."""
+        sizes = self.status == OK if self.counts is None else self.counts
+        return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+def staged_rows(
+    spec: VariantSpec, keys: Sequence[Any], fingerprints: npt.NDArray[np.uint8], values: Sequence[Array | str]
+) -> StagedRows:
+    """Rows of a variant from the value of each, or the reason there is none.
+
+    Raises:
+        ValueRangeError: NaN, infinity, or beyond the stored dtype; the message names the row.
+        StoreError: a shape isn't the variant's.
+    """
+    ragged = spec.layout == "ragged"
+    stored = []
+    for key, value in zip(keys, values, strict=True):
+        if not isinstance(value, str):
+            counts = np.array([len(value)]) if ragged else None
+            stored.append(as_stored(spec, value if ragged else value[None], counts, [key], Path(spec.variant)))
+    lengths = np.array([0 if isinstance(value, str) else len(value) for value in values], dtype=np.int64)
+    return StagedRows(
+        fingerprints=fingerprints,
+        values=np.concatenate(stored) if stored else np.zeros((0, *spec.row_shape), dtype=spec.dtype),
+        counts=lengths if ragged else None,
+        reasons=[value if isinstance(value, str) else None for value in values],
+    )
+
+
+class Staging:
+    """The staged rows of one encoder's variants, in a folder of its own.
+
+    Tasks may run anywhere that sees the folder, twice at once if it happens: the same task gives the same file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def has(self, name: str) -> bool:
+        """Whether this file is there; a file is whole or isn't there."""
+        return (self.folder / (name + ENDING)).is_file()
+
+    def write(self, name: str, variants: Mapping[str, StagedRows]) -> None:
+        """Stage the rows of one task, of each variant."""
+        from safetensors.numpy import save
+
+        tensors: dict[str, Array] = {}
+        for variant, rows in variants.items():
+            tensors[f"{variant}/values"] = rows.values
+            tensors[f"{variant}/fingerprints"] = rows.fingerprints
+            if rows.counts is not None:
+                tensors[f"{variant}/counts"] = rows.counts
+        about = {
+            "reasons": json.dumps({variant: list(rows.reasons) for variant, rows in variants.items()}),
+            "sha256": _digest(tensors),
+        }
+        with disk_errors(self.folder):
+            write_atomically(self.folder / (name + ENDING), save(tensors, about))
+
+    def read(self, name: str) -> dict[str, StagedRows]:
+        """The rows of one file, variant by variant.
+
+        Raises:
+            StoreError: the file wasn't as it had been written; it is gone now.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = self.folder / (name + ENDING)
+        try:
+            with safe_open(path, framework="np") as file:
+                about = file.metadata()
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it isn't a mapping
+            reasons: Mapping[str, list[str | None]] = json.loads(about["reasons"])
+            whole = about["sha256"] == _digest(tensors)
+        except (SafetensorError, KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            path.unlink(missing_ok=True)
+            raise StoreError(f"{path} was damaged and has been removed. Run it again: its rows are embedded anew.")
+        return {
+            variant: StagedRows(
+                tensors[f"{variant}/fingerprints"],
+                tensors[f"{variant}/values"],
+                tensors.get(f"{variant}/counts"),
+                of_rows,
+            )
+            for variant, of_rows in reasons.items()
+        }
+
+    def fingerprints(self) -> Iterator[tuple[str, str, Array, list[str | None]]]:
+        """File, variant, fingerprints and reasons of all that is staged, without its values."""
+        from safetensors import SafetensorError, safe_open
+
+        for path in sorted(self.folder.glob(f"*{ENDING}")):
+            try:
+                with safe_open(path, framework="np") as file:
+                    for variant, reasons in json.loads(file.metadata()["reasons"]).items():
+                        name = path.name.removesuffix(ENDING)
+                        yield name, variant, file.get_tensor(f"{variant}/fingerprints"), reasons
+            except (SafetensorError, KeyError, TypeError, ValueError):
+                path.unlink()  # not as it was written: its rows are embedded anew
+
+    def clear(self) -> None:
+        """Remove all of it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class StagedIndex:
+    """Where the rows of a staging folder lie, by variant and fingerprint."""
+
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+        self._places: dict[tuple[str, bytes], tuple[str, int]] = {}
+        self._failed: set[tuple[str, bytes]] = set()
+        self._held: tuple[str, dict[str, StagedRows]] | None = None
+        for name, variant, fingerprints, reasons in staging.fingerprints():
+            for row, (fingerprint, reason) in enumerate(zip(fingerprints, reasons, strict=True)):
+                place = (variant, fingerprint.tobytes())
+                self._places[place] = (name, row)
+                if reason is not None:
+                    self._failed.add(place)
+
+    def has(self, variant: str, fingerprints: npt.NDArray[np.uint8], *, failed: bool = True) -> npt.NDArray[np.bool_]:
+        """(k,) bool: which rows are staged.
+
+        Args:
+            variant: name.
+            fingerprints: (k, 16) uint8.
+            failed: whether a row staged without a value counts.
+        """
+        places = [(variant, one.tobytes()) for one in fingerprints]
+        return np.array([place in self._places and (failed or place not in self._failed) for place in places], bool)
+
+    def give(self, update: VariantUpdate) -> None:
+        """Give an update all rows it has to do.
+
+        Raises:
+            StoreError: one of them isn't staged.
+        """
+        variant = update.spec.variant
+        places = []
+        for row in update.todo.tolist():
+            place = self._places.get((variant, update.table.fingerprints[row].tobytes()))
+            if place is None:
+                raise StoreError(f"{self._staging.folder}: row {update.table.keys[row]!r} of {variant} isn't staged.")
+            places.append(place)
+        start = 0
+        while start < len(places):
+            name, first = places[start]
+            rows = self._read(name)[variant]
+            stop = start + 1
+            if rows.reasons[first] is not None:
+                update.fail(int(update.todo[start]), str(rows.reasons[first]))
+            else:
+                while (
+                    stop < len(places)
+                    and places[stop] == (name, first + stop - start)
+                    and rows.reasons[first + stop - start] is None
+                ):
+                    stop += 1
+                last = first + stop - start
+                values = rows.values[rows.starts[first] : rows.starts[last]]
+                update.put_rows(
+                    update.todo[start:stop], values, None if rows.counts is None else rows.counts[first:last]
+                )
+            start = stop
+
+    def _read(self, name: str) -> dict[str, StagedRows]:
+        if self._held is None or self._held[0] != name:
+            self._held = (name, self._staging.read(name))
+        return self._held[1]
+
+
+def task_name(fingerprints: Iterable[npt.NDArray[np.uint8]]) -> str:
+    """Name of a task's file: what its rows are, of every variant."""
+    hashing = sha256()
+    for rows in fingerprints:
+        hashing.update(np.ascontiguousarray(rows).tobytes())
+    return hashing.hexdigest()[:24]
+
+
+def _digest(tensors: Mapping[str, Array]) -> str:
+    hashing = sha256()
+    for name, tensor in sorted(tensors.items()):
+        hashing.update(f"{name} {tensor.dtype} {tensor.shape}\n".encode())
+        hashing.update(np.ascontiguousarray(tensor).tobytes())
+    return hashing.hexdigest()

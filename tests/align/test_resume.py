@@ -1,0 +1,120 @@
+"""Training under Lightning: broken off in the middle of an epoch and resumed, it is the training that wasn't."""
+
+import json
+import runpy
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pytest
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from torch import Tensor, nn
+
+from reelstore.align.batches import PairBatch
+from reelstore.align.datamodule import PairDataModule
+from reelstore.align.losses import info_nce
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*(dirpath has changed|is not empty|LeafSpec).*")
+N_BATCHES, EPOCHS = 7, 3
+SCRIPT = Path(__file__).with_name("train_on_ranks.py")
+SHUFFLES = pytest.mark.parametrize("memory_bytes", [None, 6000], ids=["rows", "blocks"])
+
+
+class Small(lightning.LightningModule):
+    """Two linear towers that note the pairs of every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.video, self.text = nn.Linear(24, 8), nn.Linear(16, 8)
+        self.seen: list[tuple[int, list[int]]] = []
+
+    def training_step(self, batch: PairBatch, _: int) -> Tensor:
+        self.seen.append((self.current_epoch, batch.caption_positions.tolist()))
+        unit = nn.functional.normalize
+        return info_nce(unit(self.video(batch.video)), unit(self.text(batch.text)), torch.tensor(2.0))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), lr=0.01)
+
+
+class Killed(Exception):
+    pass
+
+
+class Kill(lightning.Callback):
+    """Breaks training off one step after the checkpoint of this step."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_train_batch_end(self, trainer, *_) -> None:
+        # Not at once: the step behind the checkpoint has to be done again, its batch given out again.
+        if trainer.global_step == self._step + 1:
+            raise Killed
+
+
+def train(
+    towers, folder: Path, *, memory_bytes: int | None, kill: int | None = None, resume: Path | None = None, **settings
+) -> Small:
+    data = PairDataModule(
+        towers.part(0, 75), batch_size=10, seed=3, memory_bytes=memory_bytes, block_rows=5, window_blocks=4
+    )
+    module = Small()
+    save = ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)
+    trainer = lightning.Trainer(
+        max_epochs=EPOCHS,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[save, *([Kill(kill)] if kill else [])],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+    if kill:
+        with pytest.raises(Killed):
+            trainer.fit(module, datamodule=data)
+    else:
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True if resume else None)
+    return module
+
+
+@SHUFFLES
+@pytest.mark.parametrize("step", [1, 6, 7, 10, 14])
+def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(towers, tmp_path, memory_bytes, step) -> None:
+    whole = train(towers, tmp_path / "whole", memory_bytes=memory_bytes)
+    assert [epoch for epoch, _ in whole.seen] == [epoch for epoch in range(EPOCHS) for _ in range(N_BATCHES)]
+    assert all(one != other for (_, one), (_, other) in pairwise(whole.seen))
+    killed = train(towers, tmp_path / "killed", memory_bytes=memory_bytes, kill=step)
+    saved = tmp_path / "killed" / f"step={step}.ckpt"
+    resumed = train(towers, tmp_path / "resumed", memory_bytes=memory_bytes, resume=saved)
+    assert killed.seen[:step] + resumed.seen == whole.seen
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+@SHUFFLES
+def test_two_processes_train_on_the_batches_of_one(towers, tmp_path, memory_bytes) -> None:
+    """Lightning's DDP over gloo: each step's pairs, and the weights in the end, are those of a single process."""
+    folders = [str(folder) for folder in (towers.videos.folder, towers.captions.folder, tmp_path)]
+    runpy.run_path(str(SCRIPT))["main"](*folders, "1", str(memory_bytes or 0))
+    command = [sys.executable, str(SCRIPT), *folders, "2", str(memory_bytes or 0)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (alone,), ranks = ([json.loads((tmp_path / f"{n}-{r}.json").read_text()) for r in range(n)] for n in (1, 2))
+    assert [epoch for epoch, _ in alone["seen"]] == [0] * 7 + [1] * 7
+    for (_, whole), *parts in zip(alone["seen"], *(rank["seen"] for rank in ranks), strict=True):
+        assert [len(part) for _, part in parts] == [10, 10]
+        assert [pair for _, part in parts for pair in part] == whole
+    assert ranks[0]["weights"] == ranks[1]["weights"]
+    np.testing.assert_allclose(ranks[0]["weights"], alone["weights"], rtol=1e-4, atol=1e-6)
+
+
+def test_epochs_cut_short_differ_too(towers, tmp_path) -> None:
+    cut = train(towers, tmp_path, memory_bytes=None, limit_train_batches=2)
+    whole = train(towers, tmp_path, memory_bytes=None)
+    assert cut.seen == [seen for number, seen in enumerate(whole.seen) if number % N_BATCHES < 2]

@@ -1,0 +1,189 @@
+"""The conditioned scorer by itself, against transformers' prompt generator: tiles, ties, files, refusals."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+
+from reelstore.errors import EvaluationError, NonFiniteError
+from reelstore.evaluation import evaluate
+from reelstore.evaluation.rerank_xclip import FORMAT, PromptGenerator, conditioned_scores
+
+DIM, HEADS, LAYERS, PATCHES = 48, 6, 3, 7
+
+
+@pytest.fixture(scope="module", params=["quick_gelu", "gelu"])
+def activation(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def oracle(activation: str) -> Any:
+    """The library's generator with weights that do something everywhere."""
+    from transformers import XCLIPConfig
+    from transformers.models.x_clip.modeling_x_clip import XCLIPPromptGenerator
+
+    config = XCLIPConfig(
+        projection_dim=DIM,
+        prompt_layers=LAYERS,
+        prompt_num_attention_heads=HEADS,
+        prompt_hidden_act=activation,
+        text_config={"layer_norm_eps": 1e-3},
+        vision_config={"layer_norm_eps": 1e-2},
+    )
+    config._attn_implementation = "eager"
+    network = XCLIPPromptGenerator(config).eval()
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return network
+
+
+def ours(network: Any, activation: str) -> PromptGenerator:
+    tensors = {f"prompts_generator.{name}": value.numpy() for name, value in network.state_dict().items()}
+    tensors["logit_scale"] = np.array(2.5, dtype=np.float32)
+    return PromptGenerator(tensors, HEADS, LAYERS, activation, 1e-2, 1e-3, "a" * 64)
+
+
+@pytest.fixture(scope="module")
+def generator() -> PromptGenerator:
+    return ours(oracle("quick_gelu"), "quick_gelu")
+
+
+def drawn(n_captions: int = 11, n_videos: int = 5, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    shapes = (n_captions, DIM), (n_videos, DIM), (n_videos, PATCHES, DIM)
+    text, video, prompts = (rng.normal(size=shape).astype(np.float32) for shape in shapes)
+    return text, video, prompts
+
+
+def test_scores_are_those_of_the_library_s_generator(activation: str) -> None:
+    network = oracle(activation)
+    text, video, prompts = map(torch.from_numpy, drawn())
+    with torch.inference_mode():
+        rows = text.expand(len(video), -1, -1)  # (videos, captions, dim)
+        moved = rows + network(rows, prompts)
+        expected = torch.einsum(
+            "vcd,vd->cv", torch.nn.functional.normalize(moved, dim=-1), torch.nn.functional.normalize(video, dim=-1)
+        )
+    scores = conditioned_scores(*drawn(), ours(network, activation))
+    assert scores.shape == (11, 5)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, expected.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("tile_captions", "tile_videos"), [(1, 1), (4, 2), (11, 5), (100, 100)])
+def test_tiles_change_no_score_beyond_its_last_bits(
+    generator: PromptGenerator, tile_captions: int, tile_videos: int
+) -> None:
+    whole = conditioned_scores(*drawn(), generator)
+    tiled = conditioned_scores(*drawn(), generator, tile_captions=tile_captions, tile_videos=tile_videos)
+    np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-6)
+
+
+def test_equal_captions_and_equal_videos_tie_whatever_the_tile(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn()
+    text[7], video[4], prompts[4] = text[0], video[1], prompts[1]
+    scores = conditioned_scores(text, video, prompts, generator, tile_captions=3, tile_videos=2)
+    assert np.array_equal(scores[0], scores[7])
+    assert np.array_equal(scores[:, 1], scores[:, 4])
+    assert not np.array_equal(scores[:, 0], scores[:, 1])
+
+
+def test_videos_of_equal_embedding_and_other_prompts_do_not_tie(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn()
+    video[1] = video[0]
+    scores = conditioned_scores(text, video, prompts, generator)
+    assert not np.array_equal(scores[:, 0], scores[:, 1])
+
+
+def test_prompts_are_read_from_a_mapped_file_in_half_precision(generator: PromptGenerator, tmp_path: Path) -> None:
+    text, video, prompts = drawn()
+    np.save(tmp_path / "prompts.npy", prompts.astype(np.float16))
+    mapped = np.load(tmp_path / "prompts.npy", mmap_mode="r")
+    scores = conditioned_scores(text, video, mapped, generator, tile_videos=2)
+    np.testing.assert_allclose(scores, conditioned_scores(text, video, prompts, generator), rtol=0, atol=5e-3)
+
+
+def test_a_zero_video_scores_zero(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn()
+    video[2] = 0
+    assert not conditioned_scores(text, video, prompts, generator)[:, 2].any()
+
+
+def test_ranks_come_from_evaluate_with_one_axis_a_video(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn(n_captions=30, n_videos=6)
+    owner = np.arange(30) % 6
+    scores = conditioned_scores(text, video, prompts, generator)
+    found = evaluate(scores, np.eye(6), owner, similarity="dot")
+    expected = (scores > scores[np.arange(30), owner][:, None]).sum(axis=1) + 1
+    assert found.t2v.rank.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_value_that_is_not_finite_is_refused(generator: PromptGenerator, which: int) -> None:
+    arrays = drawn()
+    arrays[which].reshape(-1)[3] = np.nan
+    with pytest.raises(NonFiniteError):
+        conditioned_scores(*arrays, generator)
+
+
+def test_shapes_that_do_not_fit_are_refused_with_what_is_wanted(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn()
+    with pytest.raises(EvaluationError, match=r"text must be \(n, 48\).*\(11, 40\)"):
+        conditioned_scores(text[:, :40], video, prompts, generator)
+    with pytest.raises(EvaluationError, match=r"prompts must be \(5, n_patches, 48\).*\(4, 7, 48\)"):
+        conditioned_scores(text, video, prompts[:4], generator)
+
+
+class TestFile:
+    def write(self, path: Path, generator: PromptGenerator, **changes: Any) -> Path:
+        header = {
+            "format": FORMAT,
+            "n_heads": HEADS,
+            "n_layers": LAYERS,
+            "activation": "quick_gelu",
+            "video_epsilon": 1e-2,
+            "text_epsilon": 1e-3,
+            "weights_sha256": "a" * 64,
+            **changes,
+        }
+        save_file(dict(generator.tensors), path, metadata={"reranker": json.dumps(header)})
+        return path
+
+    def test_what_was_written_is_read(self, generator: PromptGenerator, tmp_path: Path) -> None:
+        read = PromptGenerator.load(self.write(tmp_path / "a", generator), weights_sha256="a" * 64)
+        assert np.array_equal(conditioned_scores(*drawn(), read), conditioned_scores(*drawn(), generator))
+        assert read.logit_scale == pytest.approx(np.exp(2.5))
+
+    def test_another_format_is_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
+        with pytest.raises(EvaluationError, match="isn't a reranker of the format"):
+            PromptGenerator.load(self.write(tmp_path / "a", generator, format="other/2"))
+
+    def test_other_weights_are_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
+        with pytest.raises(
+            EvaluationError, match="belongs to the weights aaaaaaaaaaaa, the embeddings to bbbbbbbbbbbb"
+        ):
+            PromptGenerator.load(self.write(tmp_path / "a", generator), weights_sha256="b" * 64)
+
+    @pytest.mark.parametrize("content", [b"", b"no safetensors at all"])
+    def test_a_file_of_another_kind_is_refused(self, content: bytes, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(content)
+        with pytest.raises(EvaluationError, match="can't be read"):
+            PromptGenerator.load(tmp_path / "a")
+
+    def test_a_missing_file_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(EvaluationError, match="save_reranker writes it"):
+            PromptGenerator.load(tmp_path / "none")
+
+    def test_a_missing_tensor_is_named(self, generator: PromptGenerator, tmp_path: Path) -> None:
+        with pytest.raises(EvaluationError, match=r"decoder\.3\..* is missing|decoder\.3\..*; it is missing"):
+            PromptGenerator.load(self.write(tmp_path / "a", generator, n_layers=LAYERS + 1))
+
+    def test_an_unknown_activation_is_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
+        with pytest.raises(EvaluationError, match="'silu' isn't known"):
+            PromptGenerator.load(self.write(tmp_path / "a", generator, activation="silu"))

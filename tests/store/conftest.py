@@ -1,0 +1,178 @@
+"""Small stores with known values, and the ways other clients may have written the same values."""
+
+import json
+import shutil
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorstore
+import zarr
+from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
+
+from reelstore.store.reader import Rows, open_variant
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
+from reelstore.store.writer import row_fingerprints
+
+ENCODINGS = {
+    # name: (chunk rows, shard rows, codec options, whether the files hold the rows as they are)
+    "as written": None,
+    "shards of zarr-python": (5, 20, {}, True),
+    "chunks of zarr-python": (7, None, {}, True),
+    "shards of tensorstore": (5, 20, "tensorstore", True),
+    "zstd": (5, 20, {"compressors": ZstdCodec()}, False),
+    "gzip chunks": (7, None, {"compressors": GzipCodec()}, False),
+    "inner crc32c": (5, 20, {"compressors": Crc32cCodec()}, False),
+    "big endian": (5, 20, {"serializer": BytesCodec(endian="big")}, False),
+    "big endian chunks": (7, None, {"serializer": BytesCodec(endian="big")}, False),
+    "index at the start": (5, 20, "index at the start", False),
+    "half rows": (7, None, "half rows", False),
+    "names of version 2": (7, None, {"chunk_key_encoding": {"name": "v2", "separator": "."}}, False),
+}
+"""How `values` may lie in files; all of them valid Zarr."""
+MAPPED = {name: how is None or how[3] for name, how in ENCODINGS.items()}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A variant in a folder and what it should give."""
+
+    folder: Path
+    keys: list[Any]
+    values: list[np.ndarray]
+
+    def open(self) -> Rows:
+        return open_variant(self.folder)
+
+    @property
+    def file(self) -> Path:
+        """The first file of `values`."""
+        files = (path for path in (self.folder / "values").rglob("*") if path.is_file() and path.name != "zarr.json")
+        return min(files, key=lambda path: (len(path.name), path))
+
+
+def write(
+    root: Path, layout: str, counts: list[int], *, dim: int = 6, dtype: str = "float16", failed: tuple[int, ...] = ()
+) -> Written:
+    """A variant of drawn values.
+
+    Args:
+        root: of the store.
+        layout: `pooled`, `dense` or `ragged`.
+        counts: tokens of each item; where the layout isn't ragged, only their number counts.
+        dim: width.
+        dtype: stored dtype.
+        failed: rows without a value.
+    """
+    n_tokens = {"pooled": 0, "dense": 3, "ragged": None}[layout]
+    spec = VariantSpec("video", "fake", "mean" if layout == "pooled" else "tokens", dim, n_tokens, dtype, {})
+    rng = np.random.default_rng(len(counts))
+    shapes = [(count, dim) if layout == "ragged" else spec.row_shape for count in counts]
+    values = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    keys = [f"video{number}" for number in range(len(counts))]
+    splits = ["test" if number % 3 == 0 else "train" for number in range(len(counts))]
+    contents = [sha256(value.tobytes()).hexdigest() for value in values]
+    folder = root / spec.side / spec.encoder / spec.variant
+    update = VariantUpdate(folder, spec, RowTable(keys, splits, row_fingerprints(spec.fingerprint, contents)))
+    for row, value in enumerate(values):
+        if row in failed:
+            update.fail(row, "no frames")
+        else:
+            update.put(row, value.astype(np.float32))
+    update.finish()
+    return Written(folder, keys, values)
+
+
+def encode(written: Written, encoding: str) -> None:
+    """Write the variant's `values` anew, as another client or another choice of codecs would."""
+    how = ENCODINGS[encoding]
+    if how is None:
+        return
+    chunk_rows, shard_rows, options, _ = how
+    values = zarr.open_array(written.folder / "values", mode="r")[:]
+    row = values.shape[1:]
+    path = written.folder / "values"
+    for file in sorted(path.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    chunks, shards = (chunk_rows, *row), None if shard_rows is None else (shard_rows, *row)
+    if options == "tensorstore":
+        _with_tensorstore(path, values, chunks, shards)
+        return
+    if options == "index at the start":
+        codec = ShardingCodec(chunk_shape=chunks, codecs=[BytesCodec(endian="little")], index_location="start")
+        options, chunks, shards = {"serializer": codec}, shards, None
+    elif options == "half rows":
+        options, chunks = {}, (chunk_rows, *row[:-1], row[-1] // 2)
+    array = zarr.create_array(
+        path,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks,
+        shards=shards,
+        **{"compressors": None, "filters": None, "config": {"write_empty_chunks": True}, **options},
+    )
+    array[:] = values
+
+
+def _with_tensorstore(path: Path, values: np.ndarray, chunks: tuple[int, ...], shards: Any) -> None:
+    metadata = {
+        "shape": values.shape,
+        "data_type": values.dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": shards}},
+        "codecs": [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": chunks,
+                    "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+                },
+            }
+        ],
+    }
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}, "metadata": metadata}
+    spec |= {"create": True, "store_data_equal_to_fill_value": True}
+    array = tensorstore.open(spec).result()
+    array[...] = values
+    # What matters here is that the metadata differs from ours and says the same.
+    assert json.loads((path / "zarr.json").read_text())["node_type"] == "array"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    """Writes a variant and, if asked to, encodes its values otherwise: written(layout, counts, encoding, ...)."""
+
+    def make(layout: str, counts: list[int], encoding: str = "as written", **options: Any) -> Written:
+        variant = write(tmp_path / "store", layout, counts, **options)
+        encode(variant, encoding)
+        return variant
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Written]:
+    """(layout, encoding) -> a variant of 47 rows."""
+    counts = [*np.random.default_rng(1).integers(0, 6, 45).tolist(), 0, 30]
+    variants = {}
+    for layout in ("pooled", "dense", "ragged"):
+        original = write(tmp_path_factory.mktemp("library"), layout, counts)
+        for encoding in ENCODINGS:
+            folder = shutil.copytree(original.folder, tmp_path_factory.mktemp("library") / "variant")
+            variants[layout, encoding] = replace(original, folder=folder)
+            encode(variants[layout, encoding], encoding)
+    return variants
+
+
+@pytest.fixture(params=list(ENCODINGS))
+def encoding(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def is_mapped(encoding: str) -> bool:
+    return MAPPED[encoding]

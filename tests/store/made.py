@@ -1,0 +1,57 @@
+"""Stores made for tests: every value is a pure function of its key, so that a swapped row shows."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import UpdateReport, VariantUpdate
+from reelstore.store.writer import row_fingerprints
+
+DIM = 6
+
+
+def spec(n_tokens: int | None = 0, *, side: str = "video", dtype: str = "float16", dim: int = DIM) -> VariantSpec:
+    variant = "mean" if n_tokens == 0 else "tokens"
+    return VariantSpec(side, "fake", variant, dim, n_tokens, dtype, {"weights": "none"})
+
+
+def value_of(key: object, of: VariantSpec, n_tokens: int = 3) -> np.ndarray:
+    seed = int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:8], "little")
+    shape = (n_tokens, of.dim) if of.layout == "ragged" else of.row_shape
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def table_of(keys: list, of: VariantSpec) -> RowTable:
+    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
+    splits = ["test" if number % 5 == 0 else "train" for number in range(len(keys))]
+    return RowTable(keys, splits, row_fingerprints(of.fingerprint, contents))
+
+
+def write(
+    folder: Path, of: VariantSpec, keys: list, *, failed: tuple = (), lengths: dict | None = None
+) -> UpdateReport:
+    update = VariantUpdate(folder, of, table_of(keys, of))
+    for row in update.todo:
+        key = keys[row]
+        if key in failed:
+            update.fail(int(row), "no frames")
+        else:
+            update.put(int(row), value_of(key, of, (lengths or {}).get(key, 3)))
+    return update.finish()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def folder_of(tmp_path: Path, of: VariantSpec) -> Path:
+    return tmp_path / "store" / "set" / of.side / of.encoder / of.variant
+
+
+def soak(some: int, all_of_it: int) -> int:
+    """How many to try: some in `make test`, all of it in `make soak`."""
+    return all_of_it if "REELSTORE_SOAK" in os.environ else some

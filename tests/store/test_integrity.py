@@ -1,0 +1,153 @@
+"""A changed byte anywhere is found, named, and mended without touching what is sound."""
+
+import random
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reelstore.errors import SchemaError
+from reelstore.store.integrity import check_parents, check_variant, variant_folders
+from reelstore.store.reader import open_variant
+
+from .made import files, folder_of, soak, spec, write
+
+KEYS = [f"video{number}" for number in range(150)]
+
+
+@pytest.fixture(params=[0, 4, None], ids=["pooled", "dense", "ragged"])
+def stored(request, tmp_path: Path):
+    of = spec(request.param)
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS, failed=("video7", "video100"))
+    return of, folder
+
+
+def found(folder: Path, *, quick: bool = False) -> list[str]:
+    return [str(finding) for finding in [*check_parents(folder), *check_variant(folder, quick=quick)]]
+
+
+def test_a_sound_variant_has_no_findings(stored) -> None:
+    _, folder = stored
+    assert found(folder) == found(folder, quick=True) == []
+
+
+def test_a_flipped_byte_in_any_file_is_found_and_named(stored) -> None:
+    _, folder = stored
+    rng = random.Random(0)
+    groups = [folder.parents[level] / "zarr.json" for level in range(3)]
+    for path in [*sorted(p for p in folder.rglob("*") if p.is_file()), *groups]:
+        content = path.read_bytes()
+        for _ in range(soak(2, 25)):
+            flipped = bytearray(content)
+            flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            path.write_bytes(flipped)
+            assert any(str(path) in finding for finding in found(folder)), path
+        path.write_bytes(content)
+    assert found(folder) == []
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_truncated_missing_swapped_and_foreign_files_are_found(stored, quick: bool) -> None:
+    _, folder = stored
+    keep = folder.parent / "keep"
+    shutil.copytree(folder, keep)
+    shards = sorted(p for p in (folder / "values" / "c").rglob("*") if p.is_file())
+
+    def again() -> None:
+        shutil.rmtree(folder)
+        shutil.copytree(keep, folder)
+
+    for path in [p for p in folder.rglob("*") if p.is_file()]:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1])
+        name = path.relative_to(folder).parts
+        if not quick or (len(name) > 2 or name == ("zarr.json",)):  # quick reads no array's zarr.json
+            assert any(str(path) in finding for finding in found(folder, quick=quick)), path
+        path.unlink()
+        assert any(str(path) in finding for finding in found(folder, quick=quick)), path
+        again()
+    if not quick and len(shards) > 1:
+        first, second = shards[0].read_bytes(), shards[1].read_bytes()
+        shards[0].write_bytes(second)
+        shards[1].write_bytes(first)
+        assert {str(path) for path in shards[:2]} <= {finding.split(": ")[0] for finding in found(folder)}
+        again()
+    (folder / "values" / "c" / "77").write_bytes(b"x")
+    assert found(folder, quick=quick) == [f"{folder}/values/c/77: isn't a file of this variant"]
+
+
+def test_a_bad_shard_is_named_with_its_rows_and_only_those_are_made_again(stored) -> None:
+    of, folder = stored
+    before = files(folder)
+    shard = sorted(p for p in (folder / "values" / "c").rglob("*") if p.is_file())[0]
+    content = bytearray(shard.read_bytes())
+    content[3] ^= 4
+    shard.write_bytes(content)
+    (finding,) = found(folder)
+    n_first = 150 if of.layout == "ragged" else 64
+    assert f"rows 0 to {n_first - 1}, 'video0' to 'video{n_first - 1}'" in finding
+    report = write(folder, of, KEYS, failed=("video7", "video100"))
+    assert report.mended == (shard.relative_to(folder).as_posix(),)
+    assert report.n_new == n_first if of.layout != "ragged" else report.n_new <= n_first
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("array", ["fingerprint", "status", "video_id", "video_id_offsets", "split"])
+@pytest.mark.parametrize("part", ["zarr.json", "c"])
+def test_bad_tables_cost_no_row(stored, array: str, part: str) -> None:
+    of, folder = stored
+    before = files(folder)
+    path = next(p for p in sorted((folder / array).rglob("*")) if p.is_file() and (part in p.relative_to(folder).parts))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    report = write(folder, of, KEYS)
+    assert report.n_new == 0
+    assert files(folder) == before
+
+
+def test_a_damaged_manifest_is_refused_rather_than_overwritten(stored) -> None:
+    of, folder = stored
+    path = folder / "zarr.json"
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b'"split"', b'"splat"').replace(b"no frames", b"no flames"))
+    before = files(folder)
+    with pytest.raises(SchemaError, match="doesn't match its checksum"):
+        write(folder, of, KEYS)
+    assert files(folder) == before
+
+
+def test_a_variant_moved_to_another_name_is_found(stored) -> None:
+    _, folder = stored
+    moved = folder.with_name("max")
+    folder.rename(moved)
+    assert "was moved here" in found(moved)[0]
+
+
+def test_every_variant_below_a_folder_is_looked_at_damaged_ones_too(tmp_path: Path) -> None:
+    pooled, dense = spec(), spec(4)
+    for of in (pooled, dense):
+        write(folder_of(tmp_path, of), of, ["a", "b"])
+    (folder_of(tmp_path, dense) / "zarr.json").unlink()
+    assert variant_folders(tmp_path) == sorted(folder_of(tmp_path, of) for of in (pooled, dense))
+    assert "zarr.json: is missing" in found(folder_of(tmp_path, dense))[0]
+
+
+def test_files_that_agree_with_their_digests_and_not_with_each_other_are_found(tmp_path: Path) -> None:
+    """As a writer with a fault would leave them."""
+    from reelstore.store.manifest import manifest_bytes, read_manifest
+    from reelstore.store.schema import variant_digest
+
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS[:10])
+    attributes = dict(read_manifest(folder) or {})
+    status = folder / "status" / "c" / "0"
+    status.write_bytes(bytes([2]) + status.read_bytes()[1:])
+    digests = {**attributes["digests"], "status/c/0": __import__("hashlib").sha256(status.read_bytes()).hexdigest()}
+    attributes |= {"digests": digests, "digest": variant_digest(digests)}
+    (folder / "zarr.json").write_bytes(manifest_bytes(attributes))
+    assert found(folder) == [f"{folder}: 1 rows failed, 0 reasons are kept"]
+    assert np.isfinite(open_variant(folder).ok().array()).all()

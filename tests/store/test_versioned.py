@@ -1,0 +1,126 @@
+"""A variant as a DVC output: what the cache holds never changes, however its files are linked."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from reelstore.store.integrity import check_variant
+from reelstore.store.reader import open_variant
+
+from .made import files, folder_of, spec, write
+
+OLD = [f"video{number}" for number in range(150)]
+NEW = [*OLD[:20], *OLD[40:], *(f"added{number}" for number in range(30))]
+
+
+def run(folder: Path, *command: str) -> str:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    env = {**os.environ, "PATH": path, "DVC_NO_ANALYTICS": "1"}
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def cached(folder: Path) -> dict[str, str]:
+    """Every object of the cache by its name, with the md5 it has: DVC names it by the md5 it had."""
+    objects = folder / ".dvc" / "cache" / "files" / "md5"
+    return {
+        path.relative_to(objects).as_posix().replace("/", "").removesuffix(".dir"): hashlib.md5(
+            path.read_bytes(), usedforsecurity=False
+        ).hexdigest()
+        for path in objects.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("links", ["copy", "hardlink", "symlink", "reflink,copy"])
+def test_a_linked_variant_grows_without_touching_the_cache(tmp_path: Path, links: str) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    for command in ["git init -q -b main", "git config user.name t", "git config user.email t@t", "dvc init -q"]:
+        run(tmp_path, *command.split())
+    run(tmp_path, "dvc", "config", "cache.type", links)
+    (tmp_path / ".dvcignore").write_text("**/*.partial\n")
+    output = str(folder.relative_to(tmp_path))
+
+    write(folder, of, OLD)
+    old = files(folder)
+    (folder / "values" / "c" / "9.partial").write_bytes(b"half a file")
+    run(tmp_path, "dvc", "add", output)
+    run(tmp_path, "git", "add", "-A")
+    run(tmp_path, "git", "commit", "-qm", "old")
+    run(tmp_path, "dvc", "checkout", "--relink")
+    if links == "symlink":
+        assert (folder / "zarr.json").is_symlink()
+    elif links == "hardlink":
+        assert (folder / "zarr.json").stat().st_nlink > 1
+
+    report = write(folder, of, NEW)
+    assert report.n_new == 30
+    new = files(folder)
+    assert all(name == md5 for name, md5 in cached(tmp_path).items()), "the cache was written through a link"
+    assert not list(check_variant(folder, quick=False))
+    run(tmp_path, "dvc", "add", output)
+    run(tmp_path, "git", "commit", "-qam", "new")
+
+    run(tmp_path, "git", "checkout", "-q", "HEAD~1")
+    run(tmp_path, "dvc", "checkout")
+    assert files(folder) == old, "what was half written is in no version"
+    assert not list(check_variant(folder, quick=False))
+    run(tmp_path, "git", "checkout", "-q", "main")
+    run(tmp_path, "dvc", "checkout")
+    assert files(folder) == new
+    assert write(folder, of, NEW).n_bytes_written == 0
+    assert all(name == md5 for name, md5 in cached(tmp_path).items())
+
+
+def test_what_is_read_can_t_be_written_through_to_the_files(tmp_path: Path) -> None:
+    of = spec(dim=32)  # 64 rows are a page
+    folder = folder_of(tmp_path, of)
+    write(folder, of, OLD)
+    before = files(folder)
+    assert open_variant(folder).mapped
+    with pytest.raises(ValueError, match="read-only"):
+        open_variant(folder).array()[0] = 1
+    batch = open_variant(folder).take([0, 1])
+    batch[:] = np.float16(7)
+    assert files(folder) == before
+
+
+def test_a_full_disk_is_an_error_that_says_so_and_changes_nothing(tmp_path: Path) -> None:
+    """The third file meets what the operating system says of a full disk."""
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, OLD)
+    before = files(folder)
+    script = f"""
+import errno, os, sys
+sys.path[:0] = {sys.path!r}
+from pathlib import Path
+from reelstore.errors import StoreError
+from made import spec, write
+
+fsync, left = os.fsync, [3]
+def full(descriptor):
+    left[0] -= 1
+    if left[0] < 0:
+        raise OSError(errno.ENOSPC, "No space left on device")
+    fsync(descriptor)
+os.fsync = full
+try:
+    write(Path({str(folder)!r}), spec(), {NEW!r})
+except StoreError as error:
+    assert "the disk is full" in str(error), error
+else:
+    sys.exit("it was written")
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert files(folder) == before
+    assert write(folder, of, NEW).n_new == 30

@@ -1,0 +1,56 @@
+"""The benchmarks run, compare what they read, and say what isn't there."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.mark.parametrize("workload", ["P", "V", "T", "R"])
+def test_reading_measures_every_contender_that_is_installed(tmp_path: Path, workload: str) -> None:
+    command = [sys.executable, SCRIPTS / "reading.py", "--workloads", workload, "--repeats", "1", "--folder", tmp_path]
+    command += ["--pooled", "300", "--pooled-videos", "300", "--videos", "33", "--captions", "70"]
+    command += ["--out", tmp_path / "reading.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "reading.json").read_text())
+    (measured,) = found["workloads"]
+    assert measured["workload"]["name"] == workload
+    assert {"reelstore", "one .npy, mapped", "tensorstore, the same files", "zarr-python, the same files"} <= set(
+        measured["results"]
+    )
+    # Each of them gave what memory gives, or it would be here with "gave other values".
+    assert set(measured["absent"].values()) <= {"not installed"}
+    assert ("HDF5" in measured["absent"]) == (importlib.util.find_spec("h5py") is None)
+    for result in measured["results"].values():
+        assert 0 < result["ratio_to_memory"]["q1"] <= result["ratio_to_memory"]["q3"]
+    assert found["opening"]["reelstore"]["first_row"]["median"] > 0
+    for name in [*measured["results"], *measured["absent"]]:
+        assert f"| {name} |" in done.stdout
+    assert not list(tmp_path.glob("reading-*"))
+
+
+def test_loading_compares_the_store_with_memory(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "loading.py", "--rows", "2050", "--repeats", "1", "--folder", tmp_path]
+    done = subprocess.run([*command, "--out", tmp_path / "loading.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "loading.json").read_text())["results"]
+    assert {"memory, float32", "store, rows, float32", "store, blocks, as stored", "cold, blocks"} <= set(results)
+    for name, result in results.items():
+        assert result["pairs_per_second"] > 0
+        assert f"| {name} |" in done.stdout
+    assert not list(tmp_path.glob("loading-*"))
+
+
+def test_writing_measures_both_kinds_and_memory(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "writing.py", "--rows", "500", "--repeats", "2", "--folder", tmp_path]
+    done = subprocess.run([*command, "--out", tmp_path / "w.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "w.json").read_text())
+    assert found["pooled"]["ratio"] > 0 < found["ragged"]["ratio"]
+    assert len(found["peak_bytes_of_ragged_rows"]) == 2
