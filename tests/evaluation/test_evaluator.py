@@ -110,7 +110,7 @@ def test_expected_median_is_the_mean_median_over_every_order(data):
 
 
 def test_a_matrix_small_enough_to_check_by_hand():
-    found = from_scores([[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2))
+    found = from_scores([[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2), answers=True)
     assert found.metrics["t2v"] == pytest.approx(
         {
             "R@01": 1 / 3,
@@ -311,7 +311,7 @@ def test_a_ready_matrix_scores_what_its_embeddings_do():
 
 def test_infinite_scores_are_in_order_and_nan_is_not():
     scores = np.array([[np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
-    found = evaluate(scores=scores, relevance=[0, 2], ks=(1,))
+    found = evaluate(scores=scores, relevance=[0, 2], ks=(1,), answers=True)
     assert found.ranks["retrieval"].rank.tolist() == [1, 2]
     assert found.ranks["retrieval"].best_wrong.tolist() == [1, 0]
     scores[1, 1] = np.nan
@@ -342,11 +342,48 @@ def test_more_right_items_than_k_are_counted_one_by_one():
 
 def test_the_first_protocol_searches_one_caption_a_video():
     scores = np.array([[1.0, 2.0], [5.0, 0.0], [0.0, 1.0], [9.0, 3.0]])
-    found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,))
+    found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,), answers=True)
     # Captions 0 and 2 are searched: video 0 finds its own first, video 1 prefers caption 0.
     assert found.v2t.rank.tolist() == [1, 2]
     assert found.v2t.best_wrong.tolist() == [2, 0]
     assert found.metrics["t2v"] == from_scores(scores, [0, 0, 1, 1], ks=(1,)).metrics["t2v"]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_group_max_ranks_videos_by_their_best_caption(seed):
+    """Against the matrix of best captions, evaluated as a matrix."""
+    text, video, owner, _ = random_problem(seed)
+    owner = np.random.default_rng(seed).permutation(owner)  # captions of a video needn't be neighbours
+    owner[:3] = -1
+    similarity = ["cosine", "dot", "euclidean"][seed % 3]
+    if seed > 5:
+        text, video = np.rint(text), np.rint(video)  # ties
+    scores = score_matrix(text, video, similarity=similarity)
+    have = np.unique(owner[owner >= 0])
+    best = np.stack([scores[owner == v].max(axis=0) for v in have], axis=1)
+    want = evaluate(scores=best[have], relevance=np.arange(len(have)), ks=(1, 5), answers=True)
+    for memory in (1, 2**30):
+        options = {"v2t": "group_max", "similarity": similarity, "ks": (1, 5), "memory": memory, "answers": True}
+        found = evaluate(text, video, owner, **options)
+        assert found.v2t.query.tolist() == have.tolist()
+        assert found.v2t.rank.tolist() == want.ranks["retrieval"].rank.tolist()
+        assert found.v2t.best_wrong.tolist() == have[want.ranks["retrieval"].best_wrong].tolist()
+        assert found.v2t.gap.tolist() == want.ranks["retrieval"].gap.tolist()
+        plain = evaluate(text, video, owner, similarity=similarity, ks=(1, 5), answers=True)
+        assert found.metrics["t2v"] == plain.metrics["t2v"]
+        assert found.t2v.best_wrong.tolist() == plain.t2v.best_wrong.tolist()
+    assert evaluate(text, video, owner, v2t="group_max").t2v.best_wrong is None
+
+
+def test_group_max_refuses_captions_of_several_videos():
+    with pytest.raises(EvaluationError, match="group_max needs captions of one video each"):
+        evaluate(np.eye(2), np.eye(2), relevance=np.ones((2, 2)), v2t="group_max")
+
+
+def test_scores_of_captions_and_videos_are_measured_in_both_directions():
+    text, video, owner, _ = random_problem(13)
+    found = evaluate(scores=score_matrix(text, video), video_of_caption=owner)
+    assert found.metrics == evaluate(text, video, owner).metrics
 
 
 def test_one_direction_alone_is_what_it_is_in_both():
@@ -403,7 +440,7 @@ def test_rows_are_read_block_by_block_from_whatever_holds_them(tmp_path):
 
 
 def test_what_is_asked_for_must_be_known():
-    with pytest.raises(UnknownNameError, match="best, first"):
+    with pytest.raises(UnknownNameError, match="best, first, group_max"):
         evaluate(np.eye(2), np.eye(2), [0, 1], v2t="mean")
     with pytest.raises(UnknownNameError, match="t2v, v2t"):
         evaluate(np.eye(2), np.eye(2), [0, 1], directions=["t2t"])

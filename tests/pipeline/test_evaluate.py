@@ -28,7 +28,7 @@ MATCHED = Matched(
 def found():
     """Caption a/0 is right, a/2 prefers b, b/0 ties with c; nobody speaks of c."""
     scores = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
-    return evaluate(scores, np.eye(3), MATCHED.video_of_caption, similarity="dot")
+    return evaluate(scores, np.eye(3), MATCHED.video_of_caption, similarity="dot", answers=True)
 
 
 def test_queries_name_the_best_wrong_answer_by_its_key(tmp_path, found):
@@ -53,7 +53,7 @@ def test_queries_name_the_best_wrong_answer_by_its_key(tmp_path, found):
 
 def test_a_query_without_a_wrong_item_has_no_best_wrong_answer(tmp_path):
     one = Matched(["a"], [("a", 0)], np.array([0]), {})
-    write_queries(tmp_path / "queries.parquet", evaluate(np.ones((1, 2)), np.ones((1, 2)), [0]), one)
+    write_queries(tmp_path / "queries.parquet", evaluate(np.ones((1, 2)), np.ones((1, 2)), [0], answers=True), one)
     for row in pq.read_table(tmp_path / "queries.parquet").to_pylist():
         assert (row["best_wrong_video_id"], row["gap"]) == (None, None)
 

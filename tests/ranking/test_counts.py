@@ -78,8 +78,8 @@ def test_counts_are_what_one_comparison_after_the_other_gives(data):
     similarity = data.draw(st.sampled_from(["cosine", "dot", "euclidean"]))
     options = {"similarity": similarity, "first": data.draw(st.sampled_from(LEVELS))}
     scores = score_matrix(text, video, similarity=similarity)
-    check(count_pairs(text, video, *np.nonzero(relevant), **options), scores, relevant)
-    check(count_scores(Matrix(scores), *np.nonzero(relevant)), scores, relevant)
+    check(count_pairs(text, video, *np.nonzero(relevant), answers=True, **options), scores, relevant)
+    check(count_scores(Matrix(scores), *np.nonzero(relevant), answers=True), scores, relevant)
 
 
 def check(counts: dict, scores: np.ndarray, relevant: np.ndarray) -> None:
@@ -129,11 +129,18 @@ def test_every_level_block_size_and_device_gives_the_reference_s_counts(kind, si
         text, video = (side.astype(dtype) for side in drawn(kind, generator))
         relevant = generator.random((len(text), len(video))) < generator.choice([0.5 / len(video), 0.1])
         scores = score_matrix(text, video, similarity=similarity)
-        want = [as_lists(c) for c in count_scores(Matrix(scores), *np.nonzero(relevant)).values()]
+        want = [as_lists(c) for c in count_scores(Matrix(scores), *np.nonzero(relevant), answers=True).values()]
         for first in [*LEVELS, None]:
             for memory, device in ((1, None), (2**30, None), (2**30, "cpu")):
                 counts = count_pairs(
-                    text, video, *np.nonzero(relevant), similarity=similarity, first=first, memory=memory, device=device
+                    text,
+                    video,
+                    *np.nonzero(relevant),
+                    similarity=similarity,
+                    answers=True,
+                    first=first,
+                    memory=memory,
+                    device=device,
                 )
                 assert [as_lists(c) for c in counts.values()] == want, (first, memory, device)
 
@@ -142,11 +149,11 @@ def test_every_level_block_size_and_device_gives_the_reference_s_counts(kind, si
 def test_any_number_of_threads_gives_the_same_bits(n_threads, monkeypatch):
     text, video = embeddings(700, 64, 2, np.float32), embeddings(3000, 64, 3, np.float32)
     owner = np.random.default_rng(0).integers(3000, size=700)
-    monkeypatch.setattr("reelstore.ranking.counts._SMALL", 0)
-    straight = [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner).values()]
-    for module in ("counts", "threads"):
+    monkeypatch.setattr("reelstore.ranking.counter._SMALL", 0)
+    straight = [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner, answers=True).values()]
+    for module in ("counter", "threads"):
         monkeypatch.setattr(f"reelstore.ranking.{module}.n_threads", lambda: n_threads)
-    assert [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner).values()] == straight
+    assert [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner, answers=True).values()] == straight
 
 
 def test_many_captions_a_video_are_counted_as_few_are():
@@ -154,7 +161,11 @@ def test_many_captions_a_video_are_counted_as_few_are():
     video = generator.normal(size=(40, 16)).astype(np.float32)
     owner = np.repeat(np.arange(40), 25)
     text = (video[owner] + 2 * generator.normal(size=(1000, 16))).astype(np.float32)
-    check(count_pairs(text, video, np.arange(1000), owner), score_matrix(text, video), owner[:, None] == np.arange(40))
+    check(
+        count_pairs(text, video, np.arange(1000), owner, answers=True),
+        score_matrix(text, video),
+        owner[:, None] == np.arange(40),
+    )
 
 
 def test_counts_follow_the_rows_when_rows_are_reordered():
@@ -207,7 +218,7 @@ def test_zero_padding_changes_no_bit():
 def test_the_best_wrong_item_is_the_first_of_the_highest():
     text = np.array([[1.0, 0.0]])
     video = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
-    counts = count_pairs(text, video, np.array([0]), np.array([0]))
+    counts = count_pairs(text, video, np.array([0]), np.array([0]), answers=True)
     assert counts["t2v"].best_wrong.tolist() == [2]
     assert counts["v2t"].best_wrong.tolist() == [
         -1,

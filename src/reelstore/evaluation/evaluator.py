@@ -1,7 +1,7 @@
 """Two sets of embeddings, or a matrix of scores, and who belongs to whom -> metrics."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, get_args
 
@@ -25,10 +25,14 @@ from reelstore.ranking import (
     count_pairs,
     count_scores,
 )
-from reelstore.ranking.sources import Source
+from reelstore.ranking.sources import Reordered, Source
 
 Metrics = dict[str, dict[str, float]]
-V2T = Literal["best", "first"]
+V2T = Literal["best", "group_max", "first"]
+_FORMS = (
+    "evaluate takes text, video and video_of_caption (or relevance), or scores and relevance (or video_of_caption); "
+    "not a mixture."
+)
 
 
 @dataclass(frozen=True)
@@ -43,8 +47,8 @@ class Ranks:
         greater: (n,) wrong items above the best right one.
         equal: (n,) wrong items that tie with it.
         tied: (n,) whether a metric of this query depends on how ties are broken.
-        best_wrong: (n,) row of the wrong item with the highest score; -1 where there is none.
-        gap: (n,) score of the best right item less that of the best wrong one; inf where there is none.
+        best_wrong: (n,) row of the wrong item with the highest score; -1 where there is none. None if not asked for.
+        gap: (n,) score of the best right item less that of the best wrong one; inf where there is none. None likewise.
         values: metric -> (n,) values whose mean it is, under the tie rule of the evaluation.
     """
 
@@ -55,8 +59,8 @@ class Ranks:
     greater: Ints
     equal: Ints
     tied: Bools
-    best_wrong: Ints
-    gap: Floats
+    best_wrong: Ints | None
+    gap: Floats | None
     values: dict[str, Floats]
 
     def __len__(self) -> int:
@@ -77,7 +81,7 @@ class Evaluation:
         ks: cut-offs.
         ties: rule behind `metrics`.
         similarity: `cosine`, `dot`, `euclidean`, or how else the scores came about.
-        v2t_protocol: `best` or `first`.
+        v2t_protocol: `best`, `group_max` or `first`.
     """
 
     metrics: Metrics
@@ -157,12 +161,14 @@ def evaluate(
     ties: Ties = "expected",
     v2t: V2T = "best",
     directions: Sequence[Direction] = DIRECTIONS,
+    answers: bool = False,
     memory: int = MEMORY,
     device: str | None = None,
 ) -> Evaluation:
     """Retrieval metrics of two sets of embeddings, in both directions from one product, or of a matrix of scores.
 
-    Either `text`, `video` and `video_of_caption` (or `relevance`), or `scores` and `relevance`.
+    Either `text`, `video` and `video_of_caption` (or `relevance`); or `scores` and `relevance`, which is one direction
+    of whatever queries and items, or `scores` and `video_of_caption`, which is captions and videos in both.
 
     Queries without a right item (a video without captions, a caption of no video) are left out of the means and counted
     in `health`; they stay among the items.
@@ -177,9 +183,11 @@ def evaluate(
         similarity: `cosine`, `dot` or `euclidean`.
         ks: cut-offs.
         ties: `expected` (the mean of each metric over all orders of equal scores), `optimistic`, `pessimistic`.
-        v2t: `best`: all captions are items, a video's own are right, and its rank is that of the best of them. `first`:
-            only the first caption of each video is an item.
+        v2t: `best`: all captions are items, a video's own are right, and its rank is that of the best of them.
+            `group_max`: the videos that have captions are items, each with the score of its best caption. `first`: only
+            the first caption of each video is an item.
         directions: `t2v`, `v2t` or both.
+        answers: find each query's best wrong item too, and the gap to it.
         memory: bytes for blocks of rows and scores; changes speed, no number.
         device: torch device of the products; by default the processor, or where the tensors are.
 
@@ -207,49 +215,68 @@ def evaluate(
     if not ks or min(ks) < 1:
         raise EvaluationError(f"ks must be positive cut-offs, not {list(ks)}.")
     if scores is not None:
-        return _of_scores(
-            scores, relevance if relevance is not None else video_of_caption, text, video, ks, ties, memory
-        )
-    if text is None or video is None or (video_of_caption is None) == (relevance is None):
-        raise EvaluationError(
-            "evaluate takes text, video and video_of_caption (or relevance); or scores and relevance."
-        )
-    sides = Source(text, "text"), Source(video, "video")
-    n_captions, n_videos = len(sides[0]), len(sides[1])
-    if sides[0].shape[1] != sides[1].shape[1]:
-        raise EvaluationError(
-            f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space. Align them, or "
-            "zero-pad the narrower one with pad_to_same_width."
-        )
+        if text is not None or video is not None or (video_of_caption is None) == (relevance is None):
+            raise EvaluationError(_FORMS)
+        scorer: Scorer = scores if hasattr(scores, "block") else Matrix(scores)
+        if relevance is not None:
+            return _retrieval(scorer, relevance, ks=ks, ties=ties, answers=answers, memory=memory)
+        sides = None
+        n_captions, n_videos = scorer.shape
+    else:
+        if text is None or video is None or (video_of_caption is None) == (relevance is None):
+            raise EvaluationError(_FORMS)
+        sides = Source(text, "text"), Source(video, "video")
+        n_captions, n_videos = len(sides[0]), len(sides[1])
+        if sides[0].shape[1] != sides[1].shape[1]:
+            raise EvaluationError(
+                f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space. Align them, or "
+                "zero-pad the narrower one with pad_to_same_width."
+            )
     name, given = ("video_of_caption", video_of_caption) if relevance is None else ("relevance", relevance)
-    caption, video_of = right_pairs(given, n_captions, n_videos, name=name, what=("caption", "video"))
-    if not len(caption):
+    pairs = right_pairs(given, n_captions, n_videos, name=name, what=("caption", "video"))
+    if not len(pairs[0]):
         raise EvaluationError(f"None of the {n_captions} captions has a video among the {n_videos}: nothing to rank.")
-    counts: dict[Direction, PairCounts] = {}
-    options: dict[str, Any] = {"similarity": similarity, "memory": memory, "device": device}
-    together = [direction for direction in directions if direction == "t2v" or v2t == "best"]
-    if together:
-        counts |= count_pairs(text, video, caption, video_of, directions=together, **options)
-    if "v2t" in directions and v2t == "first":
-        counts["v2t"] = _first_captions(sides[0], video, caption, video_of, options)
+    if sides is None:
+        if v2t != "best":
+            raise EvaluationError(f"The v2t protocol {v2t!r} needs embeddings, not scores.")
+        found = count_scores(scorer, *pairs, directions=directions, answers=answers, memory=memory)
+        counts: dict[Direction, PairCounts] = found
+    else:
+        options: dict[str, Any] = {"similarity": similarity, "answers": answers, "memory": memory, "device": device}
+        if v2t == "first":
+            counts = {}
+            if "t2v" in directions:
+                counts |= count_pairs(*sides, *pairs, directions=["t2v"], **options)
+            if "v2t" in directions:
+                counts["v2t"] = _first_captions(*sides, pairs, options)
+        elif v2t == "group_max":
+            counts = _by_video(*sides, pairs, directions, options)
+        else:
+            counts = count_pairs(*sides, *pairs, directions=directions, **options)
     ordered: dict[str, PairCounts] = {direction: counts[direction] for direction in DIRECTIONS if direction in counts}
+    name = similarity if scores is None else type(scores).__name__
     size = {"captions": n_captions, "videos": n_videos}
-    return _evaluation(ordered, (caption, video_of), size, ks=ks, ties=ties, similarity=similarity, v2t=v2t)
+    return _evaluation(ordered, pairs, size, ks=ks, ties=ties, similarity=name, v2t=v2t, answers=answers)
 
 
-def _of_scores(
-    scores: Any, relevance: Any, text: Any, video: Any, ks: Sequence[int], ties: Ties, memory: int
+def _retrieval(
+    scorer: Scorer, relevance: Any, *, ks: Sequence[int], ties: Ties, answers: bool, memory: int
 ) -> Evaluation:
-    if text is not None or video is not None or relevance is None:
-        raise EvaluationError("evaluate takes scores and relevance, or text, video and video_of_caption; not both.")
-    scorer: Scorer = scores if hasattr(scores, "block") else Matrix(scores)
     n_queries, n_items = scorer.shape
     query, item = right_pairs(relevance, n_queries, n_items, name="relevance", what=("query", "item"))
     if not len(query):
         raise EvaluationError(f"None of the {n_queries} queries has a right item among the {n_items}: nothing to rank.")
-    counts = count_scores(scorer, query, item, directions=["t2v"], memory=memory)["t2v"]
-    size = {"items": n_items}
-    return _evaluation({"retrieval": counts}, (query, query), size, ks=ks, ties=ties, similarity="scores", v2t="best")
+    counts = count_scores(scorer, query, item, directions=["t2v"], answers=answers, memory=memory)["t2v"]
+    return _evaluation(
+        {"retrieval": counts},
+        (query, query),
+        {"items": n_items},
+        ks=ks,
+        ties=ties,
+        similarity=type(scorer).__name__,
+        v2t="best",
+        answers=answers,
+    )
 
 
 def _evaluation(
@@ -261,10 +288,11 @@ def _evaluation(
     ties: Ties,
     similarity: str,
     v2t: V2T,
+    answers: bool,
 ) -> Evaluation:
     groups = {direction: TieGroups.of(of) for direction, of in counts.items()}
     ranks = {
-        direction: _ranks(of, groups[direction], pairs, direction, ks=tuple(ks), ties=ties)
+        direction: _ranks(of, groups[direction], pairs, direction, ks=tuple(ks), ties=ties, answers=answers)
         for direction, of in counts.items()
     }
     metrics: Metrics = {
@@ -284,8 +312,9 @@ def _evaluation(
     return Evaluation(metrics, ranks, tuple(ks), ties, similarity, v2t, counts, groups)
 
 
-def _first_captions(text: Source, video: Any, caption: Ints, video_of: Ints, options: Mapping[str, Any]) -> PairCounts:
+def _first_captions(text: Source, video: Source, pairs: tuple[Ints, Ints], options: Mapping[str, Any]) -> PairCounts:
     """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
+    caption, video_of = pairs
     order = np.lexsort((caption, video_of))
     first = order[np.r_[True, video_of[order][1:] != video_of[order][:-1]]]
     kept = np.unique(caption[first])
@@ -294,6 +323,48 @@ def _first_captions(text: Source, video: Any, caption: Ints, video_of: Ints, opt
     )["v2t"]
     counts.item[:] = kept[counts.item]
     counts.best_wrong[counts.best_wrong >= 0] = kept[counts.best_wrong[counts.best_wrong >= 0]]
+    return counts
+
+
+def _by_video(
+    text: Source, video: Source, pairs: tuple[Ints, Ints], directions: Sequence[Direction], options: Mapping[str, Any]
+) -> dict[Direction, PairCounts]:
+    """Counts whose `v2t` searches the videos that have captions, each with the score of its best one."""
+    caption, video_of = pairs
+    if len(np.unique(caption)) < len(caption):
+        raise EvaluationError(
+            "group_max needs captions of one video each: a caption of several would be right in some."
+        )
+    owner = np.full(len(text), len(video), dtype=np.int64)
+    owner[caption] = video_of
+    # Captions of one video must be neighbours; where they aren't, they are read in that order.
+    order = np.argsort(owner, kind="stable")
+    straight = bool((owner[1:] >= owner[:-1]).all())
+    videos, group = np.unique(owner[order], return_inverse=True)
+    group[videos[group] == len(video)] = -1
+    place = np.argsort(order)
+    counts = count_pairs(
+        text if straight else Reordered(text, order),
+        video,
+        place[caption],
+        video_of,
+        directions=directions,
+        group=group,
+        **options,
+    )
+    if "t2v" in counts:
+        of = counts["t2v"]
+        counts["t2v"] = replace(
+            of,
+            query=np.sort(order[of.query]),
+            **{name: getattr(of, name)[np.argsort(order[of.query])] for name in ("item", "score", "greater", "equal")},
+            **{name: getattr(of, name)[place] for name in ("best_wrong", "best_wrong_score")},
+        )
+    if "v2t" in counts:
+        of = counts["v2t"]
+        known = of.best_wrong >= 0
+        best = np.where(known, videos[np.where(known, of.best_wrong, 0)], -1)
+        counts["v2t"] = replace(of, item=videos[of.item], best_wrong=best)
     return counts
 
 
@@ -310,6 +381,7 @@ def _ranks(
     *,
     ks: tuple[int, ...],
     ties: Ties,
+    answers: bool,
 ) -> Ranks:
     query = groups.query[groups.first]
     best = np.full(counts.n_queries, -np.inf)
@@ -329,7 +401,7 @@ def _ranks(
         greater=groups.above[groups.first],
         equal=groups.wrong[groups.first],
         tied=groups.tied,
-        best_wrong=counts.best_wrong[query],
-        gap=gap,
+        best_wrong=counts.best_wrong[query] if answers else None,
+        gap=gap if answers else None,
         values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
     )

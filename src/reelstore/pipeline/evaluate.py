@@ -80,6 +80,7 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         _mapped(fitted.transform_video, videos[matched.videos]),
         matched.video_of_caption,
         ks=params.evaluate.ks,
+        answers=True,
     )
     report = EvaluateReport(
         name=f"{dataset}/{model}/{aligner}",
@@ -162,6 +163,8 @@ def query_rows(evaluation: Evaluation, matched: Matched) -> list[tuple[Any, ...]
 def _direction_rows(
     direction: str, ranks: Ranks, queries: list[tuple[str, int | None]], items: list[tuple[str, int | None]]
 ) -> list[tuple[Any, ...]]:
+    if ranks.best_wrong is None or ranks.gap is None:
+        raise ValueError("queries are written of an evaluation with answers=True")
     rows: list[tuple[Any, ...]] = []
     for number, query in enumerate(ranks.query.tolist()):
         wrong = int(ranks.best_wrong[number])

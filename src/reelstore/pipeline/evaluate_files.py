@@ -59,7 +59,7 @@ def evaluate_files(
     """
     sides = _mapped(text), _mapped(video)
     caption, video_of = _pairs(keys, len(sides[0]), len(sides[1]))
-    found = evaluate(*sides, (caption, video_of), similarity=similarity, ties=ties, ks=ks)
+    found = evaluate(*sides, (caption, video_of), similarity=similarity, ties=ties, ks=ks, answers=output is not None)
     if output is not None:
         write_json(output / "metrics.json", found.metrics)
         write_curves(output, found)

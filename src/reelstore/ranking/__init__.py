@@ -1,14 +1,7 @@
 """Scores -> exact counts: how many wrong items stand above, and beside, every right one."""
 
-from reelstore.ranking.counts import (
-    DIRECTIONS,
-    MEMORY,
-    Direction,
-    PairCounts,
-    count_pairs,
-    refuse_nonfinite,
-    score_matrix,
-)
+from reelstore.ranking.counter import count_pairs, refuse_nonfinite, score_matrix
+from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts
 from reelstore.ranking.filters import Level
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity
 from reelstore.ranking.scorers import Matrix, Scorer, count_scores

@@ -24,6 +24,9 @@ _TINY = {"bfloat16": 2.0**-125, "float32": 2.0**-125, "float64": 2.0**-1021}
 _SANE = {"float32": 2.0**80, "float64": 2.0**800}
 """Squared lengths up to this, and from its inverse, keep products and their sums within range."""
 
+_BLOCK_VALUES = 2**16
+"""Values made ready at once where that goes through float64."""
+
 
 @dataclass(frozen=True)
 class Operand:
@@ -90,25 +93,30 @@ class Side:
         stored: (n, dim) stored values.
         similarity: what they are scored by.
         own, other: (dim,) float64 centres of this side and of the other; both None where nothing is taken off.
+        precise: whether a narrow bound in float32 is worth some time.
 
     Attributes:
         lowest: the fastest level whose range holds these values.
         finite: whether no value is NaN or infinity.
     """
 
-    def __init__(self, stored: Array, similarity: Similarity, own: Floats | None, other: Floats | None) -> None:
+    def __init__(
+        self,
+        stored: Array,
+        similarity: Similarity,
+        own: Floats | None = None,
+        other: Floats | None = None,
+        *,
+        precise: bool = True,
+    ) -> None:
         self.stored = stored
         self.similarity = similarity
-        self._own, self._other = own, other
+        self._own, self._other, self._precise = own, other, precise
         self.lowest: Level = "exact"
         self._prepare()
 
     def __len__(self) -> int:
         return len(self.stored)
-
-    def some(self, rows: npt.NDArray[np.integer]) -> "Side":
-        """A block of some of these rows."""
-        return Side(self.stored[rows], self.similarity, self._own, self._other)
 
     @cached_property
     def bfloat16(self) -> Operand:
@@ -123,13 +131,28 @@ class Side:
 
     @cached_property
     def float32(self) -> Operand:
-        """Values in float32."""
+        """Values in float32; `precise` halves the bound for the price of lengths summed in float64."""
         if self._own is not None or self.similarity == "euclidean" or self._values.dtype != np.float32:
-            wide = self.float64
-            error = wide.error + wide.reach * _UNIT["float32"]
-            return Operand(wide.values.astype(np.float32), wide.reach * 1.001, error, wide.shift, wide.shift_error)
-        # Lengths are summed in float64: half of the bound would be theirs.
+            return self._narrowed()
+        if not self._precise:
+            return self.rough
         return self._operand("float32", _squares(self._values), lengths=_UNIT["float64"])
+
+    def _narrowed(self) -> Operand:
+        """From float64, some rows at a time: they stay in a core's cache."""
+        n, dim = self.stored.shape
+        values = np.empty((n, dim), dtype=np.float32)
+        shift = None if self._own is None and self.similarity != "euclidean" else np.empty(n)
+        reach = error = shift_error = 0.0
+        step = max(1, _BLOCK_VALUES // max(dim, 1))
+        for some in (slice(start, start + step) for start in range(0, n, step)):
+            wide = Side(self.stored[some], self.similarity, self._own, self._other).float64
+            values[some] = wide.values
+            if shift is not None:
+                shift[some] = wide.shift
+            reach, error = max(reach, wide.reach), max(error, wide.error)
+            shift_error = max(shift_error, wide.shift_error)
+        return Operand(values, reach * 1.001, error + reach * _UNIT["float32"], shift, shift_error)
 
     @cached_property
     def float64(self) -> Operand:
@@ -214,7 +237,7 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
     means = []
     shares = []
     for stored in (text, video):
-        side = Side(stored, similarity, None, None)
+        side = Side(stored, similarity)
         if side.lowest in ("exact", "float64"):
             return None
         values = side.float64.values
@@ -233,7 +256,7 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
 def _squares(values: Array) -> Floats:
     """(n,) squared lengths of float32 rows, summed in float64."""
     found = np.empty(len(values))
-    step = max(1, 2**15 // max(values.shape[1], 1))
+    step = max(1, _BLOCK_VALUES // max(values.shape[1], 1))
     for start in range(0, len(values), step):
         some = values[start : start + step].astype(np.float64)
         np.einsum("ij,ij->i", some, some, out=found[start : start + step])

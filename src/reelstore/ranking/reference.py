@@ -50,32 +50,36 @@ def pair_scores(
     video: Array,
     similarity: Similarity,
     *,
+    at: tuple[Ints, Ints] | None = None,
     text_lengths: Floats | None = None,
     video_lengths: Floats | None = None,
 ) -> Floats:
-    """Scores of text row n with video row n, (n,).
+    """Scores of text row n with video row n, or of the rows `at`, (n,).
 
     Args:
         text: (n, dim) finite real numbers of any dtype.
         video: (n, dim).
         similarity: `cosine` (a zero row scores 0 with everything), `dot`, or `euclidean`: minus the squared
             distance, which orders as minus the distance does.
-        text_lengths, video_lengths: (n,) what `lengths` says of these rows, where it is known.
+        at: rows of `text` and of `video` to score, (n,) each.
+        text_lengths, video_lengths: (n,) what `lengths` says of the rows that are scored, where it is known.
 
     Example:
         >>> pair_scores(np.array([[2., 0.]]), np.array([[3., 4.]]), "cosine")
         array([0.6])
     """
-    scores = np.empty(len(text))
+    left, right = (np.arange(len(text)), np.arange(len(video))) if at is None else at
+    scores = np.empty(len(left))
 
     def work(some: slice) -> None:
-        left, right = as_float64(text[some], similarity), as_float64(video[some], similarity)
-        scores[some] = _combined(left, right, similarity)
+        # Gathered by blocks: a copy of all rows would have to come from memory once more.
+        ours, theirs = as_float64(text[left[some]], similarity), as_float64(video[right[some]], similarity)
+        scores[some] = _combined(ours, theirs, similarity, out=ours)
 
-    _by_blocks(work, len(text), text.shape[1])
+    _by_blocks(work, len(left), text.shape[1])
     if similarity == "cosine":
-        scores /= (lengths(text) if text_lengths is None else text_lengths) * (
-            lengths(video) if video_lengths is None else video_lengths
+        scores /= (lengths(text)[left] if text_lengths is None else text_lengths) * (
+            lengths(video)[right] if video_lengths is None else video_lengths
         )
     return scores
 
@@ -105,7 +109,8 @@ def lengths(rows: Array) -> Floats:
     found = np.empty(len(rows))
 
     def work(some: slice) -> None:
-        found[some] = _lengths(as_float64(rows[some], "cosine"))
+        values = as_float64(rows[some], "cosine")
+        found[some] = _lengths(values, out=values)
 
     _by_blocks(work, len(rows), rows.shape[1])
     return found
@@ -126,17 +131,17 @@ def fold(products: Floats) -> Floats:
     return columns[0] if width else np.zeros(len(products))
 
 
-def _combined(left: Floats, right: Floats, similarity: Similarity) -> Floats:
+def _combined(left: Floats, right: Floats, similarity: Similarity, out: Floats | None = None) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         if similarity != "euclidean":
-            return fold(left * right)
-        difference = left - right
+            return fold(np.multiply(left, right, out=out))
+        difference = np.subtract(left, right, out=out)
         difference *= difference
         return -fold(difference)
 
 
-def _lengths(values: Floats) -> Floats:
-    found = np.sqrt(fold(values * values))
+def _lengths(values: Floats, out: Floats | None = None) -> Floats:
+    found = np.sqrt(fold(np.multiply(values, values, out=out)))
     found[found == 0] = 1.0
     return found
 

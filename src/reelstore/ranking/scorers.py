@@ -50,6 +50,7 @@ def count_scores(
     video_of: npt.NDArray[np.integer],
     *,
     directions: Sequence[Direction] = DIRECTIONS,
+    answers: bool = False,
     memory: int = MEMORY,
 ) -> dict[Direction, PairCounts]:
     """Counts of the directions asked for. What the scorer gives is compared as it is; infinities are in order.
@@ -82,19 +83,29 @@ def count_scores(
         for direction, of in counts.items():
             straight = direction == "t2v"
             lines = (captions, videos) if straight else (videos, captions)
-            _add(of, scores if straight else np.ascontiguousarray(scores.T), *lines, at if straight else at[::-1])
+            _add(
+                of,
+                scores if straight else np.ascontiguousarray(scores.T),
+                *lines,
+                at if straight else at[::-1],
+                answers,
+            )
     for of in counts.values():
         _take_off_right(of)
     return counts
 
 
-def _add(counts: PairCounts, scores: Array, queries: slice, items: slice, right: tuple[Ints, Ints]) -> None:
+def _add(
+    counts: PairCounts, scores: Array, queries: slice, items: slice, right: tuple[Ints, Ints], answers: bool
+) -> None:
     """Compare one block (n_queries, n_items); right items are counted like others."""
     own = counts.of(queries.start, queries.stop)
     exact = counts.score[own].astype(scores.dtype)
     found = Tile(scores, len(scores)).in_rows(counts.query[own] - queries.start, exact, exact, listed=False)
     counts.greater[own] += found.above
     counts.equal[own] += found.between
+    if not answers:
+        return
     wrong = np.ones(scores.shape, dtype=bool)
     wrong[right] = False
     asked = np.unique(counts.query[own]) - queries.start

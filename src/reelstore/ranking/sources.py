@@ -20,11 +20,13 @@ class Source:
 
     def __init__(self, values: Any, name: str) -> None:
         self.name = name
+        if isinstance(values, Source):
+            values = values.values
         if hasattr(values, "detach"):
             values = values.detach()
         elif isinstance(values, list | tuple):
             values = np.asarray(values)
-        self._values = values
+        self.values: Any = values
         self._is_tensor = hasattr(values, "detach")
         shape = getattr(values, "shape", None)
         if shape is None and hasattr(values, "dim") and hasattr(values, "take"):
@@ -46,25 +48,25 @@ class Source:
     @property
     def device(self) -> str | None:
         """Device of a tensor that isn't in the machine's own memory."""
-        device = getattr(self._values, "device", None) if self._is_tensor else None
+        device = getattr(self.values, "device", None) if self._is_tensor else None
         return str(device) if device is not None and device.type != "cpu" else None
 
     def rows(self, start: int, stop: int) -> Array:
         """Rows start (inclusive) to stop (exclusive)."""
-        if _sliced(self._values):
-            return self._plain(self._values[start:stop])
-        return self._plain(self._values.take(np.arange(start, min(stop, len(self)))))
+        if _sliced(self.values):
+            return self._plain(self.values[start:stop])
+        return self._plain(self.values.take(np.arange(start, min(stop, len(self)))))
 
     def take(self, positions: Ints) -> Array:
         """Rows at these positions, in this order."""
-        if isinstance(self._values, np.ndarray):
-            return self._plain(self._values[positions])
+        if isinstance(self.values, np.ndarray):
+            return self._plain(self.values[positions])
         if self._is_tensor:
             import torch
 
-            return self._plain(self._values[torch.from_numpy(positions).to(self._values.device)])
-        if not _sliced(self._values):
-            return self._plain(self._values.take(positions))
+            return self._plain(self.values[torch.from_numpy(positions).to(self.values.device)])
+        if not _sliced(self.values):
+            return self._plain(self.values.take(positions))
         found = np.empty((len(positions), self.shape[1]), dtype=self.dtype)
         block = positions // _GAP_ROWS
         for number in np.unique(block):
@@ -99,6 +101,21 @@ class Source:
             raise EvaluationError(f"{self.name} must hold real numbers, not {rows.dtype}.")
         plain: Array = rows
         return plain
+
+
+class Reordered:
+    """The rows of a source in another order: `take` and a width, as a source reads them."""
+
+    def __init__(self, source: Source, order: Ints) -> None:
+        self._source, self._order = source, order
+        self.dim = source.shape[1]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def take(self, positions: Ints) -> Array:
+        """Rows at these positions of the new order."""
+        return self._source.take(self._order[positions])
 
 
 def _sliced(values: Any) -> bool:

@@ -39,6 +39,12 @@ class Found:
     row: Ints
     column: Ints
 
+    @classmethod
+    def nothing(cls) -> "Found":
+        """By no threshold."""
+        none = np.zeros(0, dtype=np.int64)
+        return cls(none, none, none, none, none)
+
 
 class Tile:
     """(n_videos, n_captions) scores in the machine's memory.

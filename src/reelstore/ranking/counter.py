@@ -1,0 +1,250 @@
+"""Two sides and who belongs to whom -> exact counts of both directions from one pass over the blocks.
+
+Every tile of scores is computed at the fastest level that decides nearly all of its comparisons. What a level leaves
+undecided is scored by the reference; a caption with too much of it moves to the next level for good. So the counts are
+those of the reference, whatever the blocks, threads or device.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import EvaluationError
+from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
+from reelstore.ranking.filters import LEVELS, Level, Side, find_centres
+from reelstore.ranking.passes import Lengths, Pass, Problem, refuse_overflow
+from reelstore.ranking.products import Products, bfloat16_pays
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
+from reelstore.ranking.sources import Source
+from reelstore.ranking.threads import each_alone, n_threads, one_by_one
+from reelstore.ranking.tiles import GROUP
+
+_SMALL = 1e9
+"""Multiplications below which threads cost more than they save."""
+_SAMPLE = 64
+
+
+def count_pairs(
+    text: Any,
+    video: Any,
+    caption: npt.NDArray[np.integer],
+    video_of: npt.NDArray[np.integer],
+    *,
+    similarity: Similarity = "cosine",
+    directions: Sequence[Direction] = DIRECTIONS,
+    answers: bool = False,
+    group: Ints | None = None,
+    memory: int = MEMORY,
+    device: str | None = None,
+    first: Level | None = None,
+) -> dict[Direction, PairCounts]:
+    """Counts of the directions asked for, from one pass, in bounded memory.
+
+    Args:
+        text: (n_captions, dim) real numbers: arrays, tensors, or whatever `Source` reads block by block.
+        video: (n_videos, dim).
+        caption: (n_pairs,) int; with `video_of`, the right pairs. A caption or video may have several, or none.
+        video_of: (n_pairs,) int.
+        similarity: `cosine` (a zero vector scores 0 with everything), `dot`, or `euclidean` (minus the distance).
+        directions: `t2v`, `v2t` or both.
+        answers: look for the best wrong item of each query too.
+        group: (n_captions,) int, ascending and then -1: in `v2t` items are groups of captions instead, each with the
+            score of its best; captions with -1 are in none. The group of a right caption is right.
+        memory: bytes for blocks and tiles; changes speed, never a count.
+        device: torch device of the products; None for the processor, or where the tensors are.
+        first: level to begin with; None chooses. Changes speed, never a count.
+
+    Raises:
+        NonFiniteError: a row holds NaN or infinity, or a product of float64 numbers overflows.
+    """
+    check_similarity(similarity)
+    sides = Source(text, "text"), Source(video, "video")
+    pairs = unique_pairs(caption, video_of, len(sides[1]))
+    known = Lengths(len(sides[0])), Lengths(len(sides[1]))
+    score = _own_scores(*sides, pairs, similarity, known)
+    counts: dict[Direction, PairCounts] = {}
+    n_groups = 0 if group is None else int(group.max(initial=-1)) + 1
+    if group is not None:
+        group = np.where(group < 0, n_groups, group)
+        if (group[1:] < group[:-1]).any():
+            raise EvaluationError("Groups of captions must ascend, those of no group (-1) last.")
+    if "t2v" in directions:
+        counts["t2v"] = PairCounts.empty(len(sides[0]), len(sides[1]), pairs[0], pairs[1], score)
+    if "v2t" in directions:
+        counts["v2t"] = PairCounts.empty(len(sides[1]), len(sides[0]), pairs[1], pairs[0], score)
+        if group is not None:
+            counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
+    if len(pairs[0]):
+        device = device or sides[0].device or sides[1].device
+        problem = Problem(similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups)
+        _Counter(*sides, problem, device=device, memory=memory, first=first).run()
+    return counts
+
+
+def score_matrix(
+    text: npt.NDArray[Any], video: npt.NDArray[Any], *, similarity: Similarity = "cosine", block: int = 1024
+) -> Floats:
+    """All scores, (n_captions, n_videos) float64, each the very number `count_pairs` compares.
+
+    Example:
+        >>> score_matrix(np.array([[2., 0.], [0., 0.]]), np.array([[1., 0.], [3., 4.]]))
+        array([[1. , 0.6],
+               [0. , 0. ]])
+    """
+    check_similarity(similarity)
+    sides = Source(text, "text"), Source(video, "video")
+    for side in sides:
+        side.refuse_nonfinite()
+    scores = np.empty((len(sides[0]), len(sides[1])))
+    for start in range(0, len(sides[0]), block):
+        rows = sides[0].rows(start, start + block)
+        for begin in range(0, len(sides[1]), block):
+            found = block_scores(rows, sides[1].rows(begin, begin + block), similarity)
+            scores[start : start + block, begin : begin + block] = found.T
+    refuse_overflow(scores)
+    return scores
+
+
+def refuse_nonfinite(values: Any, name: str) -> None:
+    """Raise NonFiniteError with the rows of `values` (n, dim) that hold NaN or infinity."""
+    Source(values, name).refuse_nonfinite()
+
+
+def _by_group(counts: PairCounts, group: Ints, n_groups: int) -> PairCounts:
+    """Right pairs of video and group, by the best of its captions."""
+    key, place = np.unique(counts.query * (n_groups + 1) + group[counts.item], return_inverse=True)
+    score = np.full(len(key), -np.inf)
+    np.maximum.at(score, place, counts.score)
+    inside = key % (n_groups + 1) < n_groups
+    key, score = key[inside], score[inside]
+    return PairCounts.empty(counts.n_queries, n_groups, key // (n_groups + 1), key % (n_groups + 1), score)
+
+
+class _Counter:
+    """One pass: blocks of captions stay while the videos stream by."""
+
+    def __init__(
+        self, text: Source, video: Source, problem: Problem, *, device: str | None, memory: int, first: Level | None
+    ) -> None:
+        self.text, self.video, self.problem = text, video, problem
+        sample = [
+            side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)
+        ]
+        self._refuse_nonfinite(*(Side(rows, "dot") for rows in sample))
+        problem.centres = find_centres(sample[0], sample[1], problem.similarity)
+        # Many thresholds leave much open where the bound is wide.
+        self.precise = many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
+        self._plan(memory, many)
+        self.first: Level = first or self._fastest(many, device)
+        if problem.group is not None and self.first == "bfloat16":
+            self.first = "float32"  # what it leaves open is looked at pair by pair, not group by group
+
+    def _plan(self, memory: int, many: bool) -> None:
+        width = max(self.text.shape[1], 16)
+        row = 24 * width  # as stored, in float32, in bfloat16 and, should it come to it, in float64
+        threads = n_threads()
+        if float(len(self.text)) * len(self.video) * width < _SMALL:
+            threads = 1
+        self.n_captions = max(GROUP, memory // 2 // row)
+        # Where a video has many captions their scores are sorted, and long rows are sorted best.
+        largest = min(512 if many else 4096, memory // 4 // row // threads, -(-len(self.video) // threads))
+        self.n_videos = max(GROUP, -(-largest // GROUP) * GROUP)
+        scores = max(GROUP * GROUP, min(2**22 if many else 2**21, memory // 64 // threads))
+        self.n_columns = max(GROUP, scores // self.n_videos)
+        self.threads = threads
+
+    def _fastest(self, many: bool, device: str | None) -> Level:
+        # With many thresholds a row, what bfloat16 leaves open costs more than its product saves; with centres too.
+        if many or self.problem.centres is not None or self.problem.similarity == "euclidean" or device is not None:
+            return "float32"
+        work = float(len(self.text)) * len(self.video) * self.text.shape[1]
+        return "bfloat16" if bfloat16_pays(work) else "float32"
+
+    def run(self) -> None:
+        """Count."""
+        for start, stop in self._cuts(0, len(self.text), self.n_captions):
+            text = self._side(self.text.rows(start, stop), "text")
+            levels = np.full(len(text), LEVELS.index(self.first))
+
+            def count(number: int, text: Side = text, start: int = start, levels: Ints = levels) -> None:
+                self._block(text, start, number * self.n_videos, levels)
+
+            # A product as short as a small problem's in bfloat16 is over before a second thread has woken up.
+            in_blocks = each_alone if self.threads > 1 or self.first == "bfloat16" else one_by_one
+            in_blocks(count, -(-len(self.video) // self.n_videos))
+
+    def _cuts(self, start: int, stop: int, step: int) -> list[tuple[int, int]]:
+        """Where captions are cut, every `step` of them or so: never within a group."""
+        cuts = list(range(start, stop, step))
+        if self.problem.group is not None:
+            cuts = np.unique(np.searchsorted(self.problem.group, self.problem.group[cuts])).tolist()
+            cuts = [start, *(cut for cut in cuts if start < cut < stop)]
+        return list(pairwise([*cuts, stop]))
+
+    def _block(self, text: Side, start: int, begin: int, levels: Ints) -> None:
+        video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
+        self._refuse_nonfinite(text, video)
+        lowest = max(LEVELS.index(side.lowest) for side in (text, video))
+        with self.problem.lock:
+            np.maximum(levels, lowest, out=levels)
+        for first, last in self._cuts(start, start + len(text), self.n_columns):
+            self._chunk(text, video, start, begin, slice(first - start, last - start), levels)
+
+    def _side(self, rows: Array, name: str) -> Side:
+        centres, similarity = self.problem.centres, self.problem.similarity
+        if centres is None:
+            return Side(rows, similarity, precise=self.precise)
+        own, other = (centres.text, centres.video) if name == "text" else (centres.video, centres.text)
+        return Side(rows, similarity, own, other)
+
+    def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: Ints) -> None:
+        """All videos of a block with some captions, each at its level; those left too open go on to the next."""
+        here = np.arange(len(text))[columns]
+        with self.problem.lock:
+            at = levels[here]
+        for number, level in enumerate(LEVELS):
+            own = here[at == number]
+            if not len(own):
+                continue
+            left = Pass(self.problem, text, video, start, begin, own, level).count()
+            at[np.isin(here, left)] = number + 1
+            with self.problem.lock:
+                levels[left] = np.maximum(levels[left], number + 1)
+                if 2 * len(left) > len(own):
+                    # Most of these captions needed more; the ones after them will as well.
+                    levels[own[-1] + 1 :] = np.maximum(levels[own[-1] + 1 :], number + 1)
+
+    def _refuse_nonfinite(self, text: Side, video: Side) -> None:
+        for side, source in ((text, self.text), (video, self.video)):
+            if not side.finite:
+                source.refuse_nonfinite()
+
+
+def _own_scores(
+    text: Source, video: Source, pairs: tuple[Ints, Ints], similarity: Similarity, known: tuple[Lengths, Lengths]
+) -> Floats:
+    """Reference scores of the right pairs; lengths of their rows are known from then on."""
+    if text.shape[1] != video.shape[1]:
+        raise EvaluationError(f"text is {text.shape[1]} wide and video {video.shape[1]}: they share no space.")
+    scores = np.empty(len(pairs[0]))
+    for start in range(0, len(scores), 4096):
+        some = slice(start, start + 4096)
+        blocks, at = [], []
+        given: list[Floats | None] = []
+        for side, of, asked in zip((text, video), known, pairs, strict=True):
+            distinct, place = np.unique(asked[some], return_inverse=True)
+            in_a_row = len(distinct) == distinct[-1] - distinct[0] + 1
+            blocks.append(side.rows(int(distinct[0]), int(distinct[-1]) + 1) if in_a_row else side.take(distinct))
+            at.append(place)
+            given.append(of.put(distinct, blocks[-1])[place] if similarity == "cosine" else None)
+        scores[some] = pair_scores(
+            blocks[0], blocks[1], similarity, at=(at[0], at[1]), text_lengths=given[0], video_lengths=given[1]
+        )
+    if not np.isfinite(scores).all():
+        text.refuse_nonfinite()
+        video.refuse_nonfinite()
+        refuse_overflow(scores[:, None])
+    return scores

@@ -1,0 +1,353 @@
+"""One tile of scores at one level: compared with the right pairs' scores, and what it leaves open settled."""
+
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import NonFiniteError
+from reelstore.ranking.counts import Direction, PairCounts
+from reelstore.ranking.filters import Band, Centres, Level, Side, band
+from reelstore.ranking.products import Products
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, lengths, pair_scores
+from reelstore.ranking.tiles import GROUP, Found, Tile
+
+_UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
+"""One comparison in this many may be left undecided; from there on the next level is cheaper than the reference."""
+_FEW = 128
+"""One undecided comparison in this many scores of a whole tile isn't worth another product."""
+
+
+class Lengths:
+    """Lengths of the rows of one side that were needed so far, (n,); NaN of the others."""
+
+    def __init__(self, n: int) -> None:
+        self._known = np.full(n, np.nan)
+
+    def of(self, block: Array, rows: Ints, first: int) -> Floats:
+        """Lengths of these rows of a block that begins at row `first`."""
+        found = self._known[rows + first]
+        if np.isnan(found).any():
+            missing = np.unique(rows[np.isnan(found)])
+            self._known[missing + first] = lengths(block[missing])
+            found = self._known[rows + first]
+        return found
+
+    def put(self, rows: Ints, values: Array) -> Floats:
+        """Lengths of these distinct rows, of which `values` are given."""
+        missing = np.isnan(self._known[rows])
+        if missing.any():
+            self._known[rows[missing]] = lengths(values[missing])
+        return self._known[rows]
+
+
+@dataclass
+class Problem:
+    """What all tiles of one count share.
+
+    Attributes:
+        similarity: what is compared.
+        counts: added to, under `lock`.
+        caption, video_of: (n_pairs,) the right pairs, sorted by caption.
+        centres: taken off before products; None where nothing is.
+        products: what multiplies.
+        known: lengths of captions and of videos.
+        answers: whether the best wrong items are looked for.
+        group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
+            group's score is that of its best caption. Captions of no group have the largest number.
+        n_groups: groups.
+    """
+
+    similarity: Similarity
+    counts: dict[Direction, PairCounts]
+    caption: Ints
+    video_of: Ints
+    centres: Centres | None
+    products: Products
+    known: tuple[Lengths, Lengths]
+    answers: bool
+    group: Ints | None = None
+    n_groups: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def exact_scale(self) -> float:
+        """A product is half of a squared distance."""
+        return 0.5 if self.similarity == "euclidean" else 1.0
+
+
+class Pass:
+    """Some captions of a block against all videos of another, at one level."""
+
+    def __init__(
+        self, problem: Problem, text: Side, video: Side, start: int, begin: int, columns: Ints, level: Level
+    ) -> None:
+        self.problem, self.text, self.video, self.level = problem, text, video, level
+        self.start, self.begin, self.columns = start, begin, columns
+        self.tile, self.bounds, self.row_shift, self.column_shift, self.common = self._scores()
+        self.place = np.full(len(text), -1, dtype=np.int64)  # column of each caption of the block
+        self.place[columns] = np.arange(len(columns))
+        own = self._right_pairs()
+        self.tile.hide(problem.video_of[own] - begin, self.place[problem.caption[own] - start])
+        self._views: dict[Direction, Tile] = {}
+        # Where videos search groups: first column of each, and its number. Captions of none come last.
+        self.first, self.groups = self._groups()
+
+    def _groups(self) -> tuple[Ints, Ints]:
+        if self.problem.group is None:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        of = self.problem.group[self.columns + self.start]
+        groups, first = np.unique(of, return_index=True)
+        return first, groups
+
+    def _scores(self) -> tuple[Tile, Band, Floats | None, Floats | None, float]:
+        if self.level == "exact":
+            scores = block_scores(self.text.stored[self.columns], self.video.stored, self.problem.similarity)
+            refuse_overflow(scores.T, self.start)
+            padding = -len(scores) % GROUP
+            padded = np.pad(scores, ((0, padding), (0, 0)), constant_values=-np.inf)
+            return Tile(padded, len(scores)), Band(0.0), None, None, 0.0
+        with self.problem.lock:
+            text = getattr(self.text, self.level)
+        video = getattr(self.video, self.level)
+        columns = self.columns
+        straight = len(columns) == columns[-1] - columns[0] + 1
+        tile = self.problem.products.tile(
+            self.level, video, text, slice(int(columns[0]), int(columns[-1]) + 1) if straight else columns
+        )
+        centres = self.problem.centres
+        common = 0.0 if centres is None or self.problem.similarity == "euclidean" else centres.common
+        shift = None if text.shift is None else text.shift[columns]
+        return tile, band(self.level, text, video, centres), video.shift, shift, common
+
+    def count(self) -> Ints:
+        """Add this tile to the counts. Gives back captions of the block it left too open, of which nothing is added."""
+        found = {direction: self._search(direction) for direction in self.problem.counts}
+        left = self._whole_groups(self._too_open(found))
+        if left.any():
+            n_left = int(left.sum())
+            rows = np.repeat(np.arange(self.tile.n_rows), n_left)
+            self.tile.hide(rows, np.tile(np.flatnonzero(left), self.tile.n_rows))
+            self._views.clear()
+            found = {direction: self._search(direction) for direction in self.problem.counts}
+        self._settle(found, left)
+        return self.columns[left]
+
+    def _search(self, direction: Direction) -> "Searched":
+        counts = self.problem.counts[direction]
+        pairs = self._thresholds(direction)
+        exact = counts.score[pairs]
+        line = self._line(direction, counts.query[pairs])
+        low, high = self._around(exact, direction, line)
+        view = self._view(direction)
+        search = view.in_columns if direction == "t2v" else view.in_rows
+        found = search(line, low, high, listed=self.level != "exact")
+        if not self.problem.answers:
+            return Searched(pairs, found, Found.nothing())
+        if self.level == "exact":
+            return Searched(pairs, found, self._exact_best(direction))
+        bound, lines = self._best(direction)
+        return Searched(pairs, found, search(lines, bound, np.full_like(bound, np.inf)))
+
+    def _thresholds(self, direction: Direction) -> Ints:
+        """Pairs whose scores are compared with this tile, by line."""
+        counts = self.problem.counts[direction]
+        if direction == "v2t":
+            return np.arange(len(counts.query))[counts.of(self.begin, self.begin + len(self.video))]
+        pairs = np.arange(len(counts.query))[counts.of(self.start, self.start + len(self.text))]
+        return pairs[self.place[counts.query[pairs] - self.start] >= 0]
+
+    def _line(self, direction: Direction, query: Ints) -> Ints:
+        """Column of a caption, row of a video."""
+        return self.place[query - self.start] if direction == "t2v" else query - self.begin
+
+    def _query(self, direction: Direction, line: Ints) -> Ints:
+        return self.columns[line] + self.start if direction == "t2v" else line + self.begin
+
+    def _around(self, exact: Floats, direction: Direction, line: Ints) -> tuple[Array, Array]:
+        """Bounds of the approximate score of an exact one, in the view of its direction."""
+        if self.level == "exact":
+            return exact, exact
+        shift = self.column_shift if direction == "t2v" else self.row_shift
+        value = exact * self.problem.exact_scale - self.common
+        return self.bounds.around(value if shift is None else value - shift[line], self.tile.dtype)
+
+    def _view(self, direction: Direction) -> Tile:
+        """The tile with the shift that differs between the items of a query; for videos by groups, if there are any."""
+        shift = self.row_shift if direction == "t2v" else self.column_shift
+        grouped = direction == "v2t" and self.problem.group is not None
+        if shift is None and not grouped:
+            return self.tile
+        if direction not in self._views:
+            view = self.tile
+            if shift is not None:
+                view = view.shifted(of_rows=shift) if direction == "t2v" else view.shifted(of_columns=shift)
+            if grouped:
+                kept = self.groups < self.problem.n_groups
+                view = Tile(np.maximum.reduceat(view.host(), self.first, axis=1)[:, kept], view.n_rows)
+            self._views[direction] = view
+        return self._views[direction]
+
+    def _whole_groups(self, left: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """A group goes on as a whole."""
+        if self.problem.group is None or not left.any():
+            return left
+        size = np.diff(np.r_[self.first, len(left)])
+        return np.repeat(np.logical_or.reduceat(left, self.first), size)
+
+    def _best(self, direction: Direction) -> tuple[Array, Ints]:
+        """Score from which on a wrong item may be the best of its query, and the query's line."""
+        counts = self.problem.counts[direction]
+        lines = np.unique(self._line(direction, counts.query[self._thresholds(direction)]))
+        view = self._view(direction)
+        highest = view.highest_in_columns()[lines] if direction == "t2v" else view.highest_in_rows(lines)
+        some = highest > -np.inf
+        lines, highest = lines[some], highest[some].astype(np.float64)
+        certain = highest - self.bounds.error - self.bounds.slope * np.abs(highest)
+        by_highest = self.bounds.around(certain, self.tile.dtype)[0]
+        known = counts.best_wrong_score[self._query(direction, lines)]
+        by_known = self._around(known, direction, lines)[0]
+        bound = np.maximum(by_highest, by_known)
+        worth = highest >= bound
+        return bound[worth], lines[worth]
+
+    def _exact_best(self, direction: Direction) -> Found:
+        """Where the best wrong item of each query is, the first of several."""
+        lines = np.unique(self._line(direction, self.problem.counts[direction].query[self._thresholds(direction)]))
+        host = self._view(direction).host()
+        if not host.size:
+            return Found.nothing()
+        place = host[:, lines].argmax(axis=0) if direction == "t2v" else host[lines].argmax(axis=1)
+        row, column = (place, lines) if direction == "t2v" else (lines, place)
+        some = host[row, column] > -np.inf
+        nothing = np.zeros(0, dtype=np.int64)
+        return Found(nothing, nothing, np.flatnonzero(some), row[some], column[some])
+
+    def _too_open(self, found: dict[Direction, "Searched"]) -> npt.NDArray[np.bool_]:
+        """(n_columns,) whether so much is undecided there that the next level is cheaper."""
+        left = np.zeros(len(self.columns), dtype=bool)
+        if self.level == "exact":
+            return left
+        undecided = [
+            self.first[part.column] if direction == "v2t" and self.problem.group is not None else part.column
+            for direction, one in found.items()
+            for part in (one.found, one.near)
+        ]
+        if sum(map(len, undecided)) <= max(1024, self.tile.size // _FEW):
+            return left
+        per_column = np.bincount(np.concatenate(undecided), minlength=len(left))
+        return np.asarray(per_column > max(8, self.tile.n_rows // _UNDECIDED[self.level]))
+
+    def _settle(self, found: dict[Direction, "Searched"], left: npt.NDArray[np.bool_]) -> None:
+        for direction, one in found.items():
+            counts = self.problem.counts[direction]
+            kept = np.ones(len(one.pairs), dtype=bool)
+            if direction == "t2v":
+                kept = ~left[self._line(direction, counts.query[one.pairs])]
+            scores = self._worth_settling(direction, one)
+            own, candidates = scores[: len(one.found.row)], scores[len(one.found.row) :]
+            settled = one.pairs[one.found.near]
+            above, same = own > counts.score[settled], own == counts.score[settled]  # certain ones are inf or -inf
+            best = candidates > -np.inf
+            row, column = one.near.row[best] + self.begin, self._item(direction, one.near.column[best])
+            with self.problem.lock:
+                counts.greater[one.pairs[kept]] += one.found.above[kept]
+                if self.level == "exact":
+                    counts.equal[one.pairs[kept]] += one.found.between[kept]
+                np.add.at(counts.greater, settled[above], 1)
+                np.add.at(counts.equal, settled[same], 1)
+                query, item = (column, row) if direction == "t2v" else (row, column)
+                counts.improve(query, item, candidates[best])
+
+    def _item(self, direction: Direction, column: Ints) -> Ints:
+        """Caption (or its group) that a column of a direction's view stands for."""
+        grouped = direction == "v2t" and self.problem.group is not None
+        return self.groups[column] if grouped else self.columns[column] + self.start
+
+    def _worth_settling(self, direction: Direction, one: "Searched") -> Floats:
+        """Exact scores of what is undecided, then of the candidates for the best wrong item; inf or -inf where float32
+        has told already on which side they are."""
+        rows, columns = np.r_[one.found.row, one.near.row], np.r_[one.found.column, one.near.column]
+        scores = np.full(len(rows), np.nan)
+        if not len(rows):
+            return scores
+        if self.level == "exact":
+            return np.asarray(self._view(direction).host()[rows, columns], dtype=np.float64)
+        if self.level == "bfloat16":
+            scores = self._told_by_float32(direction, one, rows, columns)
+        open_ones = np.flatnonzero(np.isnan(scores))
+        width = self._view(direction).n_columns
+        places, where = np.unique(rows[open_ones] * width + columns[open_ones], return_inverse=True)
+        row, column = places // width, places % width
+        if direction == "v2t" and self.problem.group is not None:
+            exact = self._exact_groups(row, column)
+        else:
+            exact = self._exact(row, column)
+        scores[open_ones] = exact[where.reshape(-1)]
+        return scores
+
+    def _told_by_float32(self, direction: Direction, one: "Searched", rows: Ints, columns: Ints) -> Floats:
+        """inf or -inf by the side on which a score certainly lies, NaN where float32 can't tell."""
+        text, video = self.text.rough, self.video.rough
+        bounds = band("float32", text, video, None)
+        rough = np.empty(len(rows), dtype=np.float32)
+        step = max(1, 2**17 // max(text.values.shape[1], 1))
+        for start in range(0, len(rows), step):
+            some = slice(start, start + step)
+            left, right = text.values[self.columns[columns[some]]], video.values[rows[some]]
+            np.einsum("ij,ij->i", left, right, out=rough[some])
+        scores = np.full(len(rows), np.nan)
+        n = len(one.found.row)
+        low, high = bounds.around(self.problem.counts[direction].score[one.pairs[one.found.near]], np.float32)
+        scores[:n] = np.where(rough[:n] > high, np.inf, np.where(rough[:n] < low, -np.inf, np.nan))
+        # What is surely below another candidate of its query isn't the best.
+        certain = np.full(int(one.near.near.max(initial=-1)) + 1, -np.inf)
+        np.maximum.at(certain, one.near.near, rough[n:].astype(np.float64) - bounds.error)
+        scores[n:][rough[n:] + bounds.error < certain[one.near.near]] = -np.inf
+        return scores
+
+    def _exact_groups(self, row: Ints, group: Ints) -> Floats:
+        """(n,) score of the best caption of each group that isn't right."""
+        if not len(row):
+            return np.zeros(0)
+        size = np.diff(np.r_[self.first, len(self.columns)])[group]
+        ends = np.cumsum(size)
+        column = np.arange(int(ends[-1])) - np.repeat(ends - size - self.first[group], size)
+        return np.asarray(np.maximum.reduceat(self._exact(np.repeat(row, size), column), ends - size))
+
+    def _exact(self, row: Ints, column: Ints) -> Floats:
+        known, text_row = self.problem.known, self.columns[column]
+        cosine = self.problem.similarity == "cosine"
+        return pair_scores(
+            self.text.stored,
+            self.video.stored,
+            self.problem.similarity,
+            at=(text_row, row),
+            text_lengths=known[0].of(self.text.stored, text_row, self.start) if cosine else None,
+            video_lengths=known[1].of(self.video.stored, row, self.begin) if cosine else None,
+        )
+
+    def _right_pairs(self) -> Ints:
+        problem = self.problem
+        first, last = np.searchsorted(problem.caption, [self.start, self.start + len(self.text)])
+        own = np.arange(first, last)
+        inside = (problem.video_of[own] >= self.begin) & (problem.video_of[own] < self.begin + len(self.video))
+        own = own[inside]
+        return own[self.place[problem.caption[own] - self.start] >= 0]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """Pairs compared with a tile, what was found of them, and candidates for the best wrong item."""
+
+    pairs: Ints
+    found: Found
+    near: Found
+
+
+def refuse_overflow(scores: Floats, first: int = 0) -> None:
+    """Raise NonFiniteError where a score (n_captions, n_videos) isn't finite."""
+    if not np.isfinite(scores).all():
+        row = first + int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
+        raise NonFiniteError(f"text row {row}: its product with a video overflows. Use similarity='cosine'.")
