@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: run test soak lint install clean
+.PHONY: run test soak bench lint install clean
 
 run: install
 	dvc repro
@@ -17,6 +17,15 @@ test: install
 # Every kill, flip and random problem there is, for an hour or so; make test tries a sample.
 soak: install
 	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store
+
+# Everything measured again, beside the others, for an hour or so. What needs root (a memory limit) is not among it:
+# sudo .venv-bench/bin/python benchmarks/beyond_memory.py
+bench: $(VENV)-bench/installed
+	mkdir -p benchmarks/results
+	for name in reading loading writing versioning evaluation; do \
+	  $(VENV)-bench/bin/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; \
+	done
+	$(VENV)-bench/bin/python benchmarks/plot.py benchmarks/results/reading.json docs/reading.svg
 
 lint: install
 	$(BIN)/ruff check .
@@ -33,5 +42,12 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
+$(VENV)-bench/installed: requirements-bench.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)-bench
+	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=25"
+	$(VENV)-bench/bin/python -m pip install --quiet --requirement requirements-bench.lock
+	$(VENV)-bench/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-bench
