@@ -8,6 +8,8 @@ from typing import Any, cast
 import click
 
 from reelstore import __version__
+from reelstore.commands.exchange import export, import_
+from reelstore.commands.progress import Bar
 from reelstore.errors import PlanError, ReelstoreError
 from reelstore.params import Params, load_params
 
@@ -129,7 +131,7 @@ def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, worke
         return
     from reelstore.pipeline.embed import run_embed
 
-    with _Bar(f"embed {name}") as bar:
+    with Bar(f"embed {name}") as bar:
         report = run_embed(
             params, name, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
         )
@@ -169,7 +171,7 @@ def embed_task(words: tuple[str, ...]) -> None:
     params = load_params()
     numbers = [int(word) for word in words if word.isdigit()]
     name = _planned(params, [word for word in words if not word.isdigit()])
-    with _Bar(f"embed {name}") as bar:
+    with Bar(f"embed {name}") as bar:
         plan = run_planned(params, name, numbers, progress=bar)
     click.echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
 
@@ -212,7 +214,7 @@ def pool(encoder: str) -> None:
     """
     from reelstore.pipeline.pool import run_pool
 
-    with _Bar(f"pool {encoder}") as bar:
+    with Bar(f"pool {encoder}") as bar:
         report = run_pool(load_params(), encoder, progress=bar)
     click.echo(report.summary())
 
@@ -448,7 +450,7 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
     """
     from reelstore.pipeline.verify import verify as run_verify
 
-    with _Bar("verify", unit="variant") as bar:
+    with Bar("verify", unit="variant") as bar:
         report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
     click.echo(report.summary())
     if report.findings:
@@ -467,7 +469,7 @@ def repair(path: Path) -> None:
     """
     from reelstore.pipeline.repair import repair as run_repair
 
-    with _Bar("repair") as bar:
+    with Bar("repair") as bar:
         report = run_repair(load_params(), path, progress=bar)
     click.echo(report.summary())
     if report.after.findings:
@@ -494,32 +496,9 @@ def migrate(path: Path) -> None:
         )
 
 
+main.add_command(import_)
+main.add_command(export)
+
+
 def _say(message: str) -> None:
     click.echo(message, err=True)
-
-
-class _Bar:
-    """Progress on stderr: a bar on a terminal, a line every now and then elsewhere."""
-
-    def __init__(self, label: str, *, unit: str = "row") -> None:
-        self._label = label
-        self._unit = unit
-        self._bar: Any = None
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __call__(self, done: int, total: int) -> None:
-        from tqdm import tqdm
-
-        if self._bar is not None and self._bar.total != total:
-            self._bar.close()
-            self._bar = None
-        if self._bar is None:
-            seconds = 0.5 if sys.stderr.isatty() else 15
-            self._bar = tqdm(total=total, desc=self._label, unit=self._unit, mininterval=seconds, disable=not total)
-        self._bar.update(done - self._bar.n)
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()

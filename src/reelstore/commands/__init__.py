@@ -1,0 +1,1 @@
+"""Commands grouped by subject; cli.py registers them."""
