@@ -1,19 +1,14 @@
 """An aligner or a scorer of one model on one split -> ranks and metrics, and what they are of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import numpy.typing as npt
 
 from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.matched import Matched, match
 from reelstore.params import Params
 from reelstore.store.reader import Rows, open_store
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -41,6 +36,7 @@ def measure(params: Params, *, video: str, text: str, name: str) -> Measured:
 
 
 def _aligned(params: Params, video: str, text: str, aligner: str) -> Measured:
+    from reelstore.align.mapping import mapped
     from reelstore.align.registry import load_aligner
 
     fitted = load_aligner(Path("models", params.dataset.name, f"{video}+{text}", aligner))
@@ -51,8 +47,8 @@ def _aligned(params: Params, video: str, text: str, aligner: str) -> Measured:
         fitted.check_fingerprint(side, rows.fingerprint)
     matched = match([videos], [texts], params.evaluate.split)
     evaluation = evaluate(
-        _mapped(fitted.transform_text, texts[matched.captions]),
-        _mapped(fitted.transform_video, videos[matched.videos]),
+        mapped(fitted.transform_text, texts.select(matched.captions)),
+        mapped(fitted.transform_video, videos.select(matched.videos)),
         matched.video_of_caption,
         ks=params.evaluate.ks,
         answers=True,
@@ -86,10 +82,3 @@ def _scored(params: Params, video: str, text: str, scorer: str) -> Measured:
     }
     evaluation = replace(evaluation, similarity=reranker.words)
     return Measured(matched, evaluation, next(iter(videos.values())), next(iter(texts.values())), about)
-
-
-def _mapped(transform: Callable[[Array], Array], rows: Array) -> Array:
-    """Each distinct row is mapped once: a matrix product may round one row differently at different places, and equal
-    embeddings, such as those of a caption that repeats, must tie."""
-    distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    return transform(distinct)[place.reshape(-1)]
