@@ -10,16 +10,16 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
 FLOOR = {"records", "errors", "params"}
 LOW = {"pooling", "ranking"}
-MIDDLE = {"datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "report", "tracking"}
+MIDDLE = {
+    "datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "presets", "report", "tracking",
+}  # fmt: skip
 READERS = {"align", "evaluation", "pairs"}
 """These may read embeddings, through store.reader alone."""
 HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
 
 
 def level(room: str) -> int:
-    if room in FLOOR | LOW:
-        return int(room in LOW)
-    return 2 if room in MIDDLE else {"pipeline": 3, "commands": 4}.get(room, 5)
+    return 0 if room in FLOOR else 1 if room in LOW else 2 if room in MIDDLE else 3 if room == "pipeline" else 4
 
 
 def imported(path: Path) -> set[str]:

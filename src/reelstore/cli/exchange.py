@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from reelstore.commands.progress import Bar
+from reelstore.cli.progress import Bar
 from reelstore.errors import ForeignFileError
 
 if TYPE_CHECKING:

@@ -1,11 +1,18 @@
-"""Progress on stderr."""
+"""Progress on stderr; data goes to stdout."""
 
 import sys
 from typing import Any
 
+import click
+
+
+def say(message: str) -> None:
+    """A line of progress."""
+    click.echo(message, err=True)
+
 
 class Bar:
-    """A bar on a terminal, a line every now and then elsewhere."""
+    """Progress on stderr: a bar on a terminal, a line every now and then elsewhere."""
 
     def __init__(self, label: str, *, unit: str = "row") -> None:
         self._label = label

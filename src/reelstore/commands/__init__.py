@@ -1,1 +1,0 @@
-"""Commands grouped by subject; cli.py registers them."""
