@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.align.epoch_view import EpochView
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows
 
@@ -56,11 +57,14 @@ class Workplace:
         checkpoints: folder of live checkpoints, outside of the stage's outputs.
         log: takes a row of numbers for each thing tried or epoch trained; `validation_MRR` is among them.
         say: takes a line of progress.
+        observe: takes a look at a training before its first epoch and after each, the embeddings of some rows among
+            it; never called by what isn't trained. What it raises breaks training off.
     """
 
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
+    observe: Callable[[EpochView], None] = lambda view: None
 
 
 class Aligner(Protocol):

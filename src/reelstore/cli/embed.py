@@ -1,0 +1,146 @@
+"""`embed`: in one go, or as plan, tasks and finalise."""
+
+from collections.abc import Callable
+
+import click
+
+from reelstore.cli.progress import Bar
+from reelstore.errors import PlanError
+from reelstore.params import Params, load_params
+
+
+class _EmbedCommands(click.Group):
+    """`embed SIDE/ENCODER` runs plan, tasks and finalise; each can be named instead."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # Options before SIDE/ENCODER are those of `run`; -h alone is the group's.
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(cls=_EmbedCommands, subcommand_metavar="SIDE/ENCODER | plan | task | finalise")
+def embed() -> None:
+    """Embed one side of the dataset with SIDE/ENCODER into the store.
+
+    Rows whose content and encoder haven't changed are taken over; a run that was killed goes on where it was. The
+    options of a plain run are those of `reelstore embed run --help`. For many machines, plan once, run the tasks
+    anywhere that sees this folder, and finalise once.
+
+    Example:
+
+    \b
+        reelstore embed video/efficientnet-lite0 --workers 2
+        reelstore embed text/minilm-l6 --dry-run
+    \b
+        reelstore embed plan video/efficientnet-lite0
+        reelstore embed task video/efficientnet-lite0 0 1
+        reelstore embed finalise video/efficientnet-lite0
+    """
+
+
+def _retry_failed(command: Callable[..., None]) -> Callable[..., None]:
+    return click.option("--retry-failed", is_flag=True, help="Try rows again that failed before.")(command)
+
+
+@embed.command("run")
+@click.argument("encoder", nargs=-1, required=True, metavar="SIDE/ENCODER")
+@_retry_failed
+@click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that embed; embed.workers of params.yaml by default."
+)
+def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, workers: int | None) -> None:
+    """Plan, run all tasks, and finalise.
+
+    Example:
+
+    \b
+        reelstore embed video/efficientnet-lite0
+        reelstore embed text/minilm-l6 --dry-run
+    """
+    name = "/".join(encoder)
+    params = load_params()
+    if dry_run:
+        from reelstore.pipeline.estimate import estimate_embed
+
+        click.echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
+        return
+    from reelstore.pipeline.embed import run_embed
+
+    with Bar(f"embed {name}") as bar:
+        report = run_embed(
+            params, name, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
+        )
+    click.echo(report.summary())
+
+
+@embed.command("plan")
+@click.argument("encoder", metavar="SIDE/ENCODER")
+@_retry_failed
+def embed_plan(encoder: str, retry_failed: bool) -> None:
+    """Freeze what has to be embedded, as tasks numbered from 0.
+
+    Example:
+
+    \b
+        reelstore embed plan video/efficientnet-lite0
+    """
+    from reelstore.pipeline.embed import freeze_plan
+
+    plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
+    click.echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
+
+
+@embed.command("task")
+@click.argument("words", nargs=-1, metavar="[SIDE/ENCODER] [NUMBER]...")
+def embed_task(words: tuple[str, ...]) -> None:
+    """Run tasks of the plan; all that aren't done where no NUMBER is given. SIDE/ENCODER may be left out where there
+    is one plan.
+
+    Example:
+
+    \b
+        reelstore embed task video/efficientnet-lite0 3 4
+    """
+    from reelstore.pipeline.embed import run_planned
+
+    params = load_params()
+    numbers = [int(word) for word in words if word.isdigit()]
+    name = _planned(params, [word for word in words if not word.isdigit()])
+    with Bar(f"embed {name}") as bar:
+        plan = run_planned(params, name, numbers, progress=bar)
+    click.echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
+
+
+@embed.command("finalise")
+@click.argument("encoder", nargs=-1, metavar="[SIDE/ENCODER]")
+def embed_finalise(encoder: tuple[str, ...]) -> None:
+    """Check that all tasks of the plan are done, and publish.
+
+    Example:
+
+    \b
+        reelstore embed finalise video/efficientnet-lite0
+    """
+    from reelstore.pipeline.embed import finalise
+
+    params = load_params()
+    click.echo(finalise(params, _planned(params, list(encoder))).summary())
+
+
+def _planned(params: Params, names: list[str]) -> str:
+    """The encoder named, or the only one that has a plan."""
+    from reelstore.pipeline.embed import open_plans
+
+    plans = names or open_plans(params)
+    if len(plans) != 1:
+        raise PlanError(f"Name one SIDE/ENCODER; plans are open for: {', '.join(open_plans(params)) or 'none'}.")
+    return plans[0]

@@ -1,0 +1,19 @@
+"""`params`: what params.yaml may say."""
+
+import click
+
+
+@click.command()
+@click.argument("section", required=False)
+def params(section: str | None) -> None:
+    """Explain every value of params.yaml, or those of one SECTION: default and meaning.
+
+    Example:
+
+    \b
+        reelstore params
+        reelstore params embed
+    """
+    from reelstore.pipeline.explain import explain_params
+
+    click.echo(explain_params(section))

@@ -1,0 +1,136 @@
+"""A command for each stage of the pipeline but `embed` and `evaluate`."""
+
+from collections.abc import Callable
+
+import click
+
+from reelstore.cli.progress import Bar, say
+from reelstore.params import load_params
+
+
+def model_arguments(command: Callable[..., None]) -> Callable[..., None]:
+    return click.argument("video")(click.argument("text")(command))
+
+
+@click.command()
+def dataset() -> None:
+    """Fetch or read the dataset and write its tables.
+
+    Example:
+
+    \b
+        reelstore dataset
+    """
+    from reelstore.pipeline.dataset import build_dataset
+
+    params = load_params()
+    report = build_dataset(params.dataset, folder=params.data_folder, progress=say)
+    click.echo(report.summary())
+
+
+@click.command()
+@click.argument("encoder", metavar="SIDE/ENCODER")
+def pool(encoder: str) -> None:
+    """Pool the tokens of SIDE/ENCODER: first, last, max, mean and sum.
+
+    Example:
+
+    \b
+        reelstore pool video/efficientnet-lite0
+    """
+    from reelstore.pipeline.pool import run_pool
+
+    with Bar(f"pool {encoder}") as bar:
+        report = run_pool(load_params(), encoder, progress=bar)
+    click.echo(report.summary())
+
+
+@click.command()
+@model_arguments
+def grid(video: str, text: str) -> None:
+    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned.
+
+    Example:
+
+    \b
+        reelstore grid efficientnet-lite0 minilm-l6
+    """
+    from reelstore.pipeline.grid import run_grid
+
+    click.echo(run_grid(load_params(), video=video, text=text).summary())
+
+
+@click.command()
+@click.argument("name", default="captions")
+def pairs(name: str) -> None:
+    """Write the set of pairs NAME: which captions are shown with which videos, for training and validation.
+
+    Sets stand under `pairs` and `mined` in params.yaml.
+
+    Example:
+
+    \b
+        reelstore pairs captions
+    """
+    from reelstore.pipeline.pairs import run_pairs
+
+    click.echo(run_pairs(load_params(), name).summary())
+
+
+@click.command()
+@click.argument("variant")
+def leakage(variant: str) -> None:
+    """Look in VARIANT for near-duplicates across splits; exit with 1 where params.yaml doesn't allow them.
+
+    Example:
+
+    \b
+        reelstore leakage video/efficientnet-lite0/mean
+    """
+    from reelstore.pipeline.pairs import run_leakage
+
+    click.echo(run_leakage(load_params(), variant).summary())
+
+
+@click.command()
+@model_arguments
+@click.argument("aligner")
+def align(video: str, text: str, aligner: str) -> None:
+    """Fit ALIGNER on the training pairs of the encoders VIDEO and TEXT.
+
+    Example:
+
+    \b
+        reelstore align efficientnet-lite0 minilm-l6 ridge
+    """
+    from reelstore.pipeline.align import run_align
+
+    click.echo(run_align(load_params(), video=video, text=text, aligner=aligner, progress=say).summary())
+
+
+@click.command()
+def report() -> None:
+    """Write one HTML page with all tables and plots.
+
+    Example:
+
+    \b
+        reelstore report
+    """
+    from reelstore.pipeline.report import run_report
+
+    click.echo(run_report(load_params()).summary())
+
+
+@click.command()
+def show() -> None:
+    """Print the results, and where store, metrics, plots and report lie.
+
+    Example:
+
+    \b
+        reelstore show
+    """
+    from reelstore.pipeline.show import results
+
+    click.echo(results(load_params()).summary())

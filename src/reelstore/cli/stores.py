@@ -1,0 +1,102 @@
+"""What a store holds, and whether it is sound."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from reelstore.cli.progress import Bar
+from reelstore.params import load_params
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def ls(path: Path) -> None:
+    """List what a store holds: rows, shape, dtype, bytes, coverage of each variant.
+
+    Example:
+
+    \b
+        reelstore ls store
+    """
+    from reelstore.pipeline.inventory import inventory
+
+    click.echo(inventory(path).summary())
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def info(path: Path) -> None:
+    """Say what one variant holds and what determined it.
+
+    Example:
+
+    \b
+        reelstore info store/emoji/video/efficientnet-lite0/mean
+    """
+    from reelstore.pipeline.inventory import describe
+
+    click.echo(describe(path))
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.option("--quick", is_flag=True, help="Names, sizes and tables only; otherwise every file is read.")
+@click.option("--all-rows", is_flag=True, help="Pool every row again from its tokens, not a sample.")
+def verify(path: Path, quick: bool, all_rows: bool) -> None:
+    """Check every variant at or below PATH: its files, its rows, pooled rows against their tokens.
+
+    Exit code 1 where something is found.
+
+    Example:
+
+    \b
+        reelstore verify store/emoji
+        reelstore verify store/emoji/video/efficientnet-lite0/mean --quick
+    """
+    from reelstore.pipeline.verify import verify as run_verify
+
+    with Bar("verify", unit="variant") as bar:
+        report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
+    click.echo(report.summary())
+    if report.findings:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def repair(path: Path) -> None:
+    """Finish or make again what `reelstore verify` finds wrong at or below PATH, and nothing else.
+
+    Example:
+
+    \b
+        reelstore repair store/emoji
+    """
+    from reelstore.pipeline.repair import repair as run_repair
+
+    with Bar("repair") as bar:
+        report = run_repair(load_params(), path, progress=bar)
+    click.echo(report.summary())
+    if report.after.findings:
+        sys.exit(1)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+def migrate(path: Path) -> None:
+    """Bring every variant at or below PATH to the present schema; nothing is embedded again.
+
+    Example:
+
+    \b
+        reelstore migrate store
+    """
+    from reelstore.store.integrity import variant_folders
+    from reelstore.store.migrate import migrate as migrate_variant
+
+    for folder in variant_folders(path):
+        report = migrate_variant(folder)
+        click.echo(
+            f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows")
+        )

@@ -1,0 +1,63 @@
+"""What params.yaml may say: each value's default and the line that explains it."""
+
+import ast
+import inspect
+from dataclasses import MISSING, Field, fields, is_dataclass
+from types import ModuleType
+from typing import Any, get_args, get_type_hints
+
+from reelstore import params
+from reelstore.errors import UnknownNameError
+
+
+def explain_params(section: str | None = None) -> str:
+    """Every section of params.yaml with its values, or one of them.
+
+    Raises:
+        UnknownNameError: params.yaml has no such section.
+    """
+    said = _field_docs(params)
+    kinds = get_type_hints(params.Params)
+    sections = {field.name: field for field in fields(params.Params)}
+    if section is not None and section not in sections:
+        raise UnknownNameError("section of params.yaml", section, sections)
+    return "\n\n".join(
+        _section(field, kinds[name], said) for name, field in sections.items() if section in (None, name)
+    )
+
+
+def _section(section: "Field[Any]", kind: Any, said: dict[tuple[str, str], str]) -> str:
+    title = said.get(("Params", section.name), "")
+    held = next((part for part in (kind, *get_args(kind)) if isinstance(part, type) and is_dataclass(part)), None)
+    if held is None or held is params.Threshold:
+        return f"{section.name}: {title}"
+    title = title or (inspect.getdoc(held) or "").splitlines()[0]
+    indent = "  " if held is kind else "  <name>."
+    lines = []
+    for field in fields(held):
+        owner = next(cls.__name__ for cls in held.__mro__ if (cls.__name__, field.name) in said)
+        default = field.default_factory() if field.default_factory is not MISSING else field.default
+        lines.append(f"{indent}{field.name} ({_plain(default)}): {said[owner, field.name]}")
+    return "\n".join([f"{section.name}: {title}", *lines])
+
+
+def _plain(value: Any) -> str:
+    """As YAML has it."""
+    if isinstance(value, tuple | list):
+        return "[" + ", ".join(map(_plain, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_plain(item)}" for key, item in value.items()) + "}"
+    return str(value).lower() if isinstance(value, bool) else str(value) or "''"
+
+
+def _field_docs(module: ModuleType) -> dict[tuple[str, str], str]:
+    """(class, field) -> the text under the field, which Python itself doesn't keep."""
+    docs = {}
+    for cls in ast.parse(inspect.getsource(module)).body:
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        for field, below in zip(cls.body, cls.body[1:], strict=False):
+            match field, below:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                    docs[cls.name, name] = " ".join(text.split())
+    return docs
