@@ -13,9 +13,10 @@ import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import Tensor, nn
 
-from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
+from reelstore.align.base import POOLED, Floats, PairedRows, Validate, Workplace, embeddings
 from reelstore.align.batches import PairBatch
 from reelstore.align.datamodule import PairDataModule
+from reelstore.align.items import Items
 from reelstore.align.losses import equal_rows, info_nce
 from reelstore.align.preprocess import mean_direction_of
 from reelstore.align.towers import Tower
@@ -41,6 +42,8 @@ class Mlp:
         seed: of weights, order and dropout.
         threads: CPU threads; they move the last bits.
     """
+
+    layouts = POOLED
 
     def __init__(
         self,
@@ -110,11 +113,11 @@ class Mlp:
         self._module = module.eval().cpu()
         workplace.say(f"mlp: stopped after {trainer.current_epoch} epochs, its best is {best.best_model_score:.4f}")
 
-    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
+    def transform_video(self, video: Items) -> Floats:
         """(n, video dim) -> (n, dim), length 1."""
         return self._transform(self._fitted().video, video, "video")
 
-    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
+    def transform_text(self, text: Items) -> Floats:
         """(n, text dim) -> (n, dim), length 1."""
         return self._transform(self._fitted().text, text, "text")
 
@@ -143,8 +146,8 @@ class Mlp:
         )
 
     @torch.inference_mode()
-    def _transform(self, tower: Tower, values: npt.NDArray[np.floating[Any]], side: str) -> Floats:
-        checked = check_width(values, len(tower.mean), side)
+    def _transform(self, tower: Tower, values: Items, side: str) -> Floats:
+        checked = embeddings(values, len(tower.mean), side)
         joint: Floats = tower(torch.from_numpy(np.ascontiguousarray(checked))).numpy()
         return joint
 

@@ -1,22 +1,19 @@
-"""The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
+"""The evaluate stage: one fitted aligner, or scorer, on one split -> metrics, per-query ranks, curves, details."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelstore.evaluation import Evaluation, Ranks, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, Ranks, bootstrap
 from reelstore.evaluation.files import write_json
-from reelstore.evaluation.matched import Matched, match
+from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
-from reelstore.store.reader import Rows, open_store
+from reelstore.pipeline.measure import measure
 
-Array = npt.NDArray[Any]
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
 N_WORST = 100
@@ -64,24 +61,10 @@ class EvaluateReport:
 
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
-    """Measure a fitted aligner of the model `video`+`text` and write what was found."""
-    from reelstore.align.registry import load_aligner
-
+    """Measure an aligner, or a scorer, of the model `video`+`text` and write what was found."""
     dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
-    fitted = load_aligner(Path("models", dataset, model, aligner))
-    store = open_store(params.store_folder)
-    videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
-    texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
-    for side, rows in (("video", videos), ("text", texts)):
-        fitted.check_fingerprint(side, rows.fingerprint)
-    matched = match([videos], [texts], split)
-    evaluation = evaluate(
-        _mapped(fitted.transform_text, texts[matched.captions]),
-        _mapped(fitted.transform_video, videos[matched.videos]),
-        matched.video_of_caption,
-        ks=params.evaluate.ks,
-        answers=True,
-    )
+    measured = measure(params, video=video, text=text, name=aligner)
+    matched, evaluation = measured.matched, measured.evaluation
     report = EvaluateReport(
         name=f"{dataset}/{model}/{aligner}",
         split=split,
@@ -98,8 +81,9 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         "n_videos": len(matched.videos),
         "n_captions": len(matched.captions),
         "missing": matched.missing,
-        "video": {"variant": f"video/{video}/{videos.variant}", "digest": videos.digest},
-        "text": {"variant": f"text/{text}/{texts.variant}", "digest": texts.digest},
+        "video": {"variant": f"video/{video}/{measured.videos.variant}", "digest": measured.videos.digest},
+        "text": {"variant": f"text/{text}/{measured.texts.variant}", "digest": measured.texts.digest},
+        **measured.scorer,
         **_conventions(evaluation),
     }
     health = evaluation.metrics["health"] | matched.left_out
@@ -109,13 +93,6 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
     write_queries(report.plots / "queries.parquet", evaluation, matched)
     _track(params, report, details)
     return report
-
-
-def _mapped(transform: Callable[[Array], Array], rows: Array) -> Array:
-    """Each distinct row is mapped once: a matrix product may round one row differently at different places, and equal
-    embeddings, such as those of a caption that repeats, must tie."""
-    distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    return transform(distinct)[place.reshape(-1)]
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:
