@@ -70,8 +70,8 @@ class TokenSource:
         empty = np.flatnonzero(self.counts < 1)
         if len(empty):
             raise EvaluationError(
-                f"{name}: {len(empty)} of {len(self)} items have no tokens: {_listed(empty)}. A maximum over none isn't "
-                "defined; leave them out."
+                f"{name}: {len(empty)} of {len(self)} items have no tokens: {_listed(empty)}. Leave them out: "
+                "a maximum over none isn't defined."
             )
         self._offsets = np.r_[0, np.cumsum(self.counts)]
 
@@ -133,11 +133,11 @@ class TokenSource:
             if len(widths) != 1 or parts[0].ndim != 2:
                 raise EvaluationError(f"{self.name} must be arrays (n_tokens, dim) of one width, not {sorted(widths)}.")
             return Source(np.concatenate(parts), self.name), np.r_[0, np.cumsum([len(part) for part in parts])]
-        shape = getattr(values, "shape", ())
+        shape: tuple[int, ...] = tuple(getattr(values, "shape", ()))
         if len(shape) != 3:
             raise EvaluationError(
                 f"{self.name} must be tokens: (values, offsets), (n, n_tokens, dim), a list of (n_tokens, dim), or a "
-                f"store's rows of tokens; not {type(values).__name__} {tuple(shape) or ''}."
+                f"store's rows of tokens; not {type(values).__name__} {shape or ''}."
             )
         flat = Source(values.reshape(-1, shape[2]), self.name)
         return flat, np.arange(shape[0] + 1, dtype=np.int64) * shape[1]
