@@ -226,7 +226,8 @@ class Params:
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
     scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `xclip`), the rest is its own."""
+    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
+    its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
