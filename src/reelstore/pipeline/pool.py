@@ -7,10 +7,11 @@ import numpy as np
 
 from reelstore.encoders.base import TOKENS
 from reelstore.params import Params
+from reelstore.pipeline.budget import check_failures
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.variants import Wanted, pooled_spec
 from reelstore.pooling import POOLINGS, pool
-from reelstore.store.reader import Rows, open_store
+from reelstore.store.reader import Rows, open_store, open_variant
 from reelstore.store.schema import OK
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
@@ -55,7 +56,10 @@ def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
             else:
                 update.put(row, pool(value, update.spec.variant))
         progress(done, len(rows))
-    return PoolReport(folder, tuple(update.finish() for update in updates))
+    report = PoolReport(folder, tuple(update.finish() for update in updates))
+    pooled = open_variant(folder / updates[0].spec.variant)
+    check_failures(folder, len(pooled), pooled.failures, params.embed.max_failures)
+    return report
 
 
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
