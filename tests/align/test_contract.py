@@ -13,7 +13,7 @@ from reelstore.errors import AlignerError
 SETTINGS = {
     "unaligned": {"kind": "unaligned"},
     "ridge": {"kind": "ridge"},
-    "mlp": {"kind": "mlp", "dim": 12, "hidden": 32, "max_epochs": 60, "dropout": 0.1, "lr": 0.003},
+    "mlp": {"kind": "mlp", "widths": [32, 12], "max_epochs": 60, "dropout": 0.1, "lr": 0.003},
 }
 DATA = {"video": {"digest": "v", "fingerprint": "vf"}, "text": {"digest": "t", "fingerprint": "tf"}}
 CHANCE = sum(1 / rank for rank in range(1, 31)) / 30
@@ -99,7 +99,7 @@ def test_shared_latents_are_found_where_pairs_are_right_alone(kind, fit, towers,
 def test_a_saved_aligner_outlives_a_changed_default(fit, tmp_path: Path) -> None:
     fit("mlp").save(tmp_path)
     settings = json.loads((tmp_path / "aligner.json").read_text())["settings"]
-    assert {"hidden": 32, "weight_decay": 0.05, "video": "mean"}.items() <= settings.items()
+    assert {"widths": [32, 12], "weight_decay": 0.05, "video": "mean"}.items() <= settings.items()
 
 
 def test_unaligned_fills_the_narrower_side_with_zeros(fit) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reelstore.align.batches import PairBatch
 from reelstore.align.datamodule import PairDataModule
-from reelstore.align.losses import info_nce
+from reelstore.align.losses import Pairs, make_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(dirpath has changed|is not empty|LeafSpec).*")
 N_BATCHES, EPOCHS = 7, 3
@@ -30,13 +30,14 @@ class Small(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.video, self.text = nn.Linear(24, 8), nn.Linear(16, 8)
+        self.video, self.text, self.loss = nn.Linear(24, 8), nn.Linear(16, 8), make_loss("infonce")
         self.seen: list[tuple[int, list[int]]] = []
 
     def training_step(self, batch: PairBatch, _: int) -> Tensor:
         self.seen.append((self.current_epoch, batch.caption_positions.tolist()))
         unit = nn.functional.normalize
-        return info_nce(unit(self.video(batch.video)), unit(self.text(batch.text)), torch.tensor(2.0))
+        joint = unit(self.video(batch.video)), unit(self.text(batch.text))
+        return self.loss(Pairs(*joint, batch.video_positions, batch.caption_positions, batch.label))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=0.01)

@@ -25,6 +25,7 @@ class AttentionPool(Trained):
 
     kind: ClassVar[str] = "attention-pool"
     layouts: ClassVar[tuple[str, ...]] = TOKENS
+    of_tokens: ClassVar[bool] = True
 
     preprocess: Steps = ("unit", "centre", "unit")
     n_queries: int = 1

@@ -100,7 +100,7 @@ class SideBatches:
         values, offsets = source.take_ragged(positions)
         return Ragged(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(offsets))
 
-    def _prepared(self, prepare: Prepare, source: Source, positions: npt.NDArray[np.int64]) -> Any:
+    def _prepared(self, prepare: Prepare, source: Source, positions: npt.NDArray[np.int64]) -> Tensor | Padded | Ragged:
         if len(self._row_shape) == 1 and not self._ragged:
             out = aligned_empty((len(positions), *self._row_shape), self._stored_dtype)
             source.take(positions, out)

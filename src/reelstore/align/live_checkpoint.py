@@ -61,7 +61,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises of many kinds
-        raise AlignerError(f"The checkpoint {path} can't be read: {error}. Remove it to train from the start.") from None
+        raise AlignerError(
+            f"The checkpoint {path} can't be read: {error}. Remove it to train from the start."
+        ) from None
     return loaded
 
 

@@ -205,7 +205,10 @@ class PairLoader:
 
     @cached_property
     def order_of_batches(self) -> dict[str, Any]:
-        """What it depends on, as plain values; `pairs` is a sha256 over both variants, the rows of them, and which belong together."""
+        """What it depends on, as plain values.
+
+        `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
+        """
         pairs = hashlib.sha256(np.ascontiguousarray(self._video_of_caption, dtype=np.int64).tobytes())
         if not self._labels.all():
             pairs.update(self._labels.tobytes())

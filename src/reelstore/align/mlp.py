@@ -24,6 +24,7 @@ class Mlp(Trained):
 
     kind: ClassVar[str] = "mlp"
     layouts: ClassVar[tuple[str, ...]] = ANY_LAYOUT
+    of_tokens: ClassVar[bool] = False
 
     widths: Sequence[int] = (512, 256)
     block: str = "residual"

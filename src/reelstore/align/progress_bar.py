@@ -17,7 +17,7 @@ class TrainingBar(lightning.Callback):
     def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
         n_batches = int(trainer.num_training_batches)
         total = n_batches * (trainer.max_epochs or 0) if (trainer.max_epochs or -1) > 0 else None
-        done = trainer.current_epoch * n_batches + trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        done = trainer.current_epoch * n_batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed
         hidden = None if trainer.is_global_zero else True  # None: where stderr is no terminal
         self._bar = tqdm(total=total, initial=done, desc=self._label, unit="batch", file=sys.stderr, disable=hidden)
 

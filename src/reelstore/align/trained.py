@@ -31,6 +31,7 @@ from reelstore.align.towers import Towers
 from reelstore.align.trainer_options import trainer_options
 from reelstore.align.training import Identity, Optimisation, Training, joint
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.store.reader import Rows
 
 
 @dataclass(kw_only=True)
@@ -65,6 +66,7 @@ class Trained(ABC):
 
     kind: ClassVar[str]
     layouts: ClassVar[tuple[str, ...]]
+    of_tokens: ClassVar[bool]
 
     loss: str = "infonce"
     temperature: float = 0.07
@@ -124,8 +126,8 @@ class Trained(ABC):
         lightning.seed_everything(self.seed, verbose=False)
         shown = self._shown(train)
         for side, rows in (("video", train.videos), ("text", train.captions)):
+            self._refuse_rows(side, rows)
             self._preprocessing[side].fit(rows)
-            next(batches(rows))  # refuses items without tokens
         data = PairDataModule(
             shown,
             batch_size=self.batch_size,
@@ -239,6 +241,18 @@ class Trained(ABC):
         if self.captions_per_video == "auto":
             return "all" if self.loss == "multi-positive" else "one"
         return "all" if self.captions_per_video == "all" else "one"
+
+    def _refuse_rows(self, side: str, rows: Rows) -> None:
+        """Rows that preprocessing doesn't make into what towers take; rows without tokens."""
+        pools = "mean" in self._preprocessing[side].steps
+        if self.of_tokens and pools:
+            raise ParamsError(f"{self.kind} takes tokens; leave `mean` out of preprocess.")
+        if not self.of_tokens and rows.layout != "pooled" and not pools:
+            raise AlignerError(
+                f"{side}/{rows.encoder}/{rows.variant} holds tokens, and preprocess has no `mean` that makes "
+                f"embeddings of them, as {self.kind} takes. Put it in front, or name a pooled variant."
+            )
+        next(batches(rows))
 
     def _identity(self, train: PairedRows, revision: str, order: Mapping[str, Any]) -> Identity:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"version": __version__}

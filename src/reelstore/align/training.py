@@ -223,7 +223,7 @@ class Training(lightning.LightningModule):
         if not 0 < self._chunk < n:
             whole: Tensor = tower(*parts)
             return whole
-        some = zip(*(part.split(self._chunk) for part in parts), strict=True)
+        some = zip(*(torch.split(part, self._chunk) for part in parts), strict=True)
         return torch.cat([computed_again(tower, *part, use_reentrant=False) for part in some])
 
     def _temperature(self) -> dict[str, float]:

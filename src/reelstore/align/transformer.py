@@ -6,9 +6,10 @@ from typing import ClassVar
 from torch import nn
 
 from reelstore.align.base import TOKENS
-from reelstore.align.closed_form import Steps
+from reelstore.align.closed_form import SIDES, Steps
 from reelstore.align.token_towers import TransformerTower
 from reelstore.align.trained import Trained
+from reelstore.errors import ParamsError
 
 
 @dataclass(kw_only=True)
@@ -30,6 +31,7 @@ class Transformer(Trained):
 
     kind: ClassVar[str] = "transformer"
     layouts: ClassVar[tuple[str, ...]] = TOKENS
+    of_tokens: ClassVar[bool] = True
 
     preprocess: Steps = ("unit", "centre", "unit")
     width: int = 256
@@ -53,8 +55,17 @@ class Transformer(Trained):
     def _is_shared(self) -> bool:
         return self.shared
 
+    def _make(self) -> None:
+        widths = {self._preprocessing[side].dim_out for side in SIDES}
+        if not self.width and not self.dim and len(widths) > 1:
+            raise ParamsError(
+                f"transformer: sides {min(widths)} and {max(widths)} wide meet nowhere; set dim or width."
+            )
+        super()._make()
+
     def _tower(self, dim_in: int) -> nn.Module:
-        self._refuse("n_heads", f"a divisor of the width, {self.width or dim_in}", (self.width or dim_in) % self.n_heads != 0)
+        width = self.width or dim_in
+        self._refuse("n_heads", f"a divisor of the width, {width}", width % self.n_heads != 0)
         return TransformerTower(
             dim_in,
             width=self.width,
