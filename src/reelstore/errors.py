@@ -9,6 +9,10 @@ class ParamsError(ReelstoreError, ValueError):
     """A value in params.yaml is unknown, missing or of the wrong kind."""
 
 
+class PresetError(ParamsError):
+    """A preset can't be applied to this params.yaml."""
+
+
 class DatasetError(ReelstoreError, ValueError):
     """A dataset's files or tables contradict themselves or the protocol they claim."""
 

@@ -29,6 +29,31 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
     return open_variant(folder / side / f"fake-{side}" / "mean")
 
 
+def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
+    """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
+    keys = [(f"v{number}", 0) for number in range(len(tokens))]
+    spec = VariantSpec("text", "fake-text", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
+    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
+    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
+    update = VariantUpdate(folder / "text" / "fake-text" / "tokens", spec, table)
+    for row in update.todo:
+        update.put(int(row), tokens[row].astype(np.float32))
+    update.finish()
+    return open_variant(folder / "text" / "fake-text" / "tokens")
+
+
+@pytest.fixture
+def write_variant(tmp_path: Path):
+    """(layout, values) -> rows of captions `(v0, 0)`, `(v1, 0)`, …"""
+
+    def write_variant(layout: str, values) -> Rows:
+        if layout == "pooled":
+            return write(tmp_path / "drawn", "text", [(f"v{number}", 0) for number in range(len(values))], values)
+        return write_tokens(tmp_path / "drawn", values, len(values[0]) if layout == "dense" else None)
+
+    return write_variant
+
+
 class Towers:
     """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired."""
 

@@ -59,7 +59,7 @@ def test_all_settings_adds_the_defaults():
 def save(folder, *, settings, tensors):
     from safetensors.numpy import save_file
 
-    about = {"version": 1, "kind": settings["kind"], "settings": settings, "pooling": {}, "data": {}}
+    about = {"version": 2, "kind": settings["kind"], "settings": settings, "pooling": {}, "data": {}}
     (folder / "aligner.json").write_text(json.dumps(about))
     save_file(tensors, folder / "aligner.safetensors")
 

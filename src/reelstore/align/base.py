@@ -3,18 +3,36 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.align.epoch_view import EpochView
+from reelstore.align.items import Items, ItemTokens
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows
 
 Floats = npt.NDArray[np.float32]
 Validate = Callable[[Floats, Floats, npt.NDArray[np.int64]], float]
 """(video, text, video_of_caption) -> text-to-video MRR; higher is better."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Right and wrong pairs of videos and captions, in the order of their file, for losses of labels.
+
+    Attributes:
+        videos: view of the n_videos videos.
+        captions: view of the n_pairs pairs' captions; they repeat.
+        video_of_caption: (n_pairs,) position in `videos` of the video that each is shown with.
+        label: (n_pairs,) float32, 1 where that is the caption's own video, 0 where it isn't.
+    """
+
+    videos: Rows
+    captions: Rows
+    video_of_caption: npt.NDArray[np.int64]
+    label: Floats
 
 
 @dataclass(frozen=True)
@@ -25,27 +43,24 @@ class PairedRows:
         videos: view of the n_videos videos.
         captions: view of the n_captions captions.
         video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        labelled: the pairs these come from, where there are wrong ones among them; a loss of labels learns from these.
     """
 
     videos: Rows
     captions: Rows
     video_of_caption: npt.NDArray[np.int64]
+    labelled: LabelledRows | None = None
 
     def __post_init__(self) -> None:
         if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
             raise AlignerError(f"{len(self.videos)} videos and {len(self.captions)} captions can't be aligned.")
-        for rows in (self.videos, self.captions):
-            if rows.layout != "pooled":
-                raise AlignerError(
-                    f"{rows.side}/{rows.encoder}/{rows.variant} holds tokens; aligners take a pooled variant, as mean."
-                )
 
     def video_array(self) -> Floats:
-        """(n_videos, dim) float32."""
+        """(n_videos, dim) float32 of a pooled variant, all of it in memory."""
         return self.videos.array().astype(np.float32)
 
     def text_array(self) -> Floats:
-        """(n_captions, dim) float32."""
+        """(n_captions, dim) float32 of a pooled variant, all of it in memory."""
         return self.captions.array().astype(np.float32)
 
 
@@ -59,30 +74,40 @@ class Workplace:
         say: takes a line of progress.
         observe: takes a look at a training before its first epoch and after each, the embeddings of some rows among
             it; never called by what isn't trained. What it raises breaks training off.
+        revision: the project's, as git has it; checkpoints name it.
     """
 
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
     observe: Callable[[EpochView], None] = lambda view: None
+    revision: str = ""
 
 
 class Aligner(Protocol):
     """Fitted by `fit`, it maps rows of either side to unit vectors of one space.
 
+    What it is given of a side is `Items`: (n, dim) of a pooled variant, `ItemTokens` of one that holds tokens. It is
+    applied by batches (`mapping.mapped_batches`), so a row's result must depend on that row alone.
+
     `tensors` and `restore` carry what was learned; with the settings they are all there is to save.
+
+    Attributes:
+        layouts: which variants it takes, of `pooled`, `dense` and `ragged`. Others are refused before it is fitted.
     """
+
+    layouts: ClassVar[tuple[str, ...]]
 
     def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
         """Learn from `train`, choose by `validation`, and log what was tried."""
         ...
 
-    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, video dim) -> (n, joint dim) float32, length 1."""
+    def transform_video(self, video: Items) -> Floats:
+        """n videos -> (n, joint dim) float32, length 1."""
         ...
 
-    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, text dim) -> (n, joint dim) float32, length 1."""
+    def transform_text(self, text: Items) -> Floats:
+        """n captions -> (n, joint dim) float32, length 1."""
         ...
 
     def tensors(self) -> dict[str, Floats]:
@@ -94,12 +119,41 @@ class Aligner(Protocol):
         ...
 
 
-def check_width(values: npt.NDArray[np.floating[Any]], width: int, side: str) -> Floats:
-    """(n, width) as float32.
+POOLED = ("pooled",)
+TOKENS = ("dense", "ragged")
+ANY_LAYOUT = (*POOLED, *TOKENS)
+
+
+def check_layout(rows: Rows, layouts: tuple[str, ...], kind: str) -> None:
+    """Refuse a variant that this kind of aligner doesn't take.
 
     Raises:
-        AlignerError: the embeddings have another width: they are of another encoder.
+        AlignerError: it holds tokens where embeddings are wanted, or the other way round.
     """
+    if rows.layout not in layouts:
+        has, wants = ("tokens", "a pooled variant, as mean") if rows.layout in TOKENS else ("embeddings", "tokens")
+        raise AlignerError(f"{rows.side}/{rows.encoder}/{rows.variant} holds {has}; {kind} takes {wants}.")
+
+
+def check_width(items: Items, width: int, side: str) -> None:
+    """Refuse items of another width than an aligner was fitted on.
+
+    Raises:
+        AlignerError: they are another encoder's.
+    """
+    values = items.values if isinstance(items, ItemTokens) else items
     if values.ndim != 2 or values.shape[1] != width:
-        raise AlignerError(f"This aligner was fitted on {side} embeddings {width} wide; these are {values.shape}.")
-    return values.astype(np.float32, copy=False)
+        what = "tokens" if isinstance(items, ItemTokens) else "embeddings"
+        raise AlignerError(f"This aligner was fitted on {side} {what} {width} wide; these are {values.shape}.")
+
+
+def embeddings(items: Items, width: int, side: str) -> Floats:
+    """(n, width) as float32, for an aligner that takes no tokens.
+
+    Raises:
+        AlignerError: these are tokens, or have another width: they are another variant's or encoder's.
+    """
+    check_width(items, width, side)
+    if isinstance(items, ItemTokens):
+        raise AlignerError(f"This aligner was fitted on {side} embeddings, not tokens; these are {items}.")
+    return items.astype(np.float32, copy=False)

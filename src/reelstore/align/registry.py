@@ -2,24 +2,26 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reelstore.align.base import Aligner, Floats
+from reelstore.align.items import Items
 from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
     "ridge": "reelstore.align.ridge:Ridge",
     "mlp": "reelstore.align.mlp:Mlp",
+    "transformer": "reelstore.align.transformer:Transformer",
+    "attention-pool": "reelstore.align.attention_pool:AttentionPool",
 }
-VERSION = 1
+VERSION = 2
 _OURS = ("kind", "video", "text", "pairs")
 
 
@@ -41,12 +43,12 @@ class FittedAligner:
     pooling: Mapping[str, str]
     data: Mapping[str, Mapping[str, str]]
 
-    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, video dim) -> (n, joint dim) float32, length 1."""
+    def transform_video(self, video: Items) -> Floats:
+        """n videos -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_video(video)
 
-    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, text dim) -> (n, joint dim) float32, length 1."""
+    def transform_text(self, text: Items) -> Floats:
+        """n captions -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_text(text)
 
     def check_fingerprint(self, side: str, fingerprint: str) -> None:
@@ -136,7 +138,10 @@ def load_aligner(folder: Path) -> FittedAligner:
 
 def _defaults(cls: type) -> dict[str, Any]:
     """Setting -> default, as plain values that JSON keeps."""
-    defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+    if is_dataclass(cls):
+        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
+    else:
+        defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
 
 
@@ -146,5 +151,10 @@ def _same_kind(value: Any, default: Any) -> bool:
     if isinstance(default, float):
         return isinstance(value, int | float)
     if isinstance(default, list):
-        return isinstance(value, list | tuple) and all(_same_kind(item, 0.0) for item in value)
+        words = bool(default) and isinstance(default[0], str)
+        if words and isinstance(value, Mapping):  # a list for each side
+            return set(value) == {"video", "text"} and all(_same_kind(item, default) for item in value.values())
+        whole = bool(default) and all(isinstance(item, int) for item in default)
+        example: Any = "" if words else 0 if whole else 0.0
+        return isinstance(value, list | tuple) and all(_same_kind(item, example) for item in value)
     return isinstance(value, type(default))

@@ -1,69 +1,55 @@
 """Ridge regression of a video's mean caption on the video: closed form, the floor for whatever is trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
-from reelstore.align.preprocess import centred, mean_direction, unit
-from reelstore.errors import ParamsError
+from reelstore.align.base import Floats, PairedRows
+from reelstore.align.closed_form import ClosedForm, Found, Steps, add, positive
+from reelstore.align.preprocess import unit
 
 
-class Ridge:
-    """W = argmin |X W - Y|^2 + alpha |W|^2, X the centred videos, Y the mean of each one's centred captions.
+class Ridge(ClosedForm):
+    """W = argmin |X W - Y|^2 + alpha |W|^2, X the videos, Y the mean of each one's captions, scaled to length 1.
 
-    `alpha` is the product of one of `alphas`, chosen by validation MRR, and the mean eigenvalue of X X', so that it
-    means the same for any encoder.
+    `alpha` is the product of one of `alphas`, chosen by validation MRR, and the mean eigenvalue of X X' (n_videos of
+    them), so that it means the same for any encoder. X'X and X'Y are summed over blocks of videos: memory doesn't grow
+    with their number.
     """
 
-    def __init__(self, *, alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)) -> None:
-        if not alphas or min(alphas) <= 0:
-            raise ParamsError(f"ridge: alphas must be positive, not {list(alphas)}.")
-        self._alphas = tuple(alphas)
-        self._tensors: dict[str, Floats] = {}
+    def __init__(
+        self,
+        *,
+        alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+        preprocess: Steps = ("mean", "unit", "centre", "unit"),
+        components: int = 256,
+        shrinkage: float = 0.1,
+    ) -> None:
+        super().__init__(preprocess, components=components, shrinkage=shrinkage)
+        self._alphas = positive("ridge", "alphas", alphas)
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
-        """Solve once for every alpha and keep the best."""
-        videos, captions = train.video_array(), train.text_array()
-        video_mean, text_mean = mean_direction(videos), mean_direction(captions)
-        x = centred(videos, video_mean).astype(np.float64)  # (n_videos, video dim)
-        y = np.zeros((len(x), captions.shape[1]))  # (n_videos, text dim)
-        np.add.at(y, train.video_of_caption, centred(captions, text_mean))
-        captioned = np.bincount(train.video_of_caption, minlength=len(x)) > 0
-        x, y = x[captioned], unit(y[captioned].astype(np.float32)).astype(np.float64)
-        # One decomposition serves every alpha.
-        left, values, right = np.linalg.svd(x, full_matrices=False)
-        target = left.T @ y  # (rank, text dim)
-        validation_video, validation_text = validation.video_array(), validation.text_array()
-        best = -1.0
+    def _candidates(self, train: PairedRows) -> Iterator[Found]:
+        square: Any = 0.0  # (video dim, video dim)
+        target: Any = 0.0  # (video dim, text dim)
+        n_videos = 0
+        for block in self._blocks(train):
+            x, y = block.video.astype(np.float64), unit(block.mean_text())
+            square, target = add(square, x.T @ x), add(target, x.T @ y)
+            n_videos += len(x)
+        rank = min(n_videos, len(square))
+        diagonal = np.diag_indices(len(square))
         for alpha in self._alphas:
-            strength = alpha * float((values**2).mean())
-            weight = right.T @ ((values / (values**2 + strength))[:, None] * target)
-            candidate = {"weight": weight.astype(np.float32), "video_mean": video_mean, "text_mean": text_mean}
-            kept, self._tensors = self._tensors, candidate
-            video, text = self.transform_video(validation_video), self.transform_text(validation_text)
-            mrr = validate(video, text, validation.video_of_caption)
-            workplace.log({"alpha": float(alpha), "validation_MRR": mrr})
-            if mrr > best:
-                best = mrr
-            else:
-                self._tensors = kept
+            system = square.copy()
+            system[diagonal] += alpha * np.trace(square) / rank
+            yield {"alpha": float(alpha)}, {"weight": np.linalg.solve(system, target).astype(np.float32)}
 
-    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, video dim) -> (n, text dim), length 1."""
-        values = check_width(video, len(self._tensors["video_mean"]), "video")
-        return unit(centred(values, self._tensors["video_mean"]) @ self._tensors["weight"])
+    def _map_names(self) -> Sequence[str]:
+        return ("weight",)
 
-    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
-        """(n, text dim) -> (n, text dim), centred, length 1."""
-        return centred(check_width(text, len(self._tensors["text_mean"]), "text"), self._tensors["text_mean"])
+    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+        joint: Floats = values @ maps["weight"]
+        return joint
 
-    def tensors(self) -> dict[str, Floats]:
-        """Weight and both means."""
-        return dict(self._tensors)
-
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
-        """The inverse of `tensors`."""
-        self._tensors = {name: tensors[name] for name in ("weight", "video_mean", "text_mean")}
+    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+        return values

@@ -1,17 +1,19 @@
 """No alignment: embeddings as they are, the narrower side filled up with zeros."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.base import Floats, PairedRows, Validate, Workplace, check_width
+from reelstore.align.base import POOLED, Floats, PairedRows, Validate, Workplace, embeddings
+from reelstore.align.items import Items
+from reelstore.align.mapping import mapped
 from reelstore.align.preprocess import unit
 
 
 class Unaligned:
     """The zero point that aligners are compared with. Nothing is learned but the widths."""
+
+    layouts = POOLED
 
     def __init__(self) -> None:
         self._widths = np.zeros(2, dtype=np.float32)
@@ -19,17 +21,17 @@ class Unaligned:
     def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
         """Remember both widths."""
         self._widths = np.array([train.videos.dim, train.captions.dim], dtype=np.float32)
-        video = self.transform_video(validation.video_array())
-        text = self.transform_text(validation.text_array())
+        video = mapped(self.transform_video, validation.videos)
+        text = mapped(self.transform_text, validation.captions)
         workplace.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
 
-    def transform_video(self, video: npt.NDArray[np.floating[Any]]) -> Floats:
+    def transform_video(self, video: Items) -> Floats:
         """(n, video dim) -> (n, wider dim), length 1."""
-        return self._padded(check_width(video, int(self._widths[0]), "video"))
+        return self._padded(embeddings(video, int(self._widths[0]), "video"))
 
-    def transform_text(self, text: npt.NDArray[np.floating[Any]]) -> Floats:
+    def transform_text(self, text: Items) -> Floats:
         """(n, text dim) -> (n, wider dim), length 1."""
-        return self._padded(check_width(text, int(self._widths[1]), "text"))
+        return self._padded(embeddings(text, int(self._widths[1]), "text"))
 
     def tensors(self) -> dict[str, Floats]:
         """Both widths."""

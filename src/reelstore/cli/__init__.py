@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import embed, measure, params, stages, stores
+from reelstore.cli import embed, measure, params, preset, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -50,11 +50,13 @@ for _command in (
     stages.leakage,
     stages.align,
     measure.evaluate,
+    measure.oracle,
     measure.compare,
     measure.metrics,
     stages.report,
     stages.show,
     params.params,
+    preset.preset,
     stores.ls,
     stores.info,
     stores.verify,

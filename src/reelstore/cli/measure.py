@@ -100,3 +100,17 @@ def metrics(action: str) -> None:
     click.echo(report.summary())
     if report.failed:
         sys.exit(1)
+
+
+@click.command()
+def oracle() -> None:
+    """Score llm-like by the truth it was drawn from: what no aligner can beat.
+
+    Example:
+
+    \b
+        reelstore oracle
+    """
+    from reelstore.pipeline.oracle import run_oracle
+
+    click.echo(run_oracle(load_params()).summary())

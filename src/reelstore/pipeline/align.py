@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reelstore import tracking
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import PairedRows, Workplace, check_layout
 from reelstore.align.registry import FittedAligner, all_settings, make_aligner
 from reelstore.errors import ParamsError
 from reelstore.evaluation import evaluate
@@ -49,6 +49,8 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
     settings = all_settings(params.aligners[aligner])
     store = open_store(params.store_folder)
     videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
+    for rows in (videos, captions):
+        check_layout(rows, unfitted.layouts, settings["kind"])
     pairs = Path("pairs", dataset, str(settings["pairs"]))
     train = paired_rows(videos, captions, pairs / "train.parquet")
     validation = paired_rows(videos, captions, pairs / "validation.parquet")

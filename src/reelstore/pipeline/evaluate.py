@@ -1,12 +1,10 @@
 """The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -16,7 +14,6 @@ from reelstore.evaluation.matched import Matched, match
 from reelstore.params import Params
 from reelstore.store.reader import Rows, open_store
 
-Array = npt.NDArray[Any]
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
 N_WORST = 100
@@ -65,6 +62,7 @@ class EvaluateReport:
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
     """Measure a fitted aligner of the model `video`+`text` and write what was found."""
+    from reelstore.align.mapping import mapped
     from reelstore.align.registry import load_aligner
 
     dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
@@ -76,8 +74,8 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         fitted.check_fingerprint(side, rows.fingerprint)
     matched = match([videos], [texts], split)
     evaluation = evaluate(
-        _mapped(fitted.transform_text, texts[matched.captions]),
-        _mapped(fitted.transform_video, videos[matched.videos]),
+        mapped(fitted.transform_text, texts.select(matched.captions)),
+        mapped(fitted.transform_video, videos.select(matched.videos)),
         matched.video_of_caption,
         ks=params.evaluate.ks,
         answers=True,
@@ -109,13 +107,6 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
     write_queries(report.plots / "queries.parquet", evaluation, matched)
     _track(params, report, details)
     return report
-
-
-def _mapped(transform: Callable[[Array], Array], rows: Array) -> Array:
-    """Each distinct row is mapped once: a matrix product may round one row differently at different places, and equal
-    embeddings, such as those of a caption that repeats, must tie."""
-    distinct, place = np.unique(rows, axis=0, return_inverse=True)
-    return transform(distinct)[place.reshape(-1)]
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:

@@ -1,0 +1,92 @@
+"""An aligner's map of one side, applied to rows of a store by batches: memory stays bounded, and equal rows tie."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import numpy as np
+
+from reelstore.align.base import Floats
+from reelstore.align.items import BATCH_ROWS, Indices, Items, ItemTokens, batches, read_items
+from reelstore.store.reader import Rows
+
+REPEATED_BYTES = 256 * 2**20
+"""Of mapped rows that are kept because they occur again; beyond that they wait in a temporary file."""
+
+Transform = Callable[[Items], Floats]
+
+
+def mapped(transform: Transform, rows: Rows) -> Floats:
+    """All rows mapped, (n, joint dim) float32, in memory.
+
+    Args:
+        transform: an aligner's `transform_video` or `transform_text`.
+        rows: without failed ones.
+    """
+    parts = [values for _, values in mapped_batches(transform, rows)]
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, Floats]]:
+    """Positions and their mapped rows, (k, joint dim) float32, batch after batch, in order.
+
+    A matrix product may round a row differently at different places, and equal embeddings, such as those of a caption
+    that repeats, must tie: so each distinct row is mapped once, where it first occurs, and batches of embeddings are
+    filled up to one size, lest a row's numbers depend on how many others came with it.
+    """
+    first = first_equal(rows)
+    repeated = np.unique(first[first != np.arange(len(first))])
+    with ExitStack() as stack:
+        kept: Floats | None = None
+        for positions in batches(rows):
+            new = positions[first[positions] == positions]
+            fresh = _map(transform, read_items(rows, new)) if len(new) else None
+            if kept is None:
+                assert fresh is not None, "the first row is always new"
+                kept = _space((len(repeated), fresh.shape[1]), stack)
+            if fresh is not None:
+                slots, places = _found(repeated, new)
+                kept[slots] = fresh[places]
+            out = np.empty((len(positions), kept.shape[1]), dtype=np.float32)
+            out[np.searchsorted(positions, new)] = fresh if fresh is not None else 0
+            again = np.flatnonzero(first[positions] != positions)
+            out[again] = kept[np.searchsorted(repeated, first[positions[again]])]
+            yield positions, out
+
+
+def first_equal(rows: Rows) -> Indices:
+    """(n,) position of the first row with the very same values, itself where there is none before it."""
+    seen: dict[bytes, int] = {}
+    first = np.empty(len(rows), dtype=np.int64)
+    for positions in batches(rows):
+        items = read_items(rows, positions)
+        for number, position in enumerate(positions.tolist()):
+            if isinstance(items, ItemTokens):
+                row = items.values[items.offsets[number] : items.offsets[number + 1]]
+            else:
+                row = items[number]
+            digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+            first[position] = seen.setdefault(digest, position)
+    return first
+
+
+def _map(transform: Transform, items: Items) -> Floats:
+    if isinstance(items, ItemTokens) or len(items) == BATCH_ROWS:
+        return transform(items)
+    filled = np.concatenate([items, np.repeat(items[:1], BATCH_ROWS - len(items), axis=0)])
+    return transform(filled)[: len(items)]
+
+
+def _found(repeated: Indices, new: Indices) -> tuple[Indices, Indices]:
+    """Places in `repeated` and in `new` of what both have."""
+    slots = np.searchsorted(repeated, new)
+    there = slots < len(repeated)
+    there[there] = repeated[slots[there]] == new[there]
+    return slots[there], np.flatnonzero(there)
+
+
+def _space(shape: tuple[int, int], stack: ExitStack) -> Floats:
+    if shape[0] * shape[1] * 4 <= REPEATED_BYTES:
+        return np.empty(shape, dtype=np.float32)
+    return np.memmap(stack.enter_context(tempfile.TemporaryFile()), dtype=np.float32, mode="w+", shape=shape)

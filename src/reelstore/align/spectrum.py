@@ -1,0 +1,77 @@
+"""Leading directions of rows that needn't fit into memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Doubles = npt.NDArray[np.float64]
+EXACT_DIM = 1024
+"""Up to this width all eigenvectors are computed, which takes seconds; beyond it, the wanted ones are iterated to."""
+_OVERSAMPLED, _TOLERANCE, _MAX_ITERATIONS = 32, 1e-6, 60
+
+
+@dataclass(frozen=True)
+class Directions:
+    """Principal components.
+
+    Attributes:
+        mean: (dim,) of the rows.
+        directions: (dim, k) orthonormal columns, the largest variance first.
+        variances: (k,) of the rows along them.
+        mean_variance: over all `dim` dimensions, those left out too.
+    """
+
+    mean: Doubles
+    directions: Doubles
+    variances: Doubles
+    mean_variance: float
+
+
+def covariance_directions(blocks: Iterator[npt.NDArray[Any]], k: int) -> Directions:
+    """The k leading principal components of rows that come in blocks (n, dim); fewer where the rows span fewer.
+
+    One pass; products are float32, sums over blocks float64.
+    """
+    count = 0
+    shift: Any = 0.0
+    total: Any = 0.0
+    square: Any = 0.0
+    for block in blocks:
+        if not count:
+            shift = block.mean(axis=0, dtype=np.float64)
+        near = (block - shift).astype(np.float32)  # about the origin: nothing cancels later
+        count += len(near)
+        total = total + near.sum(axis=0, dtype=np.float64)
+        square = square + near.T @ near
+    offset = total / count
+    covariance = square / count - np.outer(offset, offset)
+    values, vectors = top_eigenpairs(covariance, min(k, max(count - 1, 1), len(offset)))
+    kept = values > 1e-6 * values[0] if values[0] > 0 else np.arange(len(values)) < 1
+    mean_variance = float(np.trace(covariance)) / len(offset)
+    return Directions(shift + offset, vectors[:, kept], np.maximum(values[kept], 0), mean_variance)
+
+
+def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
+    """The k largest eigenvalues, descending, and their eigenvectors as columns.
+
+    Where k is a small part of a wide matrix, by block iteration with a fixed start until each residual is within 1e-6
+    of the largest eigenvalue; else all of them by LAPACK.
+    """
+    dim = len(symmetric)
+    if dim <= EXACT_DIM or k + _OVERSAMPLED > dim // 3:
+        values, vectors = np.linalg.eigh(symmetric)
+        return values[::-1][:k].copy(), vectors[:, ::-1][:, :k].copy()
+    basis = np.random.default_rng(0).normal(size=(dim, k + _OVERSAMPLED))
+    for _ in range(_MAX_ITERATIONS):
+        basis, _ = np.linalg.qr(symmetric @ basis)
+        image = symmetric @ basis
+        values, rotation = np.linalg.eigh(basis.T @ image)
+        values, rotation = values[::-1], rotation[:, ::-1]
+        basis, image = basis @ rotation, image @ rotation
+        residual = np.linalg.norm(image[:, :k] - basis[:, :k] * values[:k], axis=0).max()
+        if residual <= _TOLERANCE * values[0]:
+            break
+    return values[:k].copy(), basis[:, :k].copy()

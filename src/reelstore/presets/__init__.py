@@ -1,0 +1,1 @@
+"""Settings by name: what `reelstore preset apply` writes into params.yaml."""
