@@ -77,7 +77,9 @@ class FittedAligner:
 
 
 def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
-    """An aligner to be fitted, and the variant it wants of each side (`mean` unless `video` or `text` say other).
+    """An aligner to be fitted, and the variant it wants of each side.
+
+    `video` and `text` name it; without, it is `mean`, or `tokens` for an aligner that takes nothing else.
 
     Raises:
         UnknownNameError: there is no such kind.
@@ -96,19 +98,14 @@ def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
         if not _same_kind(value, defaults[name]):
             raise ParamsError(f"aligners ({kind}): {name} is {value!r}; something like {defaults[name]!r} is expected.")
     aligner: Aligner = cls(**own)
-    return aligner, {side: str(settings.get(side, "mean")) for side in ("video", "text")}
+    return aligner, {side: str(settings.get(side, _variant(cls))) for side in ("video", "text")}
 
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings given, and the defaults of those that weren't."""
     module, _, attribute = ALIGNERS[settings["kind"]].partition(":")
-    return {
-        "video": "mean",
-        "text": "mean",
-        "pairs": "captions",
-        **_defaults(getattr(import_module(module), attribute)),
-        **settings,
-    }
+    cls = getattr(import_module(module), attribute)
+    return {"video": _variant(cls), "text": _variant(cls), "pairs": "captions", **_defaults(cls), **settings}
 
 
 def load_aligner(folder: Path) -> FittedAligner:
@@ -134,6 +131,10 @@ def load_aligner(folder: Path) -> FittedAligner:
             "Run dvc repro align."
         ) from error
     return FittedAligner(aligner, about["kind"], about["settings"], about["pooling"], about["data"])
+
+
+def _variant(cls: type[Aligner]) -> str:
+    return "mean" if "pooled" in cls.layouts else "tokens"
 
 
 def _defaults(cls: type) -> dict[str, Any]:

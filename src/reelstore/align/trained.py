@@ -28,7 +28,7 @@ from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
 from reelstore.align.progress_bar import TrainingBar
 from reelstore.align.towers import Towers
-from reelstore.align.trainer_options import trainer_options
+from reelstore.align.trainer_options import n_steps, trainer_options
 from reelstore.align.training import Identity, Optimisation, Training, joint
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.reader import Rows
@@ -124,6 +124,7 @@ class Trained(ABC):
         """Train until validation MRR no longer rises, from where a killed training of the same stood."""
         torch.set_num_threads(self.threads)
         lightning.seed_everything(self.seed, verbose=False)
+        options = trainer_options(self.trainer, max_epochs=self.max_epochs)
         shown = self._shown(train)
         for side, rows in (("video", train.videos), ("text", train.captions)):
             self._refuse_rows(side, rows)
@@ -145,7 +146,9 @@ class Trained(ABC):
             self._preprocessing,
             self._loss,
             constant_loss=self._loss.constant(loader.batch_size, float(np.mean(labels))),
-            optimisation=Optimisation(self.lr, self.weight_decay, self.warm_up, self.schedule),
+            optimisation=Optimisation(
+                self.lr, self.weight_decay, self.warm_up, self.schedule, n_steps(options, len(loader))
+            ),
             chunk=self.chunk,
             identity=identity,
             sentence=first_equal(shown.captions) if not self._loss.labelled else np.zeros(len(shown.captions), int),
@@ -162,7 +165,6 @@ class Trained(ABC):
             enable_version_counter=False,
         )
         stop = EarlyStopping("validation_MRR", mode="max", patience=self.patience, check_on_train_epoch_end=True)
-        options = trainer_options(self.trainer, max_epochs=self.max_epochs)
         bar = [TrainingBar(self.kind)] if options.pop("enable_progress_bar", True) else []
         with _quiet(), _lightning_errors():
             trainer = lightning.Trainer(

@@ -34,21 +34,24 @@ class Optimisation:
         weight_decay: of matrices; gains, biases and temperatures don't decay.
         warm_up: share of all steps in which the learning rate rises.
         schedule: `cosine`, down to zero, or `constant`.
+        n_steps: that the whole training has, if it isn't stopped. (Lightning's own estimate sets up its loops, and a
+            checkpoint's place in the epoch would no longer be restored.)
     """
 
     lr: float
     weight_decay: float
     warm_up: float
     schedule: str
+    n_steps: int
 
-    def factor(self, step: int, n_steps: int) -> float:
+    def factor(self, step: int) -> float:
         """Of the learning rate, at a step from 0."""
-        warm_up = max(1, round(n_steps * self.warm_up)) if self.warm_up else 0
+        warm_up = max(1, int(self.n_steps * self.warm_up)) if self.warm_up else 0
         if step < warm_up:
             return (step + 1) / warm_up
         if self.schedule == "constant":
             return 1.0
-        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, n_steps - warm_up)))
+        return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(1, self.n_steps - warm_up)))
 
 
 @dataclass(frozen=True)
@@ -188,8 +191,7 @@ class Training(lightning.LightningModule):
         decay = self._optimisation.weight_decay
         groups = [{"params": decaying, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self._optimisation.lr)
-        n_steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: self._optimisation.factor(step, n_steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._optimisation.factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
