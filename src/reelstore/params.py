@@ -225,6 +225,9 @@ class Params:
     leakage: LeakageParams = field(default_factory=LeakageParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
+    scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
+    its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
@@ -262,6 +265,13 @@ class Params:
                     f"aligners.{name} trains on the pairs {settings.get('pairs', 'captions')!r}, which pairs and mined "
                     f"don't have. They have: {', '.join(sets)}."
                 )
+
+        for name, settings in self.scorers.items():
+            _check_name("scorers", name)
+            if name in self.aligners:
+                raise ParamsError(f"{name} is under aligners and under scorers: give one of them another name.")
+            if "rerank" not in settings:
+                raise ParamsError(f"scorers.{name} has no `rerank`.")
 
     def encoder_options(self, encoder: str) -> Mapping[str, Any]:
         """Options of `side/name`."""
@@ -315,6 +325,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "encoders": lambda values: _options(values, "encoders"),
         "streams": lambda values: _options(values, "streams"),
         "aligners": lambda values: _options(values, "aligners"),
+        "scorers": lambda values: _options(values, "scorers"),
         "thresholds": _thresholds,
     }
     unknown = sorted(set(raw) - set(sections))

@@ -1,4 +1,4 @@
-"""The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
+"""The evaluate stage: one fitted aligner, or scorer, on one split -> metrics, per-query ranks, curves, details."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelstore.evaluation import Evaluation, Ranks, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, Ranks, bootstrap
 from reelstore.evaluation.files import write_json
-from reelstore.evaluation.matched import Matched, match
+from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
-from reelstore.store.reader import Rows, open_store
+from reelstore.pipeline.measure import measure
 
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
@@ -61,25 +61,10 @@ class EvaluateReport:
 
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
-    """Measure a fitted aligner of the model `video`+`text` and write what was found."""
-    from reelstore.align.mapping import mapped
-    from reelstore.align.registry import load_aligner
-
+    """Measure an aligner, or a scorer, of the model `video`+`text` and write what was found."""
     dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
-    fitted = load_aligner(Path("models", dataset, model, aligner))
-    store = open_store(params.store_folder)
-    videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
-    texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
-    for side, rows in (("video", videos), ("text", texts)):
-        fitted.check_fingerprint(side, rows.fingerprint)
-    matched = match([videos], [texts], split)
-    evaluation = evaluate(
-        mapped(fitted.transform_text, texts.select(matched.captions)),
-        mapped(fitted.transform_video, videos.select(matched.videos)),
-        matched.video_of_caption,
-        ks=params.evaluate.ks,
-        answers=True,
-    )
+    measured = measure(params, video=video, text=text, name=aligner)
+    matched, evaluation = measured.matched, measured.evaluation
     report = EvaluateReport(
         name=f"{dataset}/{model}/{aligner}",
         split=split,
@@ -96,8 +81,9 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         "n_videos": len(matched.videos),
         "n_captions": len(matched.captions),
         "missing": matched.missing,
-        "video": {"variant": f"video/{video}/{videos.variant}", "digest": videos.digest},
-        "text": {"variant": f"text/{text}/{texts.variant}", "digest": texts.digest},
+        "video": {"variant": f"video/{video}/{measured.videos.variant}", "digest": measured.videos.digest},
+        "text": {"variant": f"text/{text}/{measured.texts.variant}", "digest": measured.texts.digest},
+        **measured.scorer,
         **_conventions(evaluation),
     }
     health = evaluation.metrics["health"] | matched.left_out
