@@ -71,7 +71,7 @@ def trainer_options(given: Mapping[str, Any], *, max_epochs: int) -> dict[str, A
 def n_steps(options: Mapping[str, Any], n_batches: int) -> int:
     """Optimizer steps of a training with these options and `n_batches` an epoch."""
     limit = options.get("limit_train_batches", 1.0)
-    shown = min(limit, n_batches) if isinstance(limit, int) else int(limit * n_batches)
-    steps = math.ceil(shown / options.get("accumulate_grad_batches", 1)) * int(options["max_epochs"])
+    shown = int(min(limit, n_batches) if isinstance(limit, int) else limit * n_batches)
+    steps = math.ceil(shown / int(options.get("accumulate_grad_batches", 1))) * int(options["max_epochs"])
     most = int(options.get("max_steps", -1))
     return steps if most < 0 else min(steps, most)
