@@ -165,6 +165,24 @@ class EvaluateParams:
             raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
 
 
+@dataclass(frozen=True)
+class ProtocolParams:
+    """A protocol that uses the other test queries; every aligner is measured under it too, in files of its own."""
+
+    kind: str = "dual_softmax"
+    """`dual_softmax` or `qb_norm`."""
+    scale: float = 0.0
+    """What scores are multiplied with in the softmax; 0 for the protocol's own, 100 and 20."""
+    k: int = 1
+    """qb_norm: best items of each query that count as hubs."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("dual_softmax", "qb_norm"):
+            raise ParamsError(f"protocols: kind is {self.kind!r}; it must be dual_softmax or qb_norm.")
+        if self.scale < 0 or self.k < 1:
+            raise ParamsError(f"protocols: scale is {self.scale}, k is {self.k}; they must be at least 0 and 1.")
+
+
 _THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
 
 
@@ -229,6 +247,8 @@ class Params:
     """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
     its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
+    protocols: Mapping[str, ProtocolParams] = field(default_factory=dict)
+    """Name -> a protocol that uses the other test queries, such as `{kind: dual_softmax}`."""
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
@@ -321,6 +341,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
+        "protocols": lambda values: _fill_each(ProtocolParams, values, "protocols"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
         "encoders": lambda values: _options(values, "encoders"),
         "streams": lambda values: _options(values, "streams"),

@@ -13,8 +13,10 @@ from reelstore.errors import AlignerError, ParamsError
 from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
-from reelstore.params import DatasetParams, ModelParams, Params, TrackingParams
+from reelstore.params import parse_params
 from reelstore.pipeline.evaluate import run_evaluate, write_curves, write_queries
+from reelstore.pipeline.protocol import run_protocol
+from reelstore.pipeline.thresholds import check_thresholds
 from reelstore.store.reader import open_store
 
 MATCHED = Matched(
@@ -80,12 +82,13 @@ def test_json_is_sorted_rounded_and_free_of_nan(tmp_path):
         write_json(tmp_path / "nan.json", {"t2v": {"a": float("nan")}})
 
 
-PARAMS = Params(
-    dataset=DatasetParams(name="drawn"),
-    encoders={"video/v": {}, "text/t": {}},
-    model=ModelParams(video=("v",), text=("t",)),
-    tracking=TrackingParams(wandb="disabled"),
-)
+RAW = {
+    "dataset": {"name": "drawn"},
+    "encoders": {"video/v": {}, "text/t": {}},
+    "model": {"video": ["v"], "text": ["t"]},
+    "tracking": {"wandb": "disabled"},
+}
+PARAMS = parse_params(RAW)
 
 
 @pytest.fixture
@@ -179,3 +182,24 @@ def test_max_sim_is_measured_from_the_store_s_ragged_tokens(fitted, write_varian
         run_evaluate(
             replace(PARAMS, scorers={"late": {"rerank": "maxsim", "video": "max"}}), video="v", text="t", aligner="late"
         )
+
+
+def test_a_protocol_that_uses_other_queries_has_files_of_its_own(fitted):
+    run_evaluate(PARAMS, video="v", text="t", aligner="zero")
+    plain = Path("metrics/drawn/v+t/zero.json").read_bytes()
+    params = parse_params(
+        {**RAW, "protocols": {"dsl": {"kind": "dual_softmax", "scale": 5.0}, "qb": {"kind": "qb_norm"}}}
+    )
+    for name in ("dsl", "qb"):
+        report = run_protocol(params, video="v", text="t", aligner="zero", protocol=name)
+        assert report.metrics == Path(f"metrics/drawn/v+t/protocols/zero.{name}.json")
+        details = json.loads((report.plots / "details.json").read_text())
+        assert details["uses_other_test_queries"] is True and "uses the other test queries" in details["similarity"]
+        assert {path.name for path in report.plots.iterdir()} == {
+            "details.json", "queries.parquet", "t2v_recall.csv", "v2t_recall.csv",
+        }  # fmt: skip
+    assert Path("metrics/drawn/v+t/zero.json").read_bytes() == plain
+    guarded = {"aligners": {"zero": {"kind": "unaligned"}}, "thresholds": {"*": {"t2v.R@01": ">= 0"}}}
+    assert [one.result for one in check_thresholds(parse_params({**RAW, **guarded})).checked] == ["v+t/zero"]
+    with pytest.raises(ParamsError, match=r"protocols has no 'csls'\. Known: dsl, qb"):
+        run_protocol(params, video="v", text="t", aligner="zero", protocol="csls")

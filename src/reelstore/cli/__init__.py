@@ -50,6 +50,7 @@ for _command in (
     stages.leakage,
     stages.align,
     measure.evaluate,
+    measure.protocol,
     measure.oracle,
     measure.compare,
     measure.metrics,

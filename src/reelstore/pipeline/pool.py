@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
-from reelstore.params import Params
 from reelstore.pipeline.budget import check_failures
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.variants import Wanted, pooled_spec
@@ -33,9 +32,19 @@ class PoolReport:
         return f"{self.folder}: {names} of {n_rows} rows, {new} pooled, {n_rows - new} taken over."
 
 
-def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
-    """Bring all five poolings of `side/encoder` up to date with its tokens."""
-    tokens = open_store(params.store_folder)[f"{encoder}/tokens"]
+def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, progress: Progress) -> PoolReport:
+    """Bring all five poolings of `side/encoder` up to date with its tokens.
+
+    Args:
+        store: folder of the dataset's store.
+        encoder: `side/encoder`.
+        max_failures: rows that may fail, a share below 1 or a count; any number where it isn't given.
+        progress: called with rows pooled and to pool.
+
+    Raises:
+        TooManyFailuresError: more rows failed. The others are stored all the same.
+    """
+    tokens = open_store(store)[f"{encoder}/tokens"]
     folder = tokens.folder.parent
     updates = [_pooled(tokens, pooling, folder) for pooling in POOLINGS]
     rows = np.unique(np.concatenate([update.todo for update in updates]))
@@ -57,8 +66,9 @@ def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
                 update.put(row, pool(value, update.spec.variant))
         progress(done, len(rows))
     report = PoolReport(folder, tuple(update.finish() for update in updates))
-    pooled = open_variant(folder / updates[0].spec.variant)
-    check_failures(folder, len(pooled), pooled.failures, params.embed.max_failures)
+    if max_failures is not None:
+        pooled = open_variant(folder / updates[0].spec.variant)
+        check_failures(folder, len(pooled), pooled.failures, max_failures)
     return report
 
 
