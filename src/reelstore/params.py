@@ -71,7 +71,7 @@ class EmbedParams:
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
             raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
-        if self.max_failures < 0:
+        if not self.max_failures >= 0:  # NaN isn't either
             raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
         for name in ("threads", "decode_workers", "workers"):
             if getattr(self, name) < 1:
