@@ -19,9 +19,9 @@ class DatasetParams:
     name: str = "emoji"
     """Names the folders data/<name>, store/<name>, pairs/<name>, models/<name>, metrics/<name>."""
     kind: str = "emoji"
-    """`emoji`, or `folder` for a directory of your own."""
+    """`emoji`, `llm-like` (drawn), or `folder` for a directory of your own."""
     source: str = "src/reelstore/datasets/emoji.json"
-    """emoji: the list of pinned packages. folder: the directory of videos."""
+    """emoji: the list of pinned packages. llm-like: the knobs. folder: the directory of videos."""
     captions: str = "captions.csv"
     """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
     still: bool = False
@@ -29,9 +29,9 @@ class DatasetParams:
     max_captions: int = 20
     """Captions kept for each video."""
     seed: int = 0
-    """Of the splits."""
+    """Of the splits; llm-like: of all that is drawn."""
     splits: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "validation": 0.1, "test": 0.2})
-    """Share of each split; they add up to 1."""
+    """Share of each split; they add up to 1. llm-like has its own in `source`."""
 
     def __post_init__(self) -> None:
         _check_name("dataset.name", self.name)
@@ -165,6 +165,24 @@ class EvaluateParams:
             raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
 
 
+@dataclass(frozen=True)
+class ProtocolParams:
+    """A protocol that uses the other test queries; every aligner is measured under it too, in files of its own."""
+
+    kind: str = "dual_softmax"
+    """`dual_softmax` or `qb_norm`."""
+    scale: float = 0.0
+    """What scores are multiplied with in the softmax; 0 for the protocol's own, 100 and 20."""
+    k: int = 1
+    """qb_norm: best items of each query that count as hubs."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("dual_softmax", "qb_norm"):
+            raise ParamsError(f"protocols: kind is {self.kind!r}; it must be dual_softmax or qb_norm.")
+        if self.scale < 0 or self.k < 1:
+            raise ParamsError(f"protocols: scale is {self.scale}, k is {self.k}; they must be at least 0 and 1.")
+
+
 _THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
 
 
@@ -225,7 +243,12 @@ class Params:
     leakage: LeakageParams = field(default_factory=LeakageParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
+    scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
+    its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
+    protocols: Mapping[str, ProtocolParams] = field(default_factory=dict)
+    """Name -> a protocol that uses the other test queries, such as `{kind: dual_softmax}`."""
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
@@ -262,6 +285,13 @@ class Params:
                     f"aligners.{name} trains on the pairs {settings.get('pairs', 'captions')!r}, which pairs and mined "
                     f"don't have. They have: {', '.join(sets)}."
                 )
+
+        for name, settings in self.scorers.items():
+            _check_name("scorers", name)
+            if name in self.aligners:
+                raise ParamsError(f"{name} is under aligners and under scorers: give one of them another name.")
+            if "rerank" not in settings:
+                raise ParamsError(f"scorers.{name} has no `rerank`.")
 
     def encoder_options(self, encoder: str) -> Mapping[str, Any]:
         """Options of `side/name`."""
@@ -311,10 +341,12 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
+        "protocols": lambda values: _fill_each(ProtocolParams, values, "protocols"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
         "encoders": lambda values: _options(values, "encoders"),
         "streams": lambda values: _options(values, "streams"),
         "aligners": lambda values: _options(values, "aligners"),
+        "scorers": lambda values: _options(values, "scorers"),
         "thresholds": _thresholds,
     }
     unknown = sorted(set(raw) - set(sections))

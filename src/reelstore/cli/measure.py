@@ -58,6 +58,27 @@ def evaluate(
 
 
 @click.command()
+@click.argument("video")
+@click.argument("text")
+@click.argument("aligner")
+@click.argument("protocol")
+def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
+    """Measure ALIGNER of the encoders VIDEO and TEXT under PROTOCOL, which uses the other test queries.
+
+    Dual softmax and QB-Norm, as `protocols` in params.yaml names them. What is found has files of its own.
+
+    Example:
+
+    
+        reelstore protocol efficientnet-lite0 minilm-l6 ridge dsl
+    """
+    from reelstore.pipeline.protocol import run_protocol
+
+    report = run_protocol(load_params(), video=video, text=text, aligner=aligner, protocol=protocol)
+    click.echo(report.summary())
+
+
+@click.command()
 @click.argument("first", required=False)
 @click.argument("second", required=False)
 @click.option("--rev", "revisions", multiple=True, help="Git revision of FIRST, against the workspace; two: of both.")
@@ -100,3 +121,17 @@ def metrics(action: str) -> None:
     click.echo(report.summary())
     if report.failed:
         sys.exit(1)
+
+
+@click.command()
+def oracle() -> None:
+    """Score llm-like by the truth it was drawn from: what no aligner can beat.
+
+    Example:
+
+    \b
+        reelstore oracle
+    """
+    from reelstore.pipeline.oracle import run_oracle
+
+    click.echo(run_oracle(load_params()).summary())

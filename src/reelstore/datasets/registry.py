@@ -7,6 +7,7 @@ from reelstore.errors import UnknownNameError
 
 DATASETS: dict[str, str] = {
     "emoji": "reelstore.datasets.emoji:build",
+    "llm-like": "reelstore.datasets.llm_like:build",
     "folder": "reelstore.datasets.folder:build",
 }
 

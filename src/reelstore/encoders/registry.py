@@ -39,6 +39,8 @@ ENCODERS: dict[str, str] = {
     **dict.fromkeys([f"text/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesText"),
     **dict.fromkeys([f"video/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualVideo"),
     **dict.fromkeys([f"text/{name}" for name in _DUAL], "reelstore.encoders.hf_dual:HfDualText"),
+    "video/llm-like": "reelstore.encoders.llm_like:LlmLikeVideo",
+    "text/llm-like": "reelstore.encoders.llm_like:LlmLikeText",
     "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
 

@@ -2,7 +2,7 @@
 
 The dual-tower score of a caption and a video is the cosine of their embeddings. X-CLIP's own score moves the caption
 first, by what a small network, the prompt generator, makes of the caption and the video's prompt tokens. Both sides of
-it are in the store; the generator's weights are a file that the video encoder writes (`save_reranker`).
+it are in the store; the generator's weights are the video encoder's, or a file that it writes (`save_reranker`).
 """
 
 import json
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,10 @@ from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
 from reelstore.errors import EvaluationError
+from reelstore.evaluation.rerank import Stored
 from reelstore.ranking import refuse_nonfinite
+from reelstore.records import Side
+from reelstore.store.reader import Rows
 
 FORMAT = "reelstore-xclip-reranker/1"
 TILE_CAPTIONS = 64
@@ -29,6 +33,15 @@ TILE_VIDEOS = 8
 _ACTIVATIONS = ("quick_gelu", "gelu")
 
 Scores = npt.NDArray[np.float32]
+
+
+class Blocks(Protocol):
+    """An array, or what is read like one by row numbers."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __getitem__(self, rows: Any, /) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -98,12 +111,16 @@ class PromptGenerator:
         if header.pop("format", None) != FORMAT:
             raise EvaluationError(f"{path} isn't a reranker of the format {FORMAT}.")
         generator = cls(tensors=tensors, **header)
-        if weights_sha256 not in (None, generator.weights_sha256):
-            raise EvaluationError(
-                f"{path} belongs to the weights {generator.weights_sha256[:12]}, the embeddings to "
-                f"{weights_sha256[:12]}. Write it again with the encoder that embedded the videos."
-            )
+        generator.check_weights(weights_sha256, source=str(path))
         return generator
+
+    def check_weights(self, weights_sha256: str | None, *, source: str) -> None:
+        """Refuse embeddings that other weights made; None is anyone's."""
+        if weights_sha256 not in (None, self.weights_sha256):
+            raise EvaluationError(
+                f"{source} belongs to the weights {self.weights_sha256[:12]}, the embeddings to "
+                f"{weights_sha256[:12]}. Take that of the encoder that embedded them, or embed again."
+            )
 
     def _shapes(self) -> dict[str, tuple[int, ...]]:
         dim = len(self.tensors.get("prompts_generator.alpha", ()))
@@ -126,7 +143,7 @@ class PromptGenerator:
 def conditioned_scores(
     text: npt.NDArray[Any],
     video: npt.NDArray[Any],
-    prompts: npt.NDArray[Any],
+    prompts: Blocks,
     generator: PromptGenerator,
     *,
     device: str = "cpu",
@@ -176,6 +193,75 @@ def conditioned_scores(
                 tile = torch.einsum("vcd,vd->cv", moved, target)
                 scores[start : start + len(some), first : first + len(rows)] = tile.cpu().numpy()
     return scores[np.ix_(caption_row.reshape(-1), video_row.reshape(-1))]
+
+
+@dataclass(frozen=True)
+class XClipReranker:
+    """X-CLIP's own scores, every caption conditioned on every video.
+
+    Args:
+        video: embeddings of the videos.
+        text: embeddings of the captions.
+        prompts: prompt tokens of the videos.
+        generator: file of the prompt generator, as `save_reranker` writes it; '' takes it from the video encoder's
+            checkpoint.
+    """
+
+    video: str = "embedding"
+    text: str = "embedding"
+    prompts: str = "prompts"
+    generator: str = ""
+    words = "X-CLIP's own score, the caption conditioned on the video"
+
+    def variants(self) -> dict[Side, list[str]]:
+        """Embeddings of both sides, and prompt tokens."""
+        return {"video": [self.video, self.prompts], "text": [self.text]}
+
+    def scored(self, stored: Stored) -> dict[str, Any]:
+        """All scores.
+
+        Raises:
+            EvaluationError: a side was embedded with other weights than the generator's.
+        """
+        video, prompts = stored.videos[self.video], stored.videos[self.prompts]
+        text = stored.texts[self.text]
+        generator, source = self._generator(stored)
+        for rows in (video, prompts, text):
+            generator.check_weights(rows.recipe["encoder"]["weights_sha256"], source=source)
+        scores = conditioned_scores(
+            text.array(), video.array(), _ReadByTile(prompts), generator, device=_device(stored.device)
+        )
+        return {"scores": scores}
+
+    def _generator(self, stored: Stored) -> tuple[PromptGenerator, str]:
+        if self.generator:
+            return PromptGenerator.load(Path(self.generator)), self.generator
+        encoder = stored.video_encoder()
+        if not hasattr(encoder, "save_reranker"):
+            raise EvaluationError(f"{encoder.spec.side}/{encoder.spec.name} isn't X-CLIP: it has no prompt generator.")
+        with TemporaryDirectory() as folder:
+            path = Path(folder, "generator.safetensors")
+            encoder.save_reranker(path)
+            return PromptGenerator.load(path), f"the checkpoint of {encoder.spec.side}/{encoder.spec.name}"
+
+
+class _ReadByTile:
+    """A store's rows where an array is expected, (n, n_tokens, dim)."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.shape = (len(rows), rows.n_tokens or 0, rows.dim)
+
+    def __getitem__(self, positions: Any) -> npt.NDArray[Any]:
+        one = np.ndim(positions) == 0
+        taken: npt.NDArray[Any] = self._rows.take([positions] if one else positions)
+        return taken[0] if one else taken
+
+
+def _device(name: str) -> str:
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 class _Network:
@@ -232,7 +318,7 @@ class _Network:
         return values * torch.sigmoid(1.702 * values)
 
 
-def _first_equal(video: npt.NDArray[Any], prompts: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def _first_equal(video: npt.NDArray[Any], prompts: Blocks) -> npt.NDArray[np.int64]:
     """For each video the first row that is the same to the bit."""
     first: dict[bytes, int] = {}
     rows = [
@@ -242,9 +328,7 @@ def _first_equal(video: npt.NDArray[Any], prompts: npt.NDArray[Any]) -> npt.NDAr
     return np.array(rows, dtype=np.int64)
 
 
-def _check_shapes(
-    text: npt.NDArray[Any], video: npt.NDArray[Any], prompts: npt.NDArray[Any], generator: PromptGenerator
-) -> None:
+def _check_shapes(text: npt.NDArray[Any], video: npt.NDArray[Any], prompts: Blocks, generator: PromptGenerator) -> None:
     dim = generator.dim
     for name, shape in [("text", text.shape), ("video", video.shape)]:
         if len(shape) != 2 or shape[1] != dim:

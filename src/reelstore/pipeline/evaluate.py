@@ -1,5 +1,6 @@
-"""The evaluate stage: one fitted aligner on one split -> metrics, per-query ranks, curves, details."""
+"""The evaluate stage: one fitted aligner, or scorer, on one split -> metrics, per-query ranks, curves, details."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelstore.evaluation import Evaluation, Ranks, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, Ranks, bootstrap
 from reelstore.evaluation.files import write_json
-from reelstore.evaluation.matched import Matched, match
+from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
-from reelstore.store.reader import Rows, open_store
+from reelstore.pipeline.measure import Measured, measure
 
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
@@ -61,25 +62,10 @@ class EvaluateReport:
 
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
-    """Measure a fitted aligner of the model `video`+`text` and write what was found."""
-    from reelstore.align.mapping import mapped
-    from reelstore.align.registry import load_aligner
-
+    """Measure an aligner, or a scorer, of the model `video`+`text` and write what was found."""
     dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
-    fitted = load_aligner(Path("models", dataset, model, aligner))
-    store = open_store(params.store_folder)
-    videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
-    texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
-    for side, rows in (("video", videos), ("text", texts)):
-        fitted.check_fingerprint(side, rows.fingerprint)
-    matched = match([videos], [texts], split)
-    evaluation = evaluate(
-        mapped(fitted.transform_text, texts.select(matched.captions)),
-        mapped(fitted.transform_video, videos.select(matched.videos)),
-        matched.video_of_caption,
-        ks=params.evaluate.ks,
-        answers=True,
-    )
+    measured = measure(params, video=video, text=text, name=aligner)
+    matched, evaluation = measured.matched, measured.evaluation
     report = EvaluateReport(
         name=f"{dataset}/{model}/{aligner}",
         split=split,
@@ -89,24 +75,40 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         plots=Path("plots", dataset, model, aligner, "evaluation"),
     )
     details = {
-        "dataset": dataset,
+        **about(params, measured, model=model, name=aligner),
+        **measured.scorer,
+        **conventions(evaluation),
+    }
+    write_found(report, details)
+    _track(params, report, details)
+    return report
+
+
+def about(params: Params, measured: Measured, *, model: str, name: str) -> dict[str, Any]:
+    """What details say of the rows behind a result."""
+    matched = measured.matched
+    return {
+        "dataset": params.dataset.name,
         "model": model,
-        "aligner": aligner,
-        "split": split,
+        "aligner": name,
+        "split": params.evaluate.split,
         "n_videos": len(matched.videos),
         "n_captions": len(matched.captions),
         "missing": matched.missing,
-        "video": {"variant": f"video/{video}/{videos.variant}", "digest": videos.digest},
-        "text": {"variant": f"text/{text}/{texts.variant}", "digest": texts.digest},
-        **_conventions(evaluation),
+        **{
+            rows.side: {"variant": f"{rows.side}/{rows.encoder}/{rows.variant}", "digest": rows.digest}
+            for rows in (measured.videos, measured.texts)
+        },
     }
-    health = evaluation.metrics["health"] | matched.left_out
-    write_json(report.metrics, evaluation.metrics | {"health": health})
+
+
+def write_found(report: EvaluateReport, details: Mapping[str, Any]) -> None:
+    """The metrics file, and beside its plots details.json, both curves and queries.parquet."""
+    health = report.evaluation.metrics["health"] | report.matched.left_out
+    write_json(report.metrics, report.evaluation.metrics | {"health": health})
     write_json(report.plots / "details.json", details)
-    write_curves(report.plots, evaluation)
-    write_queries(report.plots / "queries.parquet", evaluation, matched)
-    _track(params, report, details)
-    return report
+    write_curves(report.plots, report.evaluation)
+    write_queries(report.plots / "queries.parquet", report.evaluation, report.matched)
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:
@@ -166,7 +168,8 @@ def _direction_rows(
     return rows
 
 
-def _conventions(evaluation: Evaluation) -> dict[str, Any]:
+def conventions(evaluation: Evaluation) -> dict[str, Any]:
+    """What details say of how numbers came about, chance, intervals and bounds among them."""
     details: dict[str, Any] = {
         "similarity": evaluation.similarity,
         "ties": evaluation.ties,

@@ -15,7 +15,7 @@ COLUMNS = (("t2v", "R@"), ("v2t", "hit@"))
 
 @dataclass(frozen=True)
 class Result:
-    """One aligner of one model: its metrics and their details (chance, intervals, digests, counts)."""
+    """One aligner or scorer of one model: its metrics and their details (chance, intervals, digests, counts)."""
 
     model: str
     aligner: str
@@ -38,7 +38,7 @@ def printed_columns(metrics: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def read_results(params: Params) -> list[Result]:
-    """Results of every model and aligner in params.yaml.
+    """Results of every model with every aligner and scorer in params.yaml.
 
     Raises:
         ReelstoreError: there are none yet.
@@ -47,7 +47,7 @@ def read_results(params: Params) -> list[Result]:
     for video in params.model.video:
         for text in params.model.text:
             model = f"{video}+{text}"
-            for aligner in params.aligners:
+            for aligner in (*params.aligners, *params.scorers):
                 metrics = Path("metrics", params.dataset.name, model, f"{aligner}.json")
                 folder = Path("plots", params.dataset.name, model, aligner)
                 details = folder / "evaluation" / "details.json"

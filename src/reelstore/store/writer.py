@@ -194,12 +194,12 @@ def as_stored(
     if not np.issubdtype(values.dtype, np.floating):
         raise StoreError(f"{folder}: row {keys[0]!r} has dtype {values.dtype}; embeddings are floating point.")
     limit = float(np.finfo(spec.dtype).max)
-    if not _fits(values, limit):
+    if not fits(values, limit):
         _refuse_values(spec, values, counts, keys, folder, limit)
     return values.astype(spec.dtype, copy=False)
 
 
-def _fits(values: npt.NDArray[np.floating[Any]], limit: float) -> bool:
+def fits(values: npt.NDArray[np.floating[Any]], limit: float) -> bool:
     """Whether all values are finite and within the limit."""
     if not values.size:
         return True
