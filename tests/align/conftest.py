@@ -29,9 +29,8 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
     return open_variant(folder / side / f"fake-{side}" / "mean")
 
 
-def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
+def write_tokens(folder: Path, keys: list, tokens: list, n_tokens: int | None) -> Rows:
     """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
-    keys = [(f"v{number}", 0) for number in range(len(tokens))]
     spec = VariantSpec("text", "fake-text", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
     table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
@@ -43,19 +42,29 @@ def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
 
 
 @pytest.fixture
+def write_side():
+    """(folder, side, keys, values) -> rows of a pooled variant."""
+    return write
+
+
+@pytest.fixture
 def write_variant(tmp_path: Path):
     """(layout, values) -> rows of captions `(v0, 0)`, `(v1, 0)`, …"""
 
     def write_variant(layout: str, values) -> Rows:
+        keys = [(f"v{number}", 0) for number in range(len(values))]
         if layout == "pooled":
-            return write(tmp_path / "drawn", "text", [(f"v{number}", 0) for number in range(len(values))], values)
-        return write_tokens(tmp_path / "drawn", values, len(values[0]) if layout == "dense" else None)
+            return write(tmp_path / "drawn", "text", keys, values)
+        return write_tokens(tmp_path / "drawn", keys, values, len(values[0]) if layout == "dense" else None)
 
     return write_variant
 
 
 class Towers:
-    """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired."""
+    """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired.
+
+    `tokens` are the same captions as one to three tokens each whose mean is nearly the embedding.
+    """
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(0)
@@ -65,7 +74,11 @@ class Towers:
         text = told @ rng.normal(size=(LATENT_DIM, TEXT_DIM)) + 0.3 * rng.normal(size=(len(told), TEXT_DIM)) - 2
         ids = [f"v{number}" for number in range(N_VIDEOS)]
         self.videos = write(folder, "video", ids, video)
-        self.captions = write(folder, "text", [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)], text)
+        keys = [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)]
+        self.captions = write(folder, "text", keys, text)
+        shifts = [rng.normal(size=(1 + number % 3, TEXT_DIM)) for number in range(len(text))]
+        tokens = [row + shift - shift.mean(axis=0) for row, shift in zip(text, shifts, strict=True)]
+        self.tokens = write_tokens(folder, keys, tokens, None)
 
     def part(self, start: int, stop: int, *, shuffled: bool = False) -> PairedRows:
         """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another."""

@@ -12,7 +12,11 @@ from reelstore.errors import AlignerError
 
 SETTINGS = {
     "unaligned": {"kind": "unaligned"},
+    "procrustes": {"kind": "procrustes"},
     "ridge": {"kind": "ridge"},
+    "cca": {"kind": "cca", "dims": [6, 12]},
+    "kernel-ridge": {"kind": "kernel-ridge", "gammas": [0.5], "alphas": [0.1, 1.0], "landmarks": 64},
+    "asif": {"kind": "asif", "kept": [10, 30]},
     "mlp": {"kind": "mlp", "dim": 12, "hidden": 32, "max_epochs": 60, "dropout": 0.1, "lr": 0.003},
 }
 DATA = {"video": {"digest": "v", "fingerprint": "vf"}, "text": {"digest": "t", "fingerprint": "tf"}}
@@ -57,6 +61,12 @@ class TestEveryAligner:
         assert np.array_equal(loaded.transform_text(text), aligner.transform_text(text))
         assert (loaded.kind, loaded.pooling, loaded.data) == (kind, {"video": "mean", "text": "mean"}, DATA)
 
+    def test_a_row_is_mapped_alone_as_among_others(self, kind, fit, towers) -> None:
+        aligner, rows = fit(kind), towers.part(120, 150).captions
+        together = aligner.transform_text(rows.array())
+        alone = np.concatenate([aligner.transform_text(rows.array()[n : n + 1]) for n in range(5)])
+        np.testing.assert_allclose(alone, together[:5], atol=2e-5)
+
     def test_fitting_twice_gives_the_same_two_files(self, kind, fit, tmp_path: Path) -> None:
         for name in ("once", "again"):
             fit(kind).save(tmp_path / name)
@@ -89,7 +99,7 @@ def score(aligner: FittedAligner, towers, validate) -> float:
     return validate(video, text, test.video_of_caption)
 
 
-@pytest.mark.parametrize("kind", ["ridge", "mlp"])
+@pytest.mark.parametrize("kind", [kind for kind in sorted(ALIGNERS) if kind != "unaligned"])
 def test_shared_latents_are_found_where_pairs_are_right_alone(kind, fit, towers, validate) -> None:
     assert score(fit(kind), towers, validate) > 4 * CHANCE
     assert score(fit(kind, shuffled=True), towers, validate) < 2 * CHANCE

@@ -19,7 +19,8 @@ class Cca(ClosedForm):
 
     Cxx^-1/2 Cxy Cyy^-1/2 = U S V', where a multiple of the mean variance is added to both sides' variances; each side
     is projected on its first `dims` directions, scaled by S ** power. All three covariances are summed over blocks of
-    videos: memory doesn't grow with their number or that of captions.
+    videos: memory doesn't grow with their number or that of captions. The preprocessing's shrinkage is 1 unless told
+    otherwise: principal components are taken as they are, and `regularisations` alone say how far they are whitened.
     Source: Hotelling 1936, https://doi.org/10.1093/biomet/28.3-4.321; weights by correlation: CSA, Li et al. 2024,
     https://arxiv.org/abs/2410.07610.
 
@@ -32,12 +33,12 @@ class Cca(ClosedForm):
     def __init__(
         self,
         *,
-        dims: Sequence[int] = (32, 64, 128, 256),
-        regularisations: Sequence[float] = (0.01, 0.1, 1.0),
-        powers: Sequence[float] = (0.0, 1.0, 2.0),
+        dims: Sequence[int] = (64, 128, 256, 512),
+        regularisations: Sequence[float] = (0.01, 0.1, 0.3, 1.0, 3.0),
+        powers: Sequence[float] = (0.0, 0.5, 1.0),
         preprocess: Steps = ("mean", "unit", "centre", "unit", "whiten"),
-        components: int = 256,
-        shrinkage: float = 0.1,
+        components: int = 512,
+        shrinkage: float = 1.0,
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
         self._dims = [int(dim) for dim in positive("cca", "dims", dims)]
@@ -48,8 +49,9 @@ class Cca(ClosedForm):
 
     def _candidates(self, train: PairedRows) -> Iterator[Found]:
         xx, xy, yy = self._covariances(train)
+        of_video, of_text = np.linalg.eigh(xx), np.linalg.eigh(yy)
         for regularisation in self._regularisations:
-            white_x, white_y = _inverse_root(xx, regularisation), _inverse_root(yy, regularisation)
+            white_x, white_y = _inverse_root(*of_video, regularisation), _inverse_root(*of_text, regularisation)
             left, correlations, right = np.linalg.svd(white_x @ xy @ white_y, full_matrices=False)
             video, text = white_x @ left, white_y @ right.T  # (dim, min of both)
             widths = sorted({min(dim, len(correlations)) for dim in self._dims})
@@ -91,8 +93,8 @@ class Cca(ClosedForm):
         return joint
 
 
-def _inverse_root(covariance: Doubles, regularisation: float) -> Doubles:
-    values, vectors = np.linalg.eigh(covariance)
-    roots = np.sqrt(np.maximum(values, 0) + regularisation * max(float(values.mean()), np.finfo(np.float32).tiny))
+def _inverse_root(values: Doubles, vectors: Doubles, regularisation: float) -> Doubles:
+    """(C + r I)^-1/2 of a covariance given by its eigenvalues and eigenvectors, r relative to their mean."""
+    roots = np.sqrt(np.maximum(values, 0) + regularisation * max(float(values.mean()), 1e-30))
     inverse: Doubles = (vectors / roots) @ vectors.T
     return inverse

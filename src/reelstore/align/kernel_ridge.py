@@ -16,7 +16,7 @@ JITTER = 1e-9
 
 
 class KernelRidge(ClosedForm):
-    """A = argmin |K A - Y|^2 + alpha tr(A' K A), K(x, z) = exp(-gamma |x - z|^2), Y each video's mean caption, length 1.
+    """A = argmin |K A - Y|^2 + alpha tr(A' K A), K(x, z) = exp(-gamma |x - z|^2), Y the mean of each video's captions.
 
     With as many landmarks as videos this is kernel ridge itself: (K + alpha) A = Y. With fewer it is Nyström's form of
     it, functions spanned by the kernels at landmarks drawn from the training videos:
