@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import LabelledRows, PairedRows, Workplace
 from reelstore.evaluation import evaluate
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -31,14 +31,18 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
 
 def write_tokens(folder: Path, keys: list, tokens: list, n_tokens: int | None) -> Rows:
     """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
-    spec = VariantSpec("text", "fake-text", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
+    return write_as_tokens(folder, "text", keys, tokens, n_tokens)
+
+
+def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens: int | None) -> Rows:
+    spec = VariantSpec(side, f"fake-{side}", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
     table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / "text" / "fake-text" / "tokens", spec, table)
+    update = VariantUpdate(folder / side / f"fake-{side}" / "tokens", spec, table)
     for row in update.todo:
         update.put(int(row), tokens[row].astype(np.float32))
     update.finish()
-    return open_variant(folder / "text" / "fake-text" / "tokens")
+    return open_variant(folder / side / f"fake-{side}" / "tokens")
 
 
 @pytest.fixture
@@ -61,10 +65,7 @@ def write_variant(tmp_path: Path):
 
 
 class Towers:
-    """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired.
-
-    `tokens` are the same captions as one to three tokens each whose mean is nearly the embedding.
-    """
+    """150 videos with three captions each, both sides far off centre; `part(start, stop)` is some of them, paired."""
 
     def __init__(self, folder: Path) -> None:
         rng = np.random.default_rng(0)
@@ -76,19 +77,37 @@ class Towers:
         self.videos = write(folder, "video", ids, video)
         keys = [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)]
         self.captions = write(folder, "text", keys, text)
-        shifts = [rng.normal(size=(1 + number % 3, TEXT_DIM)) for number in range(len(text))]
-        tokens = [row + shift - shift.mean(axis=0) for row, shift in zip(text, shifts, strict=True)]
-        self.tokens = write_tokens(folder, keys, tokens, None)
+        self.video_tokens = write_as_tokens(folder, "video", ids, [around(rng, row, 3) for row in video], 3)
+        told_tokens = [around(rng, row, int(rng.integers(1, 5))) for row in text]
+        self.caption_tokens = write_as_tokens(folder, "text", keys, told_tokens, None)
 
-    def part(self, start: int, stop: int, *, shuffled: bool = False) -> PairedRows:
-        """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another."""
+    def part(self, start: int, stop: int, *, shuffled: bool = False, tokens: bool = False) -> PairedRows:
+        """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another.
+
+        `tokens` are dense on the videos' side and ragged on the captions', around what is pooled elsewhere.
+        """
+        videos, captions = (self.video_tokens, self.caption_tokens) if tokens else (self.videos, self.captions)
         owners = np.arange(start, stop)
         told = np.random.default_rng(1).permutation(owners) if shuffled else owners
         return PairedRows(
-            self.videos.select([f"v{owner}" for owner in owners]),
-            self.captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
+            videos.select([f"v{owner}" for owner in owners]),
+            captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
             np.repeat(np.arange(stop - start), CAPTIONS_PER_VIDEO),
         )
+
+    def labelled(self, start: int, stop: int) -> PairedRows:
+        """The same with a wrong caption beside each right one: that of the next video."""
+        right = self.part(start, stop)
+        n = stop - start
+        wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
+        captions = self.captions.select([key for pair in zip(right.captions.ids, wrong, strict=True) for key in pair])
+        label = np.tile(np.array([1, 0], dtype=np.float32), len(wrong))
+        shown = LabelledRows(right.videos, captions, np.repeat(right.video_of_caption, 2), label)
+        return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
+
+
+def around(rng: np.random.Generator, row: np.ndarray, n_tokens: int) -> np.ndarray:
+    return row + 0.1 * rng.normal(size=(n_tokens, len(row)))
 
 
 @pytest.fixture(scope="package")

@@ -14,7 +14,7 @@ from reelstore.pairs.files import write_pairs
 from reelstore.params import parse_params
 from reelstore.pipeline.align import paired_rows, run_align
 
-MLP = {"kind": "mlp", "dim": 4, "hidden": 8, "max_epochs": 3}
+MLP = {"kind": "mlp", "widths": [8, 4], "max_epochs": 3}
 PARAMS = parse_params(
     {
         "dataset": {"name": "drawn", "kind": "folder"},
@@ -119,4 +119,4 @@ def test_no_pair_in_the_store_is_an_error(project, towers):
 def test_saved_settings_are_complete(project):
     align("mlp")
     settings = json.loads(Path("models/drawn/fake-video+fake-text/mlp/aligner.json").read_text())["settings"]
-    assert {"dim": 4, "lr": 0.001, "video": "mean", "seed": 0}.items() <= settings.items()
+    assert {"widths": [8, 4], "lr": 0.001, "video": "mean", "seed": 0}.items() <= settings.items()

@@ -19,6 +19,23 @@ Validate = Callable[[Floats, Floats, npt.NDArray[np.int64]], float]
 
 
 @dataclass(frozen=True)
+class LabelledRows:
+    """Right and wrong pairs of videos and captions, in the order of their file, for losses of labels.
+
+    Attributes:
+        videos: view of the n_videos videos.
+        captions: view of the n_pairs pairs' captions; they repeat.
+        video_of_caption: (n_pairs,) position in `videos` of the video that each is shown with.
+        label: (n_pairs,) float32, 1 where that is the caption's own video, 0 where it isn't.
+    """
+
+    videos: Rows
+    captions: Rows
+    video_of_caption: npt.NDArray[np.int64]
+    label: Floats
+
+
+@dataclass(frozen=True)
 class PairedRows:
     """Videos and their captions as rows of a store.
 
@@ -26,11 +43,13 @@ class PairedRows:
         videos: view of the n_videos videos.
         captions: view of the n_captions captions.
         video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        labelled: the pairs these come from, where there are wrong ones among them; a loss of labels learns from these.
     """
 
     videos: Rows
     captions: Rows
     video_of_caption: npt.NDArray[np.int64]
+    labelled: LabelledRows | None = None
 
     def __post_init__(self) -> None:
         if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
@@ -55,12 +74,14 @@ class Workplace:
         say: takes a line of progress.
         observe: takes a look at a training before its first epoch and after each, the embeddings of some rows among
             it; never called by what isn't trained. What it raises breaks training off.
+        revision: the project's, as git has it; checkpoints name it.
     """
 
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
     observe: Callable[[EpochView], None] = lambda view: None
+    revision: str = ""
 
 
 class Aligner(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reelstore.align.batches import PairBatch, SideBatches
+from reelstore.align.batches import PairBatch, Prepare, SideBatches
 from reelstore.align.held import HeldRows, Source
 from reelstore.align.pairing import EpochPairs
 from reelstore.align.shuffle import block_order, row_order
@@ -49,11 +49,13 @@ class PairLoader:
         videos: any layout.
         captions: any layout.
         video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        labels: (n_captions,) 1 where that is the caption's own video, 0 where it isn't; by default all are.
         batch_size: pairs in a batch of all ranks together.
         seed: of order and captions drawn.
         captions_per_video: `one`, drawn anew in every epoch, or `all`.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
+        prepare: side -> what is done to its rows before they become tensors, in the loader's thread.
         memory_bytes: what rows may take, in the page cache; by default half of the machine's memory.
         block_rows: videos (or pairs, where `all` captions are used) in a block.
         window_blocks: blocks shuffled together; two windows are held in memory.
@@ -67,7 +69,7 @@ class PairLoader:
     Example:
         >>> loader = PairLoader(videos, captions, video_of_caption, batch_size=1024, seed=0)   # doctest: +SKIP
         >>> for batch in loader:                                                               # doctest: +SKIP
-        ...     loss = info_nce(video(batch.video), text(batch.text), logit_scale)
+        ...     joint = video(batch.video), text(batch.text)
     """
 
     def __init__(
@@ -78,9 +80,11 @@ class PairLoader:
         *,
         batch_size: int,
         seed: int,
+        labels: npt.NDArray[Any] | None = None,
         captions_per_video: Literal["one", "all"] = "one",
         tokens: Literal["padded", "ragged"] = "padded",
         dtype: torch.dtype | None = torch.float32,
+        prepare: Mapping[str, Prepare] | None = None,
         memory_bytes: int | None = None,
         block_rows: int = BLOCK_ROWS,
         window_blocks: int = WINDOW_BLOCKS,
@@ -101,6 +105,9 @@ class PairLoader:
                 f"video_of_caption has {len(video_of_caption)} entries up to {max(video_of_caption, default=None)}; "
                 f"expected is a position among {len(videos)} videos for each of {len(captions)} captions."
             )
+        self._labels = np.ones(len(captions), np.float32) if labels is None else np.asarray(labels, np.float32)
+        if len(self._labels) != len(captions):
+            raise AlignerError(f"There are {len(self._labels)} labels for {len(captions)} captions.")
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
         n_bytes = _n_bytes(videos) + _n_bytes(captions)
         self.shuffle: Literal["rows", "blocks"] = "rows" if n_bytes <= memory else "blocks"
@@ -133,8 +140,10 @@ class PairLoader:
                 f"Two windows of {self._window_batches * part} pairs take about {windows:,.0f} bytes, "
                 f"memory_bytes is {memory:,}. Make block_rows or window_blocks smaller."
             )
+        kind: dict[str, Any] = {"tokens": tokens, "dtype": dtype, "pinned": torch.cuda.is_available()}
         self._side_batches = [
-            SideBatches(rows, tokens=tokens, dtype=dtype, pinned=torch.cuda.is_available()) for rows in self._rows
+            SideBatches(rows, **kind, prepare=(prepare or {}).get(side))
+            for side, rows in zip(("video", "text"), self._rows, strict=True)
         ]
         self._settings: dict[str, Any] = {
             "seed": seed,
@@ -177,7 +186,7 @@ class PairLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch, the same on all ranks, and what the order of batches depends on."""
-        return {"epoch": self.epoch, "batch": self._batch, **self._order_of_batches}
+        return {"epoch": self.epoch, "batch": self._batch, **self.order_of_batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The next `iter()` goes on behind the last batch that had been handed out.
@@ -185,7 +194,7 @@ class PairLoader:
         Raises:
             AlignerError: the state is of other pairs, or of another order of them.
         """
-        for name, mine in self._order_of_batches.items():
+        for name, mine in self.order_of_batches.items():
             if state.get(name) != mine:
                 hint = " memory_bytes decides on the shuffle." if name == "shuffle" else ""
                 raise AlignerError(
@@ -195,9 +204,14 @@ class PairLoader:
         self.epoch, self._batch, self._loaded = int(state["epoch"]), int(state["batch"]), True
 
     @cached_property
-    def _order_of_batches(self) -> dict[str, Any]:
-        """What it depends on; `pairs` is a sha256 over both variants, the rows of them, and which belong together."""
+    def order_of_batches(self) -> dict[str, Any]:
+        """What it depends on, as plain values.
+
+        `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
+        """
         pairs = hashlib.sha256(np.ascontiguousarray(self._video_of_caption, dtype=np.int64).tobytes())
+        if not self._labels.all():
+            pairs.update(self._labels.tobytes())
         for rows in self._rows:
             pairs.update(repr((rows.digest, rows.ids)).encode())
         return {**self._settings, "pairs": pairs.hexdigest()}
@@ -243,7 +257,8 @@ class PairLoader:
         video, text = (
             side.make(source, at) for side, source, at in zip(self._side_batches, sources, places, strict=True)
         )
-        return PairBatch(video, text, torch.from_numpy(videos), torch.from_numpy(captions))
+        labels = torch.from_numpy(self._labels[captions])
+        return PairBatch(video, text, torch.from_numpy(videos), torch.from_numpy(captions), labels)
 
 
 class _InPlace:

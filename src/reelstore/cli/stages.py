@@ -1,6 +1,7 @@
 """A command for each stage of the pipeline but `embed` and `evaluate`."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -30,18 +31,20 @@ def dataset() -> None:
 
 @click.command()
 @click.argument("encoder", metavar="SIDE/ENCODER")
-def pool(encoder: str) -> None:
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of a dataset's store; params.yaml's otherwise.")
+def pool(encoder: str, store: Path | None) -> None:
     """Pool the tokens of SIDE/ENCODER: first, last, max, mean and sum.
 
     Example:
 
     \b
         reelstore pool video/efficientnet-lite0
+        reelstore pool text/video-llama-7b --store store/mine
     """
     from reelstore.pipeline.pool import run_pool
 
     with Bar(f"pool {encoder}") as bar:
-        report = run_pool(load_params(), encoder, progress=bar)
+        report = run_pool(store or load_params().store_folder, encoder, progress=bar)
     click.echo(report.summary())
 
 

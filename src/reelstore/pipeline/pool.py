@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
-from reelstore.params import Params
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.variants import Wanted, pooled_spec
 from reelstore.pooling import POOLINGS, pool
@@ -32,9 +31,15 @@ class PoolReport:
         return f"{self.folder}: {names} of {n_rows} rows, {new} pooled, {n_rows - new} taken over."
 
 
-def run_pool(params: Params, encoder: str, *, progress: Progress) -> PoolReport:
-    """Bring all five poolings of `side/encoder` up to date with its tokens."""
-    tokens = open_store(params.store_folder)[f"{encoder}/tokens"]
+def run_pool(store: Path, encoder: str, *, progress: Progress) -> PoolReport:
+    """Bring all five poolings of `side/encoder` up to date with its tokens.
+
+    Args:
+        store: folder of the dataset's store.
+        encoder: `side/encoder`.
+        progress: called with rows pooled and to pool.
+    """
+    tokens = open_store(store)[f"{encoder}/tokens"]
     folder = tokens.folder.parent
     updates = [_pooled(tokens, pooling, folder) for pooling in POOLINGS]
     rows = np.unique(np.concatenate([update.todo for update in updates]))

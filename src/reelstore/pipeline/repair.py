@@ -56,7 +56,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
             report = run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=progress)
             done.append(report.summary())
         if names - embedded:
-            done.append(run_pool(params, key, progress=progress).summary())
+            done.append(run_pool(params.store_folder, key, progress=progress).summary())
     return RepairReport(before, tuple(done), verify(path, progress=progress))
 
 
