@@ -173,7 +173,7 @@ def _make_store(params: Params, keys: tuple[str, ...], say: Say) -> None:
             say(f"embedding {key}")
             run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=lambda done, total: None)
         if params.keep(key) is None and not (params.store_folder / key / "mean" / "zarr.json").is_file():
-            run_pool(params, key, progress=lambda done, total: None)
+            run_pool(params.store_folder, key, progress=lambda done, total: None)
 
 
 def _make_pairs(params: Params, name: str, say: Say, *, again: bool = False) -> None:

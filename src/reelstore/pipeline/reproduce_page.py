@@ -73,7 +73,7 @@ class Outcome:
             return "at chance"
         if "constant-loss" in raised:
             return f"hardly learned: {times:.1f} times chance, loss at the constant's"
-        return f"learned: {times:.0f} times chance" if times >= 10 else f"learned little: {times:.1f} times chance"
+        return f"learned{'' if times >= 3 else ' little'}: {times:.1f} times chance"
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
