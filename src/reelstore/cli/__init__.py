@@ -48,6 +48,7 @@ for _command in (
     stages.grid,
     stages.pairs,
     stages.leakage,
+    stages.check_loader,
     stages.align,
     measure.evaluate,
     measure.protocol,
