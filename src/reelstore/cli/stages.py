@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 
@@ -31,18 +32,24 @@ def dataset() -> None:
 
 @click.command()
 @click.argument("encoder", metavar="SIDE/ENCODER")
-def pool(encoder: str) -> None:
+@click.option("--store", type=click.Path(path_type=Path), help="Folder of a dataset's store; params.yaml's otherwise.")
+def pool(encoder: str, store: Path | None) -> None:
     """Pool the tokens of SIDE/ENCODER: first, last, max, mean and sum.
 
     Example:
 
     \b
         reelstore pool video/efficientnet-lite0
+        reelstore pool text/video-llama-7b --store store/mine
     """
     from reelstore.pipeline.pool import run_pool
 
     with Bar(f"pool {encoder}") as bar:
-        report = run_pool(load_params(), encoder, progress=bar)
+        if store is not None:
+            report = run_pool(store, encoder, progress=bar)
+        else:
+            params = load_params()
+            report = run_pool(params.store_folder, encoder, max_failures=params.embed.max_failures, progress=bar)
     click.echo(report.summary())
 
 

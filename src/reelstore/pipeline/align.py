@@ -11,8 +11,10 @@ from typing import Any
 from reelstore import tracking
 from reelstore.align.base import Workplace
 from reelstore.align.registry import FittedAligner
+from reelstore.doctor.training import TrainingWatch
 from reelstore.evaluation import evaluate
 from reelstore.params import Params
+from reelstore.pipeline.training_findings import write_training
 from reelstore.pipeline.training_rows import training_rows
 
 
@@ -69,10 +71,15 @@ def run_align(
                     live.log_metric(metric, value)
                 live.next_step()
 
-            workplace = Workplace(checkpoints, watch, progress, revision=revision)
+            doctor = TrainingWatch()
+            workplace = Workplace(checkpoints, watch, progress, doctor.look, revision)
             rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=workplace)
         log.summary({"validation": {"best_MRR": max(tried)}})
     folder = Path("models", name)
+    diagnosis = write_training(doctor, models=folder, plots=Path("plots", name, "training"), name=name)
+    for check in diagnosis.checks:
+        if check.level in ("warning", "fatal"):
+            progress(str(check))
     FittedAligner(rows.aligner, rows.settings["kind"], rows.settings, rows.pooling, rows.data).save(folder)
     seconds = time.perf_counter() - started
     return AlignReport(name, folder, len(rows.train.videos), len(rows.train.captions), max(tried), seconds)
