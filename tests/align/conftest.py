@@ -29,9 +29,9 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
     return open_variant(folder / side / f"fake-{side}" / "mean")
 
 
-def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
+def write_tokens(folder: Path, keys: list, tokens: list, n_tokens: int | None) -> Rows:
     """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
-    return write_as_tokens(folder, "text", [(f"v{number}", 0) for number in range(len(tokens))], tokens, n_tokens)
+    return write_as_tokens(folder, "text", keys, tokens, n_tokens)
 
 
 def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens: int | None) -> Rows:
@@ -46,13 +46,20 @@ def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens:
 
 
 @pytest.fixture
+def write_side():
+    """(folder, side, keys, values) -> rows of a pooled variant."""
+    return write
+
+
+@pytest.fixture
 def write_variant(tmp_path: Path):
     """(layout, values) -> rows of captions `(v0, 0)`, `(v1, 0)`, …"""
 
     def write_variant(layout: str, values) -> Rows:
+        keys = [(f"v{number}", 0) for number in range(len(values))]
         if layout == "pooled":
-            return write(tmp_path / "drawn", "text", [(f"v{number}", 0) for number in range(len(values))], values)
-        return write_tokens(tmp_path / "drawn", values, len(values[0]) if layout == "dense" else None)
+            return write(tmp_path / "drawn", "text", keys, values)
+        return write_tokens(tmp_path / "drawn", keys, values, len(values[0]) if layout == "dense" else None)
 
     return write_variant
 

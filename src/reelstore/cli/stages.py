@@ -44,7 +44,11 @@ def pool(encoder: str, store: Path | None) -> None:
     from reelstore.pipeline.pool import run_pool
 
     with Bar(f"pool {encoder}") as bar:
-        report = run_pool(store or load_params().store_folder, encoder, progress=bar)
+        if store is not None:
+            report = run_pool(store, encoder, progress=bar)
+        else:
+            params = load_params()
+            report = run_pool(params.store_folder, encoder, max_failures=params.embed.max_failures, progress=bar)
     click.echo(report.summary())
 
 

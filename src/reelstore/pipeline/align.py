@@ -12,10 +12,12 @@ import numpy as np
 from reelstore import tracking
 from reelstore.align.base import PairedRows, Workplace, check_layout
 from reelstore.align.registry import FittedAligner, all_settings, make_aligner
+from reelstore.doctor.training import TrainingWatch
 from reelstore.errors import ParamsError
 from reelstore.evaluation import evaluate
 from reelstore.pairs.files import read_pairs
 from reelstore.params import Params
+from reelstore.pipeline.training_findings import write_training
 from reelstore.store.reader import Rows, open_store
 
 
@@ -69,10 +71,15 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
                     live.log_metric(metric, value)
                 live.next_step()
 
-            workplace = Workplace(Path("runs", "align", name), watch, progress)
+            doctor = TrainingWatch()
+            workplace = Workplace(Path("runs", "align", name), watch, progress, doctor.look)
             unfitted.fit(train, validation, validate=_validate, workplace=workplace)
         log.summary({"validation": {"best_MRR": max(tried)}})
     folder = Path("models", name)
+    diagnosis = write_training(doctor, models=folder, plots=Path("plots", name, "training"), name=name)
+    for check in diagnosis.checks:
+        if check.level in ("warning", "fatal"):
+            progress(str(check))
     FittedAligner(unfitted, settings["kind"], settings, pooling, data).save(folder)
     seconds = time.perf_counter() - started
     return AlignReport(name, folder, len(train.videos), len(train.captions), max(tried), seconds)
