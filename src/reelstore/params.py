@@ -152,6 +152,18 @@ class LeakageParams:
 
 
 @dataclass(frozen=True)
+class DoctorParams:
+    """What the doctor looks at, and what doesn't make it fail."""
+
+    video: str = ""
+    """Variant whose geometry is checked; `mean` by default, or the first pooled one."""
+    text: str = ""
+    """The same of the captions."""
+    allow: tuple[str, ...] = ()
+    """Fatal checks that don't fail it, such as `constant`."""
+
+
+@dataclass(frozen=True)
 class EvaluateParams:
     """How aligners are measured."""
 
@@ -241,6 +253,7 @@ class Params:
     mined: Mapping[str, MinedParams] = field(default_factory=dict)
     """More of them, with hard negatives."""
     leakage: LeakageParams = field(default_factory=LeakageParams)
+    doctor: DoctorParams = field(default_factory=DoctorParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
     scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -340,6 +353,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
+        "doctor": lambda values: _fill(DoctorParams, values, "doctor"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
         "protocols": lambda values: _fill_each(ProtocolParams, values, "protocols"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),

@@ -16,7 +16,11 @@ from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
+    "procrustes": "reelstore.align.procrustes:Procrustes",
     "ridge": "reelstore.align.ridge:Ridge",
+    "cca": "reelstore.align.cca:Cca",
+    "kernel-ridge": "reelstore.align.kernel_ridge:KernelRidge",
+    "asif": "reelstore.align.asif:Asif",
     "mlp": "reelstore.align.mlp:Mlp",
     "transformer": "reelstore.align.transformer:Transformer",
     "attention-pool": "reelstore.align.attention_pool:AttentionPool",
