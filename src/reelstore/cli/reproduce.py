@@ -21,9 +21,9 @@ def reproduce() -> None:
 @reproduce.command("report")
 @click.option("--on", "dataset", help="Dataset; that of params.yaml by default, else the preset of this name.")
 @click.option("--full", is_flag=True, help="As large and as long as in the report; otherwise smaller, as below.")
-@click.option("--width", default=512, show_default=True, help="What 4,096 becomes in an MLP.")
+@click.option("--width", default=256, show_default=True, help="What 4,096 becomes in an MLP.")
 @click.option("--token-width", default=64, show_default=True, help="Width of the transformers.")
-@click.option("--epochs", default=10, show_default=True, help="Epochs at most.")
+@click.option("--epochs", default=5, show_default=True, help="Epochs at most.")
 @click.option("--steps", default=100, show_default=True, help="Steps of an epoch at most.")
 @click.option("--seeds", default=1, show_default=True, help="Trainings of each, with seeds from 0.")
 @click.option("--only", multiple=True, help="Run this experiment alone, such as report-01; repeat it.")
@@ -45,7 +45,7 @@ def reproduce_report(
 
     \b
         reelstore reproduce report
-        reelstore reproduce report --on llm-like --epochs 5
+        reelstore reproduce report --on llm-like --epochs 10
     """
     import yaml
 

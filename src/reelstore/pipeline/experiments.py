@@ -35,9 +35,9 @@ class Scale:
         recipe_epochs: of the recipes that are trained, at most.
     """
 
-    width: int = 512
+    width: int = 256
     token_width: int = 64
-    epochs: int = 10
+    epochs: int = 5
     steps: int = 100
     recipe_epochs: int = 200
 

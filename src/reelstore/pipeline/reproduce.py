@@ -141,14 +141,10 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
 
 def _with_variants(settings: Mapping[str, Any], encoders: Mapping[str, str], store: Any) -> tuple[dict[str, Any], str]:
     """Settings with `tokens` in place of token variants that this store doesn't have, and a word on it."""
-    chosen, missing = dict(settings), []
+    chosen, missing, there = dict(settings), [], set(store)
     for side, encoder in encoders.items():
-        wanted = str(settings.get(side, "mean"))
-        if (
-            f"{side}/{encoder}/{wanted}" not in store
-            and f"{side}/{encoder}/{TOKENS}" in store
-            and wanted.startswith("layer-")
-        ):
+        wanted, of = str(settings.get(side, "mean")), f"{side}/{encoder}"
+        if wanted.startswith("layer-") and f"{of}/{wanted}" not in there and f"{of}/{TOKENS}" in there:
             missing.append(f"{side} {wanted}")
             chosen[side] = TOKENS
     note = f"The store has no {' and no '.join(missing)}; on its tokens instead." if missing else ""
