@@ -32,6 +32,7 @@ class Project:
         params["dataset"] |= {"name": "drawn", "kind": "folder", "source": "clips", "captions": "captions.csv"}
         params["encoders"]["video/efficientnet-lite0"]["n_frames"] = 2
         params["aligners"]["mlp"] |= {"max_epochs": 3, "hidden": 16, "dim": 8}
+        params["apply"] = {"ridge": {}}
         params["grid"]["n_shuffles"] = 50
         params["tracking"]["wandb"] = "disabled"
         self.write_params(params)

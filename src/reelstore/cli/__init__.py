@@ -50,6 +50,7 @@ for _command in (
     stages.pairs,
     stages.leakage,
     stages.align,
+    stages.apply,
     measure.evaluate,
     measure.protocol,
     measure.oracle,
