@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reelstore.align.base import LabelledRows, PairedRows, Workplace
+from reelstore.align.pairing import Listed
 from reelstore.evaluation import evaluate
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -100,9 +101,14 @@ class Towers:
         right = self.part(start, stop)
         n = stop - start
         wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
-        captions = self.captions.select([key for pair in zip(right.captions.ids, wrong, strict=True) for key in pair])
-        label = np.tile(np.array([1, 0], dtype=np.float32), len(wrong))
-        shown = LabelledRows(right.videos, captions, np.repeat(right.video_of_caption, 2), label)
+        captions = [*right.captions.ids, *wrong]
+        at = {key: number for number, key in enumerate(dict.fromkeys(captions))}
+        listed = Listed(
+            np.tile(right.video_of_caption, 2),
+            np.array([at[key] for key in captions]),
+            np.repeat([1.0, 0.0], len(wrong)),
+        )
+        shown = LabelledRows(right.videos, self.captions.select(list(at)), listed)
         return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
 
 

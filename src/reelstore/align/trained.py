@@ -20,7 +20,8 @@ from reelstore import __version__
 from reelstore.align.base import Floats, LabelledRows, PairedRows, Validate, Workplace, check_width
 from reelstore.align.closed_form import SIDES, Steps, steps_of
 from reelstore.align.datamodule import PairDataModule
-from reelstore.align.items import Items, batches
+from reelstore.align.items import Items
+from reelstore.align.items import batches as batches_of
 from reelstore.align.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
 from reelstore.align.looks import Looks, sentence
 from reelstore.align.losses import LOSSES, Loss, make_loss
@@ -125,22 +126,12 @@ class Trained(ABC):
         torch.set_num_threads(self.threads)
         lightning.seed_everything(self.seed, verbose=False)
         options = trainer_options(self.trainer, max_epochs=self.max_epochs)
-        shown = self._shown(train)
-        for side, rows in (("video", train.videos), ("text", train.captions)):
-            self._refuse_rows(side, rows)
-            self._preprocessing[side].fit(rows)
-        data = PairDataModule(
-            shown,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            captions_per_video=self._captions_per_video(),
-            prepare={side: self._preprocessing[side].apply for side in SIDES},
-        )
-        loader = data.train_dataloader()
+        data = self.batches(train)
+        shown, loader = data.train, data.train_dataloader()
         identity = self._identity(train, workplace.revision, loader.order_of_batches)
         self._make()
         assert self._towers is not None and self._loss is not None
-        labels = shown.label if isinstance(shown, LabelledRows) else np.ones(1)
+        labels = shown.pairs.label if isinstance(shown, LabelledRows) else np.ones(1)
         module = Training(
             self._towers,
             self._preprocessing,
@@ -166,14 +157,9 @@ class Trained(ABC):
         )
         stop = EarlyStopping("validation_MRR", mode="max", patience=self.patience, check_on_train_epoch_end=True)
         bar = [TrainingBar(self.kind)] if options.pop("enable_progress_bar", True) else []
-        with _quiet(), _lightning_errors():
-            trainer = lightning.Trainer(
-                **options,
-                logger=False,  # `workplace.log` has the curves
-                callbacks=[stop, *bar, best, LiveCheckpoint(live, every_n_steps=self.checkpoint_steps)],
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
+        with _quiet():
+            trainer = _new_trainer(
+                options, [stop, *bar, best, LiveCheckpoint(live, every_n_steps=self.checkpoint_steps)]
             )
             goes_on = self._resumable(live, identity, workplace)
             trainer.fit(module, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
@@ -184,6 +170,19 @@ class Trained(ABC):
         if trainer.is_global_zero:
             workplace.say(sentence(module.look(), f"after {trainer.current_epoch} epochs, its best"))
             live.unlink(missing_ok=True)
+
+    def batches(self, train: PairedRows) -> PairDataModule:
+        """What `fit` trains on; fits the preprocessing."""
+        for side, rows in (("video", train.videos), ("text", train.captions)):
+            self._refuse_rows(side, rows)
+            self._preprocessing[side].fit(rows)
+        return PairDataModule(
+            self._shown(train),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            captions_per_video=self._captions_per_video(),
+            prepare={side: self._preprocessing[side].apply for side in SIDES},
+        )
 
     def transform_video(self, video: Items) -> Floats:
         """n videos -> (n, joint dim), length 1."""
@@ -232,7 +231,7 @@ class Trained(ABC):
         """What the loss learns from."""
         if not LOSSES[self.loss].labelled:
             return train
-        if train.labelled is None or not 0 < train.labelled.label.mean() < 1:
+        if train.labelled is None or not 0 < train.labelled.pairs.label.mean() < 1:
             raise AlignerError(
                 f"{self.kind}: the loss {self.loss} learns from right and wrong pairs, and these are all of one kind. "
                 "Name a set with `negatives` as the aligner's `pairs`, or take another loss."
@@ -254,7 +253,7 @@ class Trained(ABC):
                 f"{side}/{rows.encoder}/{rows.variant} holds tokens, and preprocess has no `mean` that makes "
                 f"embeddings of them, as {self.kind} takes. Put it in front, or name a pooled variant."
             )
-        next(batches(rows))
+        next(batches_of(rows))
 
     def _identity(self, train: PairedRows, revision: str, order: Mapping[str, Any]) -> Identity:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"version": __version__}
@@ -291,11 +290,17 @@ def _under(tensors: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
 
 
-@contextmanager
-def _lightning_errors() -> Iterator[None]:
+def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
     try:
-        yield
-    except MisconfigurationException as error:
+        return lightning.Trainer(
+            **options,
+            logger=False,  # `workplace.log` has the curves
+            callbacks=callbacks,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+        )
+    except (ValueError, MisconfigurationException) as error:
         raise ParamsError(f"trainer: {error}") from error
 
 

@@ -49,6 +49,7 @@ for _command in (
     doctor.doctor,
     stages.pairs,
     stages.leakage,
+    stages.check_loader,
     stages.align,
     stages.apply,
     measure.evaluate,

@@ -1,5 +1,6 @@
 """A command for each stage of the pipeline but `embed` and `evaluate`."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -112,7 +113,31 @@ def align(video: str, text: str, aligner: str) -> None:
     """
     from reelstore.pipeline.align import run_align
 
-    click.echo(run_align(load_params(), video=video, text=text, aligner=aligner, progress=say).summary())
+    report = run_align(load_params(), video=video, text=text, aligner=aligner, progress=say)
+    if report is not None:
+        click.echo(report.summary())
+
+
+@click.command("check-loader")
+@model_arguments
+@click.argument("aligner")
+@click.option("--batches", type=click.IntRange(min=1), default=3, show_default=True, help="Batches to describe.")
+def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
+    """Describe the batches ALIGNER would be trained on: shapes, keys, labels, padding, speed, and their order.
+
+    Nothing is trained or written. Exit code 1 where a second pass doesn't give the same batches.
+
+    Example:
+
+    \b
+        reelstore check-loader efficientnet-lite0 minilm-l6 mlp
+    """
+    from reelstore.pipeline.check_loader import check_loader as run_check
+
+    report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
+    click.echo(report.summary())
+    if not report.same_order:
+        sys.exit(1)
 
 
 @click.command()
