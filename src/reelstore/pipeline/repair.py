@@ -67,8 +67,8 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
         _clear_unreadable(folder)
     for model, aligner in dict.fromkeys((folder.parent.name, folder.name) for folder in aligned):
         video, _, text = model.partition("+")
-        report = run_apply(params, video=video, text=text, aligner=aligner.partition(".")[2], progress=progress)
-        done.append(report.summary())
+        applied = run_apply(params, video=video, text=text, aligner=aligner.partition(".")[2], progress=progress)
+        done.append(applied.summary())
     return RepairReport(before, tuple(done), verify(path, progress=progress))
 
 
