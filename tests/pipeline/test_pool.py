@@ -1,5 +1,7 @@
 """Pooling a store's tokens: what can't be pooled is a failed row, and too many of them end the stage."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +69,22 @@ def test_no_number_is_no_limit(tokens) -> None:
     code, said = pool(".nan")
     assert code == 1
     assert "max_failures is nan" in said
+
+
+@pytest.mark.parametrize("n_written", [0, 7, 20])
+def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tokens, monkeypatch, n_written: int) -> None:
+    before = sorted(Path("store").rglob("*"))
+    fsync, left = os.fsync, [n_written]
+
+    def full(descriptor: int) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    with monkeypatch.context() as context:
+        context.setattr(os, "fsync", full)
+        code, said = pool("2")
+    assert (code, "the disk is full" in said) == (1, True), said
+    assert sorted(Path("store").rglob("*")) == before
+    assert pool("2")[0] == 0

@@ -113,9 +113,9 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
     staged = StagedIndex(staging)
     updates = []
     for _, spec in plan.variants:
-        update = VariantUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed)
-        staged.give(update)
-        updates.append(update.finish())
+        with VariantUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed) as update:
+            staged.give(update)
+            updates.append(update.finish())
     if params.keep(key) is not None:
         _sweep_variants(folder, {spec.variant for _, spec in plan.variants})
     staging.clear()

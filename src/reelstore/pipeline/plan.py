@@ -18,6 +18,7 @@ from reelstore.errors import PlanError
 from reelstore.params import Params
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
+from reelstore.store.disk import disk_errors
 from reelstore.store.files import write_atomically
 from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, task_name
@@ -88,7 +89,8 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """plan.json; the same plan gives the same bytes."""
-        write_atomically(folder / PLAN, as_json_bytes({"version": VERSION_OF_PLAN, **asdict(self)}))
+        with disk_errors(folder):
+            write_atomically(folder / PLAN, as_json_bytes({"version": VERSION_OF_PLAN, **asdict(self)}))
 
 
 class Rows:

@@ -1,5 +1,7 @@
 """The pool stage: the tokens of one encoder -> every pooling, in one walk over the tokens."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +48,18 @@ def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, pr
     """
     tokens = open_store(store)[f"{encoder}/tokens"]
     folder = tokens.folder.parent
-    updates = [_pooled(tokens, pooling, folder) for pooling in POOLINGS]
+    with ExitStack() as stack:
+        updates = [stack.enter_context(_pooled(tokens, pooling, folder)) for pooling in POOLINGS]
+        _pool(tokens, updates, progress)
+        report = PoolReport(folder, tuple(update.finish() for update in updates))
+    if max_failures is not None:
+        pooled = open_variant(folder / updates[0].spec.variant)
+        check_failures(folder, len(pooled), pooled.failures, max_failures)
+    return report
+
+
+def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) -> None:
+    """Give each update the rows it has to do."""
     rows = np.unique(np.concatenate([update.todo for update in updates]))
     ok = rows[tokens.status[rows] == OK]
     values = tokens.walk(ok)
@@ -65,11 +78,6 @@ def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, pr
             else:
                 update.put(row, pool(value, update.spec.variant))
         progress(done, len(rows))
-    report = PoolReport(folder, tuple(update.finish() for update in updates))
-    if max_failures is not None:
-        pooled = open_variant(folder / updates[0].spec.variant)
-        check_failures(folder, len(pooled), pooled.failures, max_failures)
-    return report
 
 
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:

@@ -65,7 +65,11 @@ def make_folder(folder: Path) -> None:
     except FileExistsError:
         what = "a link to what isn't there" if folder.is_symlink() else "a file where a folder should be"
         raise StoreError(f"{folder} is {what}. Move it away.") from None
-    sync_folder(folder.parent)
+    try:
+        sync_folder(folder.parent)
+    except OSError:
+        folder.rmdir()
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -83,6 +87,17 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_empty(folder: Path) -> None:
+    """Remove the folders in a variant's folder that hold nothing, then itself and those above it up to the store's."""
+    inside = sorted((path for path in folder.rglob("*") if is_folder(path)), reverse=True)
+    for path in [*inside, folder, *folder.parents[:3]]:
+        try:
+            path.rmdir()
+        except OSError:  # it holds something, or is a link
+            if path not in inside:
+                return
 
 
 def is_folder(path: Path) -> bool:

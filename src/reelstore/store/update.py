@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
 from reelstore.store.disk import disk_errors, refuse_read_only
-from reelstore.store.files import make_folder
+from reelstore.store.files import make_folder, remove_empty
 from reelstore.store.groups import write_groups
 from reelstore.store.journal import recover, take_in
 from reelstore.store.lock import FolderLock
@@ -58,7 +58,8 @@ class VariantUpdate:
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
     `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
-    What a killed update left is finished or swept first.
+    What a killed update left is finished or swept first. If giving or finishing fails, or a `with` around it, nothing
+    has changed.
 
     Raises:
         StoreError: another process writes this variant, or the disk doesn't allow it.
@@ -110,6 +111,23 @@ class VariantUpdate:
             self._reach(row).fail(reason)
         self._n_done += 1
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave all as it was; what was given is gone."""
+        if not self._lock.release.alive:
+            return
+        if self._writer is not None:
+            self._writer.stop()
+        recover(self._folder)
+        remove_empty(self._folder)
+        self._lock.release()
+
     def finish(self) -> UpdateReport:
         """Copy what is left and publish."""
         if self._n_done != len(self.todo):
@@ -137,10 +155,7 @@ class VariantUpdate:
             with disk_errors(self._folder):
                 yield
         except BaseException:
-            if self._writer is not None:
-                self._writer.stop()
-            recover(self._folder)
-            self._lock.release()
+            self.abandon()
             raise
 
     def _reach(self, row: int) -> VariantWriter:
