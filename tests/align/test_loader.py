@@ -115,6 +115,25 @@ def test_tokens_come_one_behind_the_other_or_padded(drawn, shuffle) -> None:
 
 
 @SHUFFLES
+@pytest.mark.parametrize("tokens", ["padded", "ragged"])
+def test_where_there_is_a_gpu_values_are_pinned_and_the_same(drawn, shuffle, tokens, monkeypatch) -> None:
+    """Without one, pinning is a copy that says it was asked for."""
+    plain = list(drawn["ragged"].loader(shuffle, tokens=tokens))
+    asked: list[torch.Tensor] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(tensor.clone())
+        return asked[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    for batch, want in zip(drawn["ragged"].loader(shuffle, tokens=tokens), plain, strict=True):
+        for side, same in ((batch.video, want.video), (batch.text, want.text)):
+            assert any(side[0] is one for one in asked)
+            torch.testing.assert_close(side[0], same[0], rtol=0, atol=0)
+
+
+@SHUFFLES
 def test_a_caption_belongs_to_its_video(drawn, shuffle) -> None:
     for every in ("one", "all"):
         for batch in drawn["pooled"].loader(shuffle, captions_per_video=every):
