@@ -19,19 +19,24 @@ class DatasetParams:
     name: str = "emoji"
     """Names the folders data/<name>, store/<name>, pairs/<name>, models/<name>, metrics/<name>."""
     kind: str = "emoji"
-    """`emoji`, `llm-like` (drawn), or `folder` for a directory of your own."""
+    """`emoji`, `llm-like` (drawn), `msrvtt`, or `folder` for a directory of your own."""
     source: str = "src/reelstore/datasets/emoji.json"
-    """emoji: the list of pinned packages. llm-like: the knobs. folder: the directory of videos."""
+    """emoji: the list of pinned packages. llm-like: the knobs. folder, msrvtt: the directory of videos."""
     captions: str = "captions.csv"
     """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
     still: bool = False
     """emoji: also the clips that have one frame."""
     max_captions: int = 20
     """Captions kept for each video."""
+    cut: str = ""
+    """msrvtt: `1k-a` (also where this is empty), `1k-a-7k`, `1k-b`, `full` or `official`."""
+    parts: tuple[str, ...] = ()
+    """msrvtt: of train, validation and test those wanted; all where this is empty."""
     seed: int = 0
     """Of the splits; llm-like: of all that is drawn."""
     splits: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "validation": 0.1, "test": 0.2})
-    """Share of each split; they add up to 1. llm-like has its own in `source`."""
+    """Share of each split; they add up to 1. llm-like has its own in `source`; msrvtt takes the share
+    of validation in train and validation, where its cut has no validation."""
 
     def __post_init__(self) -> None:
         _check_name("dataset.name", self.name)
