@@ -16,7 +16,7 @@ test: install
 
 # Every kill, flip and random problem there is, for an hour or so; make test tries a sample.
 soak: install
-	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store
+	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store tests/evaluation/test_oracles.py
 
 # Everything measured again, beside the others, for an hour or so. What needs root (a memory limit) is not among it:
 # sudo .venv-bench/bin/python benchmarks/beyond_memory.py

@@ -10,8 +10,9 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
 FLOOR = {"records", "errors", "params"}
 LOW = {"pooling", "ranking"}
-MIDDLE = {"datasets", "video", "encoders", "store", "pairs", "align", "evaluation", "presets", "report", "tracking"}
-READERS = {"align", "evaluation", "pairs"}
+MIDDLE = {"datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "report", "tracking"}
+MIDDLE |= {"presets", "doctor"}
+READERS = {"align", "doctor", "evaluation", "pairs"}
 """These may read embeddings, through store.reader alone."""
 HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
 

@@ -83,6 +83,14 @@ class ValueRangeError(StoreError, ValueError):
     """An embedding holds NaN, infinity, or a value its dtype can't hold."""
 
 
+class ForeignFileError(ReelstoreError, ValueError):
+    """A file of embeddings or a table of keys can't be taken in as it is."""
+
+
+class ExportError(ReelstoreError, ValueError):
+    """Rows can't be written out as asked."""
+
+
 class PlanError(ReelstoreError, ValueError):
     """A plan isn't there, isn't done, or isn't that of the dataset and encoder at hand."""
 

@@ -76,7 +76,7 @@ class EmbedParams:
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
             raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
-        if self.max_failures < 0:
+        if not self.max_failures >= 0:  # NaN isn't either
             raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
         for name in ("threads", "decode_workers", "workers"):
             if getattr(self, name) < 1:
@@ -157,6 +157,18 @@ class LeakageParams:
 
 
 @dataclass(frozen=True)
+class DoctorParams:
+    """What the doctor looks at, and what doesn't make it fail."""
+
+    video: str = ""
+    """Variant whose geometry is checked; `mean` by default, or the first pooled one."""
+    text: str = ""
+    """The same of the captions."""
+    allow: tuple[str, ...] = ()
+    """Fatal checks that don't fail it, such as `constant`."""
+
+
+@dataclass(frozen=True)
 class EvaluateParams:
     """How aligners are measured."""
 
@@ -168,6 +180,24 @@ class EvaluateParams:
     def __post_init__(self) -> None:
         if not self.ks or min(self.ks) < 1:
             raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
+
+
+@dataclass(frozen=True)
+class ProtocolParams:
+    """A protocol that uses the other test queries; every aligner is measured under it too, in files of its own."""
+
+    kind: str = "dual_softmax"
+    """`dual_softmax` or `qb_norm`."""
+    scale: float = 0.0
+    """What scores are multiplied with in the softmax; 0 for the protocol's own, 100 and 20."""
+    k: int = 1
+    """qb_norm: best items of each query that count as hubs."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("dual_softmax", "qb_norm"):
+            raise ParamsError(f"protocols: kind is {self.kind!r}; it must be dual_softmax or qb_norm.")
+        if self.scale < 0 or self.k < 1:
+            raise ParamsError(f"protocols: scale is {self.scale}, k is {self.k}; they must be at least 0 and 1.")
 
 
 _THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
@@ -228,11 +258,15 @@ class Params:
     mined: Mapping[str, MinedParams] = field(default_factory=dict)
     """More of them, with hard negatives."""
     leakage: LeakageParams = field(default_factory=LeakageParams)
+    doctor: DoctorParams = field(default_factory=DoctorParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
     scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `xclip`), the rest is its own."""
+    """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
+    its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
+    protocols: Mapping[str, ProtocolParams] = field(default_factory=dict)
+    """Name -> a protocol that uses the other test queries, such as `{kind: dual_softmax}`."""
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
@@ -324,7 +358,9 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
+        "doctor": lambda values: _fill(DoctorParams, values, "doctor"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
+        "protocols": lambda values: _fill_each(ProtocolParams, values, "protocols"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),
         "encoders": lambda values: _options(values, "encoders"),
         "streams": lambda values: _options(values, "streams"),

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import LabelledRows, PairedRows, Workplace
+from reelstore.align.pairing import Listed
 from reelstore.evaluation import evaluate
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -29,17 +30,26 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
     return open_variant(folder / side / f"fake-{side}" / "mean")
 
 
-def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
+def write_tokens(folder: Path, keys: list, tokens: list, n_tokens: int | None) -> Rows:
     """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
-    keys = [(f"v{number}", 0) for number in range(len(tokens))]
-    spec = VariantSpec("text", "fake-text", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
+    return write_as_tokens(folder, "text", keys, tokens, n_tokens)
+
+
+def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens: int | None) -> Rows:
+    spec = VariantSpec(side, f"fake-{side}", "tokens", tokens[0].shape[1], n_tokens, "float16", {"weights": "none"})
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
     table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / "text" / "fake-text" / "tokens", spec, table)
+    update = VariantUpdate(folder / side / f"fake-{side}" / "tokens", spec, table)
     for row in update.todo:
         update.put(int(row), tokens[row].astype(np.float32))
     update.finish()
-    return open_variant(folder / "text" / "fake-text" / "tokens")
+    return open_variant(folder / side / f"fake-{side}" / "tokens")
+
+
+@pytest.fixture
+def write_side():
+    """(folder, side, keys, values) -> rows of a pooled variant."""
+    return write
 
 
 @pytest.fixture
@@ -47,9 +57,10 @@ def write_variant(tmp_path: Path):
     """(layout, values) -> rows of captions `(v0, 0)`, `(v1, 0)`, …"""
 
     def write_variant(layout: str, values) -> Rows:
+        keys = [(f"v{number}", 0) for number in range(len(values))]
         if layout == "pooled":
-            return write(tmp_path / "drawn", "text", [(f"v{number}", 0) for number in range(len(values))], values)
-        return write_tokens(tmp_path / "drawn", values, len(values[0]) if layout == "dense" else None)
+            return write(tmp_path / "drawn", "text", keys, values)
+        return write_tokens(tmp_path / "drawn", keys, values, len(values[0]) if layout == "dense" else None)
 
     return write_variant
 
@@ -65,17 +76,44 @@ class Towers:
         text = told @ rng.normal(size=(LATENT_DIM, TEXT_DIM)) + 0.3 * rng.normal(size=(len(told), TEXT_DIM)) - 2
         ids = [f"v{number}" for number in range(N_VIDEOS)]
         self.videos = write(folder, "video", ids, video)
-        self.captions = write(folder, "text", [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)], text)
+        keys = [(v, index) for v in ids for index in range(CAPTIONS_PER_VIDEO)]
+        self.captions = write(folder, "text", keys, text)
+        self.video_tokens = write_as_tokens(folder, "video", ids, [around(rng, row, 3) for row in video], 3)
+        told_tokens = [around(rng, row, int(rng.integers(1, 5))) for row in text]
+        self.caption_tokens = write_as_tokens(folder, "text", keys, told_tokens, None)
 
-    def part(self, start: int, stop: int, *, shuffled: bool = False) -> PairedRows:
-        """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another."""
+    def part(self, start: int, stop: int, *, shuffled: bool = False, tokens: bool = False) -> PairedRows:
+        """Videos start (inclusive) to stop (exclusive); shuffled gives each the captions of another.
+
+        `tokens` are dense on the videos' side and ragged on the captions', around what is pooled elsewhere.
+        """
+        videos, captions = (self.video_tokens, self.caption_tokens) if tokens else (self.videos, self.captions)
         owners = np.arange(start, stop)
         told = np.random.default_rng(1).permutation(owners) if shuffled else owners
         return PairedRows(
-            self.videos.select([f"v{owner}" for owner in owners]),
-            self.captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
+            videos.select([f"v{owner}" for owner in owners]),
+            captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
             np.repeat(np.arange(stop - start), CAPTIONS_PER_VIDEO),
         )
+
+    def labelled(self, start: int, stop: int) -> PairedRows:
+        """The same with a wrong caption beside each right one: that of the next video."""
+        right = self.part(start, stop)
+        n = stop - start
+        wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
+        captions = [*right.captions.ids, *wrong]
+        at = {key: number for number, key in enumerate(dict.fromkeys(captions))}
+        listed = Listed(
+            np.tile(right.video_of_caption, 2),
+            np.array([at[key] for key in captions]),
+            np.repeat([1.0, 0.0], len(wrong)),
+        )
+        shown = LabelledRows(right.videos, self.captions.select(list(at)), listed)
+        return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
+
+
+def around(rng: np.random.Generator, row: np.ndarray, n_tokens: int) -> np.ndarray:
+    return row + 0.1 * rng.normal(size=(n_tokens, len(row)))
 
 
 @pytest.fixture(scope="package")

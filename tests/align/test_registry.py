@@ -10,8 +10,8 @@ from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 
 def test_an_unknown_kind_names_the_known_ones():
-    with pytest.raises(UnknownNameError, match=r"Unknown aligner 'cca'\. Known: mlp, ridge, unaligned"):
-        make_aligner({"kind": "cca"})
+    with pytest.raises(UnknownNameError, match=r"Unknown aligner 'deep'\. Known: .*mlp, procrustes, ridge"):
+        make_aligner({"kind": "deep"})
 
 
 def test_an_unknown_setting_names_the_known_ones():
@@ -53,7 +53,7 @@ def test_settings_name_the_variant_of_each_side():
 
 def test_all_settings_adds_the_defaults():
     settings = all_settings({"kind": "mlp", "lr": 0.1})
-    assert settings["lr"] == 0.1 and settings["dim"] == 256 and settings["video"] == "mean"
+    assert settings["lr"] == 0.1 and settings["widths"] == [512, 256] and settings["video"] == "mean"
 
 
 def save(folder, *, settings, tensors):
@@ -72,9 +72,9 @@ def test_tensors_of_something_else_are_refused(tmp_path, kind):
 
 
 def test_towers_of_another_shape_are_refused(towers, workplace, validate, tmp_path):
-    aligner, _ = make_aligner({"kind": "mlp", "dim": 4, "hidden": 8, "max_epochs": 1})
+    aligner, _ = make_aligner({"kind": "mlp", "widths": [8, 4], "max_epochs": 1})
     aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=validate, workplace=workplace)
-    save(tmp_path, settings={"kind": "mlp", "dim": 4, "hidden": 9}, tensors=aligner.tensors())
+    save(tmp_path, settings={"kind": "mlp", "widths": [9, 4]}, tensors=aligner.tensors())
     with pytest.raises(AlignerError, match="aren't those of a mlp aligner"):
         load_aligner(tmp_path)
 

@@ -1,14 +1,9 @@
 """Training under Lightning: broken off in the middle of an epoch and resumed, it is the training that wasn't."""
 
-import json
-import runpy
-import subprocess
-import sys
 from itertools import pairwise
 from pathlib import Path
 
 import lightning
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
@@ -16,11 +11,10 @@ from torch import Tensor, nn
 
 from reelstore.align.batches import PairBatch
 from reelstore.align.datamodule import PairDataModule
-from reelstore.align.losses import info_nce
+from reelstore.align.losses import Pairs, make_loss
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(dirpath has changed|is not empty|LeafSpec).*")
 N_BATCHES, EPOCHS = 7, 3
-SCRIPT = Path(__file__).with_name("train_on_ranks.py")
 SHUFFLES = pytest.mark.parametrize("memory_bytes", [None, 6000], ids=["rows", "blocks"])
 
 
@@ -30,13 +24,14 @@ class Small(lightning.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.video, self.text = nn.Linear(24, 8), nn.Linear(16, 8)
+        self.video, self.text, self.loss = nn.Linear(24, 8), nn.Linear(16, 8), make_loss("infonce")
         self.seen: list[tuple[int, list[int]]] = []
 
     def training_step(self, batch: PairBatch, _: int) -> Tensor:
         self.seen.append((self.current_epoch, batch.caption_positions.tolist()))
         unit = nn.functional.normalize
-        return info_nce(unit(self.video(batch.video)), unit(self.text(batch.text)), torch.tensor(2.0))
+        joint = unit(self.video(batch.video)), unit(self.text(batch.text))
+        return self.loss(Pairs(*joint, batch.video_positions, batch.caption_positions, batch.label))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=0.01)
@@ -95,23 +90,6 @@ def test_a_resumed_training_is_bit_for_bit_the_uninterrupted_one(towers, tmp_pat
     assert killed.seen[:step] + resumed.seen == whole.seen
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
-
-
-@SHUFFLES
-def test_two_processes_train_on_the_batches_of_one(towers, tmp_path, memory_bytes) -> None:
-    """Lightning's DDP over gloo: each step's pairs, and the weights in the end, are those of a single process."""
-    folders = [str(folder) for folder in (towers.videos.folder, towers.captions.folder, tmp_path)]
-    runpy.run_path(str(SCRIPT))["main"](*folders, "1", str(memory_bytes or 0))
-    command = [sys.executable, str(SCRIPT), *folders, "2", str(memory_bytes or 0)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    (alone,), ranks = ([json.loads((tmp_path / f"{n}-{r}.json").read_text()) for r in range(n)] for n in (1, 2))
-    assert [epoch for epoch, _ in alone["seen"]] == [0] * 7 + [1] * 7
-    for (_, whole), *parts in zip(alone["seen"], *(rank["seen"] for rank in ranks), strict=True):
-        assert [len(part) for _, part in parts] == [10, 10]
-        assert [pair for _, part in parts for pair in part] == whole
-    assert ranks[0]["weights"] == ranks[1]["weights"]
-    np.testing.assert_allclose(ranks[0]["weights"], alone["weights"], rtol=1e-4, atol=1e-6)
 
 
 def test_epochs_cut_short_differ_too(towers, tmp_path) -> None:

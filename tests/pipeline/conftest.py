@@ -1,4 +1,4 @@
-"""A pooled variant in store/drawn, written as the pipeline writes it."""
+"""A variant in store/drawn, written as the pipeline writes it."""
 
 import hashlib
 from pathlib import Path
@@ -17,8 +17,12 @@ def write_variant():
     return _write
 
 
-def _write(side: str, encoder: str, variant: str, keys: list, values: np.ndarray, *, failed: tuple = ()) -> None:
-    spec = VariantSpec(side, encoder, variant, values.shape[1], 0, "float16", {"weights": "none"})
+def _write(
+    side: str, encoder: str, variant: str, keys: list, values: np.ndarray | list[np.ndarray], *, failed: tuple = ()
+) -> None:
+    """Embeddings (n, dim), or a list of ragged tokens (n_tokens, dim)."""
+    n_tokens = None if isinstance(values, list) else 0
+    spec = VariantSpec(side, encoder, variant, values[0].shape[-1], n_tokens, "float16", {"weights": "none"})
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
     table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
     update = VariantUpdate(Path("store/drawn", side, encoder, variant), spec, table)

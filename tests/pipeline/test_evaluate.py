@@ -1,6 +1,7 @@
 """What the evaluate stage writes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelstore.align.registry import FittedAligner, make_aligner
-from reelstore.errors import AlignerError
-from reelstore.evaluation import evaluate
+from reelstore.errors import AlignerError, ParamsError
+from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
-from reelstore.params import DatasetParams, ModelParams, Params, TrackingParams
+from reelstore.params import parse_params
 from reelstore.pipeline.evaluate import run_evaluate, write_curves, write_queries
+from reelstore.pipeline.protocol import run_protocol
+from reelstore.pipeline.thresholds import check_thresholds
 from reelstore.store.reader import open_store
 
 MATCHED = Matched(
@@ -79,12 +82,13 @@ def test_json_is_sorted_rounded_and_free_of_nan(tmp_path):
         write_json(tmp_path / "nan.json", {"t2v": {"a": float("nan")}})
 
 
-PARAMS = Params(
-    dataset=DatasetParams(name="drawn"),
-    encoders={"video/v": {}, "text/t": {}},
-    model=ModelParams(video=("v",), text=("t",)),
-    tracking=TrackingParams(wandb="disabled"),
-)
+RAW = {
+    "dataset": {"name": "drawn"},
+    "encoders": {"video/v": {}, "text/t": {}},
+    "model": {"video": ["v"], "text": ["t"]},
+    "tracking": {"wandb": "disabled"},
+}
+PARAMS = parse_params(RAW)
 
 
 @pytest.fixture
@@ -149,3 +153,53 @@ def test_evaluate_refuses_embeddings_the_aligner_was_not_fitted_on(fitted, known
     about.write_text(json.dumps(record))
     with pytest.raises(AlignerError, match="another encoder" if known else "doesn't record"):
         run_evaluate(PARAMS, video="v", text="t", aligner="zero")
+
+
+def test_max_sim_is_measured_from_the_store_s_ragged_tokens(fitted, write_variant):
+    rng = np.random.default_rng(1)
+    videos, captions = (open_store("store/drawn")[name].ids for name in ("video/v/max", "text/t/mean"))
+    latent = {video: rng.normal(size=10) for video in videos}
+    of_video = [latent[video] + rng.normal(size=(rng.integers(1, 6), 10)) for video in videos]
+    of_text = [latent[video][:8] + rng.normal(size=(rng.integers(1, 4), 8)) for video, _ in captions]
+    write_variant("video", "v", "tokens", videos, of_video, failed=("v3",))
+    write_variant("text", "t", "tokens", captions, of_text)
+    params = replace(PARAMS, scorers={"late": {"rerank": "maxsim", "over": "both"}})
+    report = run_evaluate(params, video="v", text="t", aligner="late")
+    kept = [number for number, (video, _) in enumerate(captions) if video != "v3"]
+    stored = open_store("store/drawn")
+    tokens = [
+        stored["video/v/tokens"].ok().take(np.arange(19)),
+        [np.pad(stored["text/t/tokens"].take([number])[0], ((0, 0), (0, 2))) for number in kept],
+    ]
+    owner = [report.matched.videos.index(captions[number][0]) for number in kept]
+    plain = evaluate(scores=MaxSim(tokens[1], tokens[0], over="both"), video_of_caption=owner)
+    assert report.evaluation.metrics == plain.metrics
+    assert 0.3 < plain.metrics["t2v"]["R@01"] < 1
+    details = json.loads(Path("plots/drawn/v+t/late/evaluation/details.json").read_text())
+    assert details["similarity"] == "maxsim: mean over tokens of both sides of the highest cosine"
+    assert details["read"].keys() == {"video/v/tokens", "text/t/tokens"}
+    with pytest.raises(ParamsError, match="video/v/max is pooled"):
+        run_evaluate(
+            replace(PARAMS, scorers={"late": {"rerank": "maxsim", "video": "max"}}), video="v", text="t", aligner="late"
+        )
+
+
+def test_a_protocol_that_uses_other_queries_has_files_of_its_own(fitted):
+    run_evaluate(PARAMS, video="v", text="t", aligner="zero")
+    plain = Path("metrics/drawn/v+t/zero.json").read_bytes()
+    params = parse_params(
+        {**RAW, "protocols": {"dsl": {"kind": "dual_softmax", "scale": 5.0}, "qb": {"kind": "qb_norm"}}}
+    )
+    for name in ("dsl", "qb"):
+        report = run_protocol(params, video="v", text="t", aligner="zero", protocol=name)
+        assert report.metrics == Path(f"metrics/drawn/v+t/protocols/zero.{name}.json")
+        details = json.loads((report.plots / "details.json").read_text())
+        assert details["uses_other_test_queries"] is True and "uses the other test queries" in details["similarity"]
+        assert {path.name for path in report.plots.iterdir()} == {
+            "details.json", "queries.parquet", "t2v_recall.csv", "v2t_recall.csv",
+        }  # fmt: skip
+    assert Path("metrics/drawn/v+t/zero.json").read_bytes() == plain
+    guarded = {"aligners": {"zero": {"kind": "unaligned"}}, "thresholds": {"*": {"t2v.R@01": ">= 0"}}}
+    assert [one.result for one in check_thresholds(parse_params({**RAW, **guarded})).checked] == ["v+t/zero"]
+    with pytest.raises(ParamsError, match=r"protocols has no 'csls'\. Known: dsl, qb"):
+        run_protocol(params, video="v", text="t", aligner="zero", protocol="csls")

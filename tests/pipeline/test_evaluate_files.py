@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import reelstore
 from reelstore.cli import main
 from reelstore.evaluation import evaluate
 
@@ -57,6 +59,9 @@ def test_a_caption_with_several_videos_has_several_lines(files):
         ("caption,video\n0,99\n", "line 2: video 99, but its rows are 0 to 19"),
         ("caption,video\nx,0\n", "caption must be row numbers"),
         ("a,b\n0,0\n", "columns caption and video"),
+        ("video_id\na\n", "pairs.csv has 1 lines, there are 50 rows of captions"),
+        ("video_id\n" + "a\n" * 50, "names 1 videos, there are 20 rows of videos"),
+        ("video_id,video_row\n" + "a,3\n" * 50, "0 videos are row 0 of the videos"),
     ],
 )
 def test_a_table_that_does_not_fit_is_an_error_that_says_where(files, table, says):
@@ -73,4 +78,79 @@ def test_half_of_the_options_is_a_usage_error(files):
 def test_pickles_are_refused(files):
     np.save("t.npy", np.array([{}], dtype=object), allow_pickle=True)
     done = invoke(*FILES)
-    assert done.exit_code == 1 and "t.npy isn't a .npy file of numbers" in done.output
+    assert done.exit_code == 1 and "t.npy holds Python objects" in done.output
+
+
+@pytest.fixture
+def by_id(files):
+    """The same pairs by id: videos shuffled among the lines, and where each one is."""
+    text, video, owner = files
+    missing = sorted(set(range(20)) - set(owner.tolist()))
+    rows = [row for row in range(20) if row not in missing]
+    np.save("v.npy", video[rows])
+    lines = ["video_id,video_row,split,caption"] + [f"clip{of},{rows.index(of)},test,a text" for of in owner]
+    Path("pairs.csv").write_text("\n".join(lines) + "\n")
+    return text, video[rows], np.array([rows.index(of) for of in owner])
+
+
+def test_ids_give_what_row_numbers_give(by_id):
+    done = invoke(*FILES, "--output", "found")
+    assert done.exit_code == 0, done.output
+    written = json.loads(Path("found/metrics.json").read_text())
+    expected = evaluate(*by_id).metrics["t2v"]
+    assert written["t2v"] == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
+    queries = pq.read_table("found/queries.parquet").to_pylist()
+    lines = Path("pairs.csv").read_text().splitlines()[1:]
+    assert {query["video_id"] for query in queries} == {line.split(",")[0] for line in lines}
+
+
+@pytest.mark.parametrize("kind", ["files", "by_id"])
+def test_one_command_makes_a_store_and_the_same_metrics_without_a_project(kind, request):
+    request.getfixturevalue(kind)
+    plain = invoke(*FILES)
+    done = invoke(*FILES, "--store", "store/mine")
+    assert done.exit_code == 0, done.output
+    assert plain.stdout.splitlines() == done.stdout.splitlines()[5:]
+    assert "store/mine/text/imported/embedding: 50 rows, 50 of them new" in done.output
+    again = invoke("--store", "store/mine", "--output", "found")
+    assert again.exit_code == 0 and again.stdout.splitlines()[3:-2] == done.stdout.splitlines()[5:]
+    rows = reelstore.open("store/mine")["text/imported/embedding"]
+    assert np.array_equal(rows.array(), np.load("t.npy"))
+    assert not Path("params.yaml").exists() and not Path("runs").exists()
+    for words in (["ls"], ["info", "store/mine/video/imported/embedding"], ["verify"], ["compare", "found", "found"]):
+        assert CliRunner().invoke(main, words).exit_code == 0, words
+
+
+def test_a_caption_of_several_videos_can_t_be_stored_but_measured(files):
+    with open("pairs.csv", "a") as table:
+        table.write(f"0,{(files[2][0] + 1) % 20}\n")
+    done = invoke(*FILES, "--store", "store/mine")
+    assert done.exit_code == 1 and "caption 0 has several videos" in done.output and not Path("store").exists()
+
+
+def test_a_store_with_several_variants_or_splits_wants_one_named(by_id):
+    lines = Path("pairs.csv").read_text().replace(",test,", ",train,").splitlines()
+    lines = [line.replace(",train,", ",test,") if line.startswith("clip17,") else line for line in lines]
+    Path("pairs.csv").write_text("\n".join(lines) + "\n")
+    done = invoke(*FILES, "--store", "store/mine", "--encoder", "one")
+    assert done.exit_code == 1 and "has the splits test, train. Name one with --split" in done.output
+    assert invoke(*FILES, "--store", "store/mine", "--encoder", "two", "--split", "train").exit_code == 0
+    assert "one/embedding, two/embedding. Name one" in invoke("--store", "store/mine", "--split", "train").output
+    named = ["--video", "one/embedding", "--text", "two/embedding", "--split", "test"]
+    done = invoke("--store", "store/mine", *named)
+    assert done.exit_code == 0 and "1 videos" in done.output
+
+
+def test_imported_tokens_are_pooled_and_measured_without_a_project(files):
+    for side, names in (("video", ["a", "b"]), ("text", ["a-1", "b-1"])):
+        Path(side).mkdir()
+        for number, name in enumerate(names):
+            np.save(Path(side, name), np.eye(2, 8, k=3 * number, dtype="f4"))
+        assert CliRunner().invoke(main, ["import", "npy", side, f"store/mine/{side}/x"]).exit_code == 0
+    done = invoke("--store", "store/mine", "--video", "x/tokens")
+    assert "holds tokens. Pool them: reelstore pool video/x --store store/mine" in done.output
+    for side in ("video", "text"):
+        assert CliRunner().invoke(main, ["pool", f"{side}/x", "--store", "store/mine"]).exit_code == 0
+    done = invoke("--store", "store/mine", "--video", "x/mean", "--text", "x/max")
+    assert done.exit_code == 0 and "R@01          1.0000" in done.output
+    assert CliRunner().invoke(main, ["verify", "--all-rows"]).exit_code == 0

@@ -102,7 +102,18 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_a_first_run_makes_everything_and_leaves_a_clean_status(project: Project) -> None:
-    assert project.ran == {"dataset", "embed", "pool", "grid", "pairs", "leakage", "align", "evaluate", "report"}
+    assert project.ran == {
+        "dataset",
+        "embed",
+        "pool",
+        "grid",
+        "doctor",
+        "pairs",
+        "leakage",
+        "align",
+        "evaluate",
+        "report",
+    }
     assert "up to date" in project.run("dvc", "status")
     assert project.run("git", "status", "--porcelain") == ""
     for name in ["unaligned", "ridge", "mlp"]:

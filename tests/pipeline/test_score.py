@@ -156,7 +156,7 @@ def test_other_weights_than_those_that_embedded_are_refused(project: Path, tmp_p
 
 
 def test_settings_that_are_not_a_scorer_s_are_refused() -> None:
-    with pytest.raises(UnknownNameError, match="Known: none, xclip"):
+    with pytest.raises(UnknownNameError, match="Known: maxsim, none, xclip"):
         make_reranker("mine", {"rerank": "magic"})
     with pytest.raises(ParamsError, match=r"scorers\.mine: unknown setting 'patches'.*prompts"):
         make_reranker("mine", {"rerank": "xclip", "patches": "x"})

@@ -10,12 +10,28 @@ import numpy.typing as npt
 
 from reelstore.align.epoch_view import EpochView
 from reelstore.align.items import Items, ItemTokens
+from reelstore.align.pairing import Listed
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows
 
 Floats = npt.NDArray[np.float32]
 Validate = Callable[[Floats, Floats, npt.NDArray[np.int64]], float]
 """(video, text, video_of_caption) -> text-to-video MRR; higher is better."""
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """Right and wrong pairs of videos and captions, for losses of labels.
+
+    Attributes:
+        videos: view of the n_videos videos.
+        captions: view of the n_captions captions.
+        pairs: positions in both, and labels, of the n_pairs pairs; they may repeat.
+    """
+
+    videos: Rows
+    captions: Rows
+    pairs: Listed
 
 
 @dataclass(frozen=True)
@@ -26,11 +42,13 @@ class PairedRows:
         videos: view of the n_videos videos.
         captions: view of the n_captions captions.
         video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        labelled: the pairs these come from, where there are wrong ones among them; a loss of labels learns from these.
     """
 
     videos: Rows
     captions: Rows
     video_of_caption: npt.NDArray[np.int64]
+    labelled: LabelledRows | None = None
 
     def __post_init__(self) -> None:
         if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
@@ -55,12 +73,14 @@ class Workplace:
         say: takes a line of progress.
         observe: takes a look at a training before its first epoch and after each, the embeddings of some rows among
             it; never called by what isn't trained. What it raises breaks training off.
+        revision: the project's, as git has it; checkpoints name it.
     """
 
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
     observe: Callable[[EpochView], None] = lambda view: None
+    revision: str = ""
 
 
 class Aligner(Protocol):

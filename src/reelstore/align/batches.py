@@ -1,5 +1,6 @@
 """What a batch of pairs is, and how a side of it is made of stored rows."""
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -8,7 +9,11 @@ import torch
 from torch import Tensor
 
 from reelstore.align.held import Source
+from reelstore.align.items import Items, ItemTokens
 from reelstore.store.reader import Rows, aligned_empty
+
+Prepare = Callable[[Items], Items]
+"""What is done to a side's rows before they become tensors, such as `Preprocessing.apply`."""
 
 
 class Padded(NamedTuple):
@@ -36,19 +41,21 @@ class Ragged(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """Videos and captions; item i of one belongs to item i of the other.
+    """Videos and captions; item i of one was shown with item i of the other.
 
     Attributes:
         video: (batch, dim) or (batch, n_tokens, dim); `Padded` or `Ragged` where the number of tokens varies.
         text: the same of the captions.
         video_positions: (batch,) int64, which of the loader's videos.
         caption_positions: (batch,) int64, which of its captions.
+        label: (batch,) float32, 1 where the caption is the video's own, 0 where it isn't.
     """
 
     video: Any
     text: Any
     video_positions: Tensor
     caption_positions: Tensor
+    label: Tensor
 
 
 class SideBatches:
@@ -59,10 +66,17 @@ class SideBatches:
         tokens: what becomes of tokens whose number varies.
         dtype: of values; None leaves them as stored.
         pinned: whether tensors are in memory that a GPU copies from by itself.
+        prepare: what is done to rows first; None for nothing.
     """
 
     def __init__(
-        self, rows: Rows, *, tokens: Literal["padded", "ragged"], dtype: torch.dtype | None, pinned: bool
+        self,
+        rows: Rows,
+        *,
+        tokens: Literal["padded", "ragged"],
+        dtype: torch.dtype | None,
+        pinned: bool,
+        prepare: Prepare | None = None,
     ) -> None:
         self._ragged = rows.layout == "ragged"
         self._tokens = tokens
@@ -70,9 +84,12 @@ class SideBatches:
         self._stored_dtype = rows.dtype
         self._dtype = dtype
         self._pinned = pinned
+        self._prepare = prepare
 
     def make(self, source: Source, positions: npt.NDArray[np.int64]) -> Tensor | Padded | Ragged:
         """The rows at these positions of the source."""
+        if self._prepare is not None:
+            return self._prepared(self._prepare, source, positions)
         if not self._ragged:
             out = aligned_empty((len(positions), *self._row_shape), self._stored_dtype)
             source.take(positions, out)
@@ -82,6 +99,20 @@ class SideBatches:
             return Padded(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(mask))
         values, offsets = source.take_ragged(positions)
         return Ragged(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(offsets))
+
+    def _prepared(self, prepare: Prepare, source: Source, positions: npt.NDArray[np.int64]) -> Tensor | Padded | Ragged:
+        if len(self._row_shape) == 1 and not self._ragged:
+            out = aligned_empty((len(positions), *self._row_shape), self._stored_dtype)
+            source.take(positions, out)
+            items = prepare(out)
+        else:
+            items = prepare(ItemTokens(*source.take_ragged(positions)))
+        if not isinstance(items, ItemTokens):
+            return self._as_wanted(torch.from_numpy(np.ascontiguousarray(items)))
+        if self._tokens == "ragged":
+            return Ragged(self._as_wanted(torch.from_numpy(items.values)), torch.from_numpy(items.offsets))
+        values, mask = items.padded()
+        return Padded(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(mask))
 
     def _as_wanted(self, values: Tensor) -> Tensor:
         values = values if self._dtype is None else values.to(self._dtype)

@@ -56,8 +56,8 @@ class EpochView:
         step: optimizer steps taken.
         loss: name of what is minimised, as `infonce`.
         train_loss: mean over the epoch's batches; NaN before the first.
-        constant_loss: what that loss is for towers that map everything to one point; a loss that stays there has
-            learned nothing.
+        constant_loss: the least that loss can be while every pair has the same cosine, as of collapsed towers: .25
+            for `mse` on as many right pairs as wrong ones, the logarithm of the batch for `infonce`.
         train: training rows, as many videos as validation has (or all), so that both MRRs are among as many.
         validation: the validation rows.
         train_mrr: text-to-video MRR within `train`.

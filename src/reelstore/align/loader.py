@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from reelstore.align.batches import PairBatch, SideBatches
+from reelstore.align.batches import PairBatch, Prepare, SideBatches
 from reelstore.align.held import HeldRows, Source
-from reelstore.align.pairing import EpochPairs
+from reelstore.align.pairing import EpochPairs, Listed, ListedPairs
 from reelstore.align.shuffle import block_order, row_order
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows, open_variant
@@ -48,12 +48,13 @@ class PairLoader:
     Args:
         videos: any layout.
         captions: any layout.
-        video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        pairs: (n_captions,) position in `videos` of each caption's video; or pairs listed one by one, right and wrong.
         batch_size: pairs in a batch of all ranks together.
         seed: of order and captions drawn.
-        captions_per_video: `one`, drawn anew in every epoch, or `all`.
+        captions_per_video: `one`, drawn anew in every epoch, or `all`; of listed pairs, all are shown.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
+        prepare: side -> what is done to its rows before they become tensors, in the loader's thread.
         memory_bytes: what rows may take, in the page cache; by default half of the machine's memory.
         block_rows: videos (or pairs, where `all` captions are used) in a block.
         window_blocks: blocks shuffled together; two windows are held in memory.
@@ -67,20 +68,21 @@ class PairLoader:
     Example:
         >>> loader = PairLoader(videos, captions, video_of_caption, batch_size=1024, seed=0)   # doctest: +SKIP
         >>> for batch in loader:                                                               # doctest: +SKIP
-        ...     loss = info_nce(video(batch.video), text(batch.text), logit_scale)
+        ...     joint = video(batch.video), text(batch.text)
     """
 
     def __init__(
         self,
         videos: Rows,
         captions: Rows,
-        video_of_caption: Indices,
+        pairs: Indices | Listed,
         *,
         batch_size: int,
         seed: int,
         captions_per_video: Literal["one", "all"] = "one",
         tokens: Literal["padded", "ragged"] = "padded",
         dtype: torch.dtype | None = torch.float32,
+        prepare: Mapping[str, Prepare] | None = None,
         memory_bytes: int | None = None,
         block_rows: int = BLOCK_ROWS,
         window_blocks: int = WINDOW_BLOCKS,
@@ -96,17 +98,13 @@ class PairLoader:
             raise AlignerError(
                 f"{world_size} ranks can't share a batch of {batch_size} evenly. Take {batch_size % world_size} off."
             )
-        if len(captions) != len(video_of_caption) or not np.isin(video_of_caption, np.arange(len(videos))).all():
-            raise AlignerError(
-                f"video_of_caption has {len(video_of_caption)} entries up to {max(video_of_caption, default=None)}; "
-                f"expected is a position among {len(videos)} videos for each of {len(captions)} captions."
-            )
+        _check_pairs(pairs, len(videos), len(captions))
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
         n_bytes = _n_bytes(videos) + _n_bytes(captions)
         self.shuffle: Literal["rows", "blocks"] = "rows" if n_bytes <= memory else "blocks"
         self.batch_size = batch_size
         self._rows = videos, captions
-        self._video_of_caption = video_of_caption
+        self._given = pairs
         self._seed = seed
         self._block_rows = block_rows
         # Whole batches: none needs two windows.
@@ -118,13 +116,14 @@ class PairLoader:
             self._in_place = _InPlace(videos), _InPlace(captions)
             for side in self._in_place:
                 side.rows.advise("sequential")
-        self._pairs = EpochPairs(
-            video_of_caption,
-            len(videos),
-            captions_per_video=captions_per_video,
-            seed=seed,
-            place_of_video=self._in_place[0].place if self._in_place else None,
-        )
+        place = self._in_place[0].place if self._in_place else None
+        self._pairs: EpochPairs | ListedPairs
+        if isinstance(pairs, Listed):
+            self._pairs = ListedPairs(pairs, place_of_video=place)
+        else:
+            self._pairs = EpochPairs(
+                pairs, len(videos), captions_per_video=captions_per_video, seed=seed, place_of_video=place
+            )
         if len(self._pairs) < batch_size:
             raise AlignerError(f"{len(self._pairs)} pairs don't fill a batch of {batch_size}. Make batch_size smaller.")
         windows = 2 * min(1.0, self._window_batches * part / len(self._pairs)) * n_bytes
@@ -133,8 +132,10 @@ class PairLoader:
                 f"Two windows of {self._window_batches * part} pairs take about {windows:,.0f} bytes, "
                 f"memory_bytes is {memory:,}. Make block_rows or window_blocks smaller."
             )
+        kind: dict[str, Any] = {"tokens": tokens, "dtype": dtype, "pinned": torch.cuda.is_available()}
         self._side_batches = [
-            SideBatches(rows, tokens=tokens, dtype=dtype, pinned=torch.cuda.is_available()) for rows in self._rows
+            SideBatches(rows, **kind, prepare=(prepare or {}).get(side))
+            for side, rows in zip(("video", "text"), self._rows, strict=True)
         ]
         self._settings: dict[str, Any] = {
             "seed": seed,
@@ -177,7 +178,7 @@ class PairLoader:
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the epoch, the same on all ranks, and what the order of batches depends on."""
-        return {"epoch": self.epoch, "batch": self._batch, **self._order_of_batches}
+        return {"epoch": self.epoch, "batch": self._batch, **self.order_of_batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """The next `iter()` goes on behind the last batch that had been handed out.
@@ -185,7 +186,7 @@ class PairLoader:
         Raises:
             AlignerError: the state is of other pairs, or of another order of them.
         """
-        for name, mine in self._order_of_batches.items():
+        for name, mine in self.order_of_batches.items():
             if state.get(name) != mine:
                 hint = " memory_bytes decides on the shuffle." if name == "shuffle" else ""
                 raise AlignerError(
@@ -195,9 +196,14 @@ class PairLoader:
         self.epoch, self._batch, self._loaded = int(state["epoch"]), int(state["batch"]), True
 
     @cached_property
-    def _order_of_batches(self) -> dict[str, Any]:
-        """What it depends on; `pairs` is a sha256 over both variants, the rows of them, and which belong together."""
-        pairs = hashlib.sha256(np.ascontiguousarray(self._video_of_caption, dtype=np.int64).tobytes())
+    def order_of_batches(self) -> dict[str, Any]:
+        """What it depends on, as plain values.
+
+        `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
+        """
+        pairs = hashlib.sha256()
+        for numbers in self._given if isinstance(self._given, Listed) else (self._given,):
+            pairs.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
         for rows in self._rows:
             pairs.update(repr((rows.digest, rows.ids)).encode())
         return {**self._settings, "pairs": pairs.hexdigest()}
@@ -214,7 +220,7 @@ class PairLoader:
         mine = order[: len(self) * size].reshape(len(self), size)[:, self._part]  # (n_batches, this rank's part)
         if self._in_place is None:
             for pairs in mine[first:]:
-                yield self._batch_of(self._rows, (videos[pairs], captions[pairs]), videos[pairs], captions[pairs])
+                yield self._batch_of(self._rows, (videos[pairs], captions[pairs]), videos, captions, pairs)
             return
         windows = _ahead(self._windows(mine, videos, captions, first), WINDOWS_AHEAD)
         try:
@@ -223,7 +229,7 @@ class PairLoader:
                 places = np.arange(window.size).reshape(window.shape)
                 for number in range(max(first - start, 0), len(window)):
                     pairs = window[number]
-                    yield self._batch_of(held, (places[number],) * 2, videos[pairs], captions[pairs])
+                    yield self._batch_of(held, (places[number],) * 2, videos, captions, pairs)
         finally:
             windows.close()
 
@@ -238,12 +244,29 @@ class PairLoader:
             yield start, (of_videos.hold(videos[pairs]), of_captions.hold(captions[pairs]))
 
     def _batch_of(
-        self, sources: Sequence[Source], places: Sequence[Indices], videos: Indices, captions: Indices
+        self, sources: Sequence[Source], places: Sequence[Indices], videos: Indices, captions: Indices, pairs: Indices
     ) -> PairBatch:
+        """Pairs of the epoch's `videos` and `captions`, from places in the sources."""
         video, text = (
             side.make(source, at) for side, source, at in zip(self._side_batches, sources, places, strict=True)
         )
-        return PairBatch(video, text, torch.from_numpy(videos), torch.from_numpy(captions))
+        told = (torch.from_numpy(numbers[pairs]) for numbers in (videos, captions, self._pairs.labels))
+        return PairBatch(video, text, *told)
+
+
+def _check_pairs(pairs: Indices | Listed, n_videos: int, n_captions: int) -> None:
+    if isinstance(pairs, Listed):
+        for name, positions, n in (("videos", pairs.video, n_videos), ("captions", pairs.caption, n_captions)):
+            if len(positions) != len(pairs.label) or not np.isin(positions, np.arange(n)).all():
+                raise AlignerError(
+                    f"{len(pairs.label)} labels, {len(positions)} {name} up to {max(positions, default=None)}; a "
+                    f"position among {n} {name} is expected for each label."
+                )
+    elif n_captions != len(pairs) or not np.isin(pairs, np.arange(n_videos)).all():
+        raise AlignerError(
+            f"video_of_caption has {len(pairs)} entries up to {max(pairs, default=None)}; "
+            f"expected is a position among {n_videos} videos for each of {n_captions} captions."
+        )
 
 
 class _InPlace:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -16,8 +16,14 @@ from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
+    "procrustes": "reelstore.align.procrustes:Procrustes",
     "ridge": "reelstore.align.ridge:Ridge",
+    "cca": "reelstore.align.cca:Cca",
+    "kernel-ridge": "reelstore.align.kernel_ridge:KernelRidge",
+    "asif": "reelstore.align.asif:Asif",
     "mlp": "reelstore.align.mlp:Mlp",
+    "transformer": "reelstore.align.transformer:Transformer",
+    "attention-pool": "reelstore.align.attention_pool:AttentionPool",
 }
 VERSION = 2
 _OURS = ("kind", "video", "text", "pairs")
@@ -75,7 +81,9 @@ class FittedAligner:
 
 
 def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
-    """An aligner to be fitted, and the variant it wants of each side (`mean` unless `video` or `text` say other).
+    """An aligner to be fitted, and the variant it wants of each side.
+
+    `video` and `text` name it; without, it is `mean`, or `tokens` for an aligner that takes nothing else.
 
     Raises:
         UnknownNameError: there is no such kind.
@@ -94,19 +102,14 @@ def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
         if not _same_kind(value, defaults[name]):
             raise ParamsError(f"aligners ({kind}): {name} is {value!r}; something like {defaults[name]!r} is expected.")
     aligner: Aligner = cls(**own)
-    return aligner, {side: str(settings.get(side, "mean")) for side in ("video", "text")}
+    return aligner, {side: str(settings.get(side, _variant(cls))) for side in ("video", "text")}
 
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings given, and the defaults of those that weren't."""
     module, _, attribute = ALIGNERS[settings["kind"]].partition(":")
-    return {
-        "video": "mean",
-        "text": "mean",
-        "pairs": "captions",
-        **_defaults(getattr(import_module(module), attribute)),
-        **settings,
-    }
+    cls = getattr(import_module(module), attribute)
+    return {"video": _variant(cls), "text": _variant(cls), "pairs": "captions", **_defaults(cls), **settings}
 
 
 def load_aligner(folder: Path) -> FittedAligner:
@@ -134,9 +137,16 @@ def load_aligner(folder: Path) -> FittedAligner:
     return FittedAligner(aligner, about["kind"], about["settings"], about["pooling"], about["data"])
 
 
+def _variant(cls: type[Aligner]) -> str:
+    return "mean" if "pooled" in cls.layouts else "tokens"
+
+
 def _defaults(cls: type) -> dict[str, Any]:
     """Setting -> default, as plain values that JSON keeps."""
-    defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+    if is_dataclass(cls):
+        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
+    else:
+        defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import embed, measure, params, preset, stages, stores
+from reelstore.cli import doctor, embed, exchange, measure, params, preset, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -46,10 +46,13 @@ for _command in (
     embed.embed,
     stages.pool,
     stages.grid,
+    doctor.doctor,
     stages.pairs,
     stages.leakage,
+    stages.check_loader,
     stages.align,
     measure.evaluate,
+    measure.protocol,
     measure.oracle,
     measure.compare,
     measure.metrics,
@@ -62,5 +65,7 @@ for _command in (
     stores.verify,
     stores.repair,
     stores.migrate,
+    exchange.import_,
+    exchange.export,
 ):
     main.add_command(_command)

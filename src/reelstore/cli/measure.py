@@ -2,31 +2,42 @@
 
 import sys
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
+from reelstore.cli.progress import Bar
 from reelstore.params import load_params
+
+_PATH = click.Path(path_type=Path)
 
 
 @click.command()
 @click.argument("video", required=False)
 @click.argument("text", required=False)
 @click.argument("aligner", required=False)
-@click.option("--text", "text_file", type=click.Path(path_type=Path), help="Without a store: .npy (n_captions, dim).")
-@click.option("--video", "video_file", type=click.Path(path_type=Path), help="Without a store: .npy (n_videos, dim).")
-@click.option("--keys", type=click.Path(path_type=Path), help="CSV: caption,video; row numbers of each right pair.")
-@click.option("--similarity", default="cosine", help="Without a store: cosine, dot or euclidean.")
-@click.option("--ties", default="expected", help="Without a store: expected, optimistic or pessimistic.")
-@click.option("-k", "ks", type=int, multiple=True, default=(1, 5, 10), help="Without a store: a cut-off; repeat it.")
-@click.option("--output", type=click.Path(path_type=Path), help="Without a store: folder for what was found.")
+@click.option("--text", "text_side", help="Captions: a .npy (n_captions, dim), or <encoder>/<variant> of --store.")
+@click.option("--video", "video_side", help="Videos: a .npy (n_videos, dim), or <encoder>/<variant> of --store.")
+@click.option("--keys", type=_PATH, help="Table of the two files: video_id a caption, or caption,video as row numbers.")
+@click.option("--store", type=_PATH, help="Folder of a dataset's store: where the files go, or what is measured.")
+@click.option("--encoder", default="imported", help="What made the files, as the store calls it.")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Round files to it; as they are otherwise.")
+@click.option("--split", help="Of --store, where it has several.")
+@click.option("--similarity", default="cosine", help="Of files and --store: cosine, dot or euclidean.")
+@click.option("--ties", default="expected", help="Of files and --store: expected, optimistic or pessimistic.")
+@click.option("-k", "ks", type=int, multiple=True, default=(1, 5, 10), help="Of files, --store: a cut-off; repeat it.")
+@click.option("--output", type=_PATH, help="Of files and --store: folder for what was found.")
 def evaluate(
     video: str | None,
     text: str | None,
     aligner: str | None,
-    text_file: Path | None,
-    video_file: Path | None,
+    text_side: str | None,
+    video_side: str | None,
     keys: Path | None,
+    store: Path | None,
+    encoder: str,
+    dtype: str | None,
+    split: str | None,
     similarity: str,
     ties: str,
     ks: tuple[int, ...],
@@ -34,26 +45,66 @@ def evaluate(
 ) -> None:
     """Measure ALIGNER of the encoders VIDEO and TEXT on the test split: ranks, metrics, intervals.
 
-    Or, without a store, any two files of embeddings.
+    Or, without a project: two .npy files and a table of keys, which with --store are kept there as well; or two
+    variants of a store.
 
     Example:
 
     \b
         reelstore evaluate efficientnet-lite0 minilm-l6 ridge
-        reelstore evaluate --text t.npy --video v.npy --keys pairs.csv
+        reelstore evaluate --text t.npy --video v.npy --keys pairs.csv --store store/mine
+        reelstore evaluate --store store/mine --text minilm-l6/mean --video clip/mean --split test
     """
     if video is not None and text is not None and aligner is not None:
         from reelstore.pipeline.evaluate import run_evaluate
 
         click.echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
         return
-    if text_file is None or video_file is None or keys is None or video is not None:
-        raise click.UsageError("Give VIDEO TEXT ALIGNER, or --text, --video and --keys.")
-    from reelstore.pipeline.evaluate_files import evaluate_files
+    if video is not None or (store is None and None in (text_side, video_side, keys)):
+        raise click.UsageError("Give VIDEO TEXT ALIGNER; or --text, --video and --keys; or --store.")
+    how: dict[str, Any] = {"similarity": similarity, "ties": ties, "ks": ks, "output": output}
+    if keys is None:
+        from reelstore.pipeline.evaluate_store import evaluate_store
 
-    report = evaluate_files(
-        text_file, video_file, keys, similarity=cast(Any, similarity), ties=cast(Any, ties), ks=ks, output=output
-    )
+        assert store is not None
+        click.echo(evaluate_store(store, text=text_side, video=video_side, split=split, **how).summary())
+        return
+    if text_side is None or video_side is None:
+        raise click.UsageError("--keys is the table of two files; give them with --text and --video.")
+    files = Path(text_side), Path(video_side), keys
+    if store is None:
+        from reelstore.pipeline.evaluate_files import evaluate_files
+
+        if split is not None:
+            raise click.UsageError("--split needs --store.")
+        click.echo(evaluate_files(*files, **how).summary())
+        return
+    from reelstore.pipeline.evaluate_store import evaluate_store, import_pair
+
+    with Bar("import") as bar:
+        click.echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
+    variant = f"{encoder}/embedding"
+    click.echo(evaluate_store(store, text=variant, video=variant, split=split, **how).summary())
+
+
+@click.command()
+@click.argument("video")
+@click.argument("text")
+@click.argument("aligner")
+@click.argument("protocol")
+def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
+    """Measure ALIGNER of the encoders VIDEO and TEXT under PROTOCOL, which uses the other test queries.
+
+    Dual softmax and QB-Norm, as `protocols` in params.yaml names them. What is found has files of its own.
+
+    Example:
+
+    
+        reelstore protocol efficientnet-lite0 minilm-l6 ridge dsl
+    """
+    from reelstore.pipeline.protocol import run_protocol
+
+    report = run_protocol(load_params(), video=video, text=text, aligner=aligner, protocol=protocol)
     click.echo(report.summary())
 
 
@@ -68,7 +119,8 @@ def compare(
 ) -> None:
     """Compare two evaluations of the same queries: FIRST and SECOND, or FIRST at a git revision and here.
 
-    An evaluation is a queries.parquet, or a folder that has one. Intervals and p-values are paired, over videos.
+    An evaluation is a queries.parquet, a folder that has one, or its metrics file. Intervals and p-values are paired,
+    over videos.
 
     Example:
 

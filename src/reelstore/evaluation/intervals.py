@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reelstore.evaluation.evaluator import Evaluation, Ranks
+from reelstore.evaluation.result import Evaluation, Ranks
 from reelstore.ranking import Floats, Ints
 
 Intervals = dict[str, dict[str, dict[str, float]]]

@@ -22,12 +22,15 @@ def right_pairs(relevance: Any, n_queries: int, n_items: int, *, name: str, what
     """
     if hasattr(relevance, "detach"):
         relevance = relevance.detach().cpu()
-        relevance = relevance.to_dense() if str(getattr(relevance, "layout", "")) != "torch.strided" else relevance
+        if str(getattr(relevance, "layout", "")) != "torch.strided":
+            _check_shape(relevance.shape, n_queries, n_items, name)
+            entries = relevance.to_sparse_coo().coalesce()
+            query, item = entries.indices().numpy()
+            return _stored(query, item, entries.values().numpy(), name)
     if hasattr(relevance, "tocoo"):
         _check_shape(relevance.shape, n_queries, n_items, name)
-        entries = relevance.tocoo()
-        kept = np.asarray(entries.data) != 0
-        return np.asarray(entries.row)[kept].astype(np.int64), np.asarray(entries.col)[kept].astype(np.int64)
+        entries = relevance.tocsr().tocoo()  # which adds up what is given twice
+        return _stored(entries.row, entries.col, entries.data, name)
     if isinstance(relevance, tuple) and len(relevance) == 2 and np.ndim(relevance[0]) == 1:
         query, item = (np.asarray(side, dtype=np.int64) for side in relevance)
         for side, n, kind in ((query, n_queries, what[0]), (item, n_items, what[1])):
@@ -54,6 +57,15 @@ def right_pairs(relevance: Any, n_queries: int, n_items: int, *, name: str, what
         )
     query = np.flatnonzero(owner >= 0)
     return query, owner[query]
+
+
+def _stored(query: Any, item: Any, values: Any, name: str) -> tuple[Ints, Ints]:
+    """Pairs of a sparse matrix whose value isn't zero."""
+    values = np.asarray(values)
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        raise EvaluationError(f"{name} holds NaN.")
+    kept = values != 0
+    return np.asarray(query)[kept].astype(np.int64), np.asarray(item)[kept].astype(np.int64)
 
 
 def _check_shape(shape: Any, n_queries: int, n_items: int, name: str) -> None:

@@ -13,6 +13,7 @@ from reelstore.store.reader import Rows
 
 RERANKERS: dict[str, str] = {
     "none": "reelstore.evaluation.rerank:NoReranker",
+    "maxsim": "reelstore.evaluation.rerank_maxsim:MaxSimReranker",
     "xclip": "reelstore.evaluation.rerank_xclip:XClipReranker",
 }
 
@@ -35,13 +36,12 @@ class Stored:
 
 
 class Reranker(Protocol):
-    """A way to score every caption with every video. Its settings are the arguments of its class, all with defaults.
+    """A way to score every caption with every video. Its settings are the arguments of its class, all with defaults."""
 
-    Attributes:
-        words: what its scores are, for people.
-    """
-
-    words: str
+    @property
+    def words(self) -> str:
+        """What its scores are, for people."""
+        ...
 
     def variants(self) -> dict[Side, list[str]]:
         """What it reads of each side; the first is what details name."""

@@ -1,5 +1,6 @@
 """The evaluate stage: one fitted aligner, or scorer, on one split -> metrics, per-query ranks, curves, details."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from reelstore.evaluation import Evaluation, Ranks, bootstrap
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
-from reelstore.pipeline.measure import measure
+from reelstore.pipeline.measure import Measured, measure
 
 CURVE_KS = range(1, 51)
 N_RESAMPLES = 1000
@@ -74,25 +75,40 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         plots=Path("plots", dataset, model, aligner, "evaluation"),
     )
     details = {
-        "dataset": dataset,
+        **about(params, measured, model=model, name=aligner),
+        **measured.scorer,
+        **conventions(evaluation),
+    }
+    write_found(report, details)
+    _track(params, report, details)
+    return report
+
+
+def about(params: Params, measured: Measured, *, model: str, name: str) -> dict[str, Any]:
+    """What details say of the rows behind a result."""
+    matched = measured.matched
+    return {
+        "dataset": params.dataset.name,
         "model": model,
-        "aligner": aligner,
-        "split": split,
+        "aligner": name,
+        "split": params.evaluate.split,
         "n_videos": len(matched.videos),
         "n_captions": len(matched.captions),
         "missing": matched.missing,
-        "video": {"variant": f"video/{video}/{measured.videos.variant}", "digest": measured.videos.digest},
-        "text": {"variant": f"text/{text}/{measured.texts.variant}", "digest": measured.texts.digest},
-        **measured.scorer,
-        **_conventions(evaluation),
+        **{
+            rows.side: {"variant": f"{rows.side}/{rows.encoder}/{rows.variant}", "digest": rows.digest}
+            for rows in (measured.videos, measured.texts)
+        },
     }
-    health = evaluation.metrics["health"] | matched.left_out
-    write_json(report.metrics, evaluation.metrics | {"health": health})
+
+
+def write_found(report: EvaluateReport, details: Mapping[str, Any]) -> None:
+    """The metrics file, and beside its plots details.json, both curves and queries.parquet."""
+    health = report.evaluation.metrics["health"] | report.matched.left_out
+    write_json(report.metrics, report.evaluation.metrics | {"health": health})
     write_json(report.plots / "details.json", details)
-    write_curves(report.plots, evaluation)
-    write_queries(report.plots / "queries.parquet", evaluation, matched)
-    _track(params, report, details)
-    return report
+    write_curves(report.plots, report.evaluation)
+    write_queries(report.plots / "queries.parquet", report.evaluation, report.matched)
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:
@@ -152,7 +168,8 @@ def _direction_rows(
     return rows
 
 
-def _conventions(evaluation: Evaluation) -> dict[str, Any]:
+def conventions(evaluation: Evaluation) -> dict[str, Any]:
+    """What details say of how numbers came about, chance, intervals and bounds among them."""
     details: dict[str, Any] = {
         "similarity": evaluation.similarity,
         "ties": evaluation.ties,

@@ -1,19 +1,17 @@
 """Embeddings in .npy files and a table of who belongs to whom -> metrics, without a store."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from reelstore.errors import EvaluationError
 from reelstore.evaluation import Evaluation, bootstrap, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.ties import Ties
+from reelstore.exchange.npy import map_values
 from reelstore.pipeline.evaluate import write_curves, write_queries
-from reelstore.ranking import Array, Ints, Similarity
+from reelstore.pipeline.pair_keys import read_pair_keys
+from reelstore.ranking import Similarity
 
 
 @dataclass(frozen=True)
@@ -22,12 +20,14 @@ class FilesReport:
 
     evaluation: Evaluation
     output: Path | None
+    heading: tuple[str, ...] = ()
+    """Lines on what was measured."""
 
     def summary(self) -> str:
         """Metrics beside chance and their intervals."""
         intervals = bootstrap(self.evaluation)
         health = ", ".join(f"{n} {what}" for what, n in self.evaluation.metrics["health"].items())
-        lines = [f"{health}; {self.evaluation.similarity}, ties {self.evaluation.ties}"]
+        lines = [*self.heading, f"{health}; {self.evaluation.similarity}, ties {self.evaluation.ties}"]
         for direction in self.evaluation.ranks:
             lines += ["", f"{direction:10} {'':>9} {'chance':>9}   95 % interval over videos"]
             for metric, value in self.evaluation.metrics[direction].items():
@@ -41,7 +41,7 @@ class FilesReport:
 def evaluate_files(
     text: Path,
     video: Path,
-    keys: Path,
+    table: Path,
     *,
     similarity: Similarity = "cosine",
     ties: Ties = "expected",
@@ -53,48 +53,22 @@ def evaluate_files(
     Args:
         text: (n_captions, dim) .npy.
         video: (n_videos, dim) .npy.
-        keys: CSV with the columns `caption` and `video`, row numbers from 0, one line for each right pair.
+        table: who belongs to whom, by row number or by id: `read_pair_keys`.
         similarity, ties, ks: as in `evaluate`.
-        output: folder for metrics.json, curves and queries.parquet, which `compare` reads; a key there is a row number.
+        output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
     """
-    sides = _mapped(text), _mapped(video)
-    caption, video_of = _pairs(keys, len(sides[0]), len(sides[1]))
-    found = evaluate(*sides, (caption, video_of), similarity=similarity, ties=ties, ks=ks, answers=output is not None)
+    sides = map_values(text), map_values(video)
+    keys = read_pair_keys(table, len(sides[0]), len(sides[1]))
+    pairs = keys.caption, keys.video
+    found = evaluate(*sides, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
     if output is not None:
-        write_json(output / "metrics.json", found.metrics)
-        write_curves(output, found)
-        first = dict(zip(caption[::-1].tolist(), video_of[::-1].tolist(), strict=True))
-        captions = [(str(first.get(row, "")), row) for row in range(len(sides[0]))]
-        videos = [str(row) for row in range(len(sides[1]))]
-        write_queries(output / "queries.parquet", found, Matched(videos, captions, video_of, {}))
+        captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
+        write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))
     return FilesReport(found, output)
 
 
-def _mapped(path: Path) -> Array:
-    try:
-        values: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{path} isn't a .npy file of numbers: {error}") from error
-    return values
-
-
-def _pairs(path: Path, n_captions: int, n_videos: int) -> tuple[Ints, Ints]:
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except OSError as error:
-        raise EvaluationError(f"{path} can't be read: {error}") from error
-    if not rows or not {"caption", "video"} <= set(rows[0]):
-        raise EvaluationError(f"{path} must be a CSV with the columns caption and video, and at least one line.")
-    columns = []
-    for name, n in (("caption", n_captions), ("video", n_videos)):
-        try:
-            numbers = np.array([int(row[name]) for row in rows], dtype=np.int64)
-        except (TypeError, ValueError) as error:
-            raise EvaluationError(f"{path}: {name} must be row numbers from 0: {error}") from error
-        outside = np.flatnonzero((numbers < 0) | (numbers >= n))
-        if len(outside):
-            line = int(outside[0])
-            raise EvaluationError(f"{path}, line {line + 2}: {name} {numbers[line]}, but its rows are 0 to {n - 1}.")
-        columns.append(numbers)
-    return columns[0], columns[1]
+def write_found(folder: Path, found: Evaluation, matched: Matched) -> None:
+    """metrics.json, curves and queries.parquet."""
+    write_json(folder / "metrics.json", found.metrics)
+    write_curves(folder, found)
+    write_queries(folder / "queries.parquet", found, matched)

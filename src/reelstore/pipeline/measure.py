@@ -1,7 +1,8 @@
 """An aligner or a scorer of one model on one split -> ranks and metrics, and what they are of."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ class Measured:
 
 def measure(params: Params, *, video: str, text: str, name: str) -> Measured:
     """Measure the scorer `name`, or the fitted aligner, on `evaluate.split`."""
-    return (_scored if name in params.scorers else _aligned)(params, video, text, name)
+    if name in params.scorers:
+        return _scored(params, video, text, name)
+    return aligned(params, video, text, name, partial(evaluate, ks=params.evaluate.ks, answers=True))
 
 
-def _aligned(params: Params, video: str, text: str, aligner: str) -> Measured:
+def aligned(params: Params, video: str, text: str, aligner: str, evaluate: Callable[..., Evaluation]) -> Measured:
+    """Measure a fitted aligner by `evaluate(text, video, video_of_caption)`, which gets what it maps both sides to."""
     from reelstore.align.mapping import mapped
     from reelstore.align.registry import load_aligner
 
@@ -50,8 +54,6 @@ def _aligned(params: Params, video: str, text: str, aligner: str) -> Measured:
         mapped(fitted.transform_text, texts.select(matched.captions)),
         mapped(fitted.transform_video, videos.select(matched.videos)),
         matched.video_of_caption,
-        ks=params.evaluate.ks,
-        answers=True,
     )
     return Measured(matched, evaluation, videos, texts)
 

@@ -11,10 +11,10 @@ from reelstore.pipeline.pool import run_pool
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.variants import variants_of
 from reelstore.pipeline.verify import VerifyReport, verify
-from reelstore.store.integrity import check_parents, check_variant
+from reelstore.store.groups import write_groups
+from reelstore.store.integrity import check_groups, check_variant
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.update import settle
-from reelstore.store.writer import write_parents
 
 
 @dataclass(frozen=True)
@@ -42,9 +42,9 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     keys: dict[str, list[Path]] = {}
     for folder in before.folders:
         settle(folder)
-        if any(check_parents(folder)):
-            write_parents(folder)
+        if any(check_groups(folder)):
             done.append(f"{folder.parent}: groups above written")
+        write_groups(folder)
         if any(True for _ in check_variant(folder, quick=False)):
             keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
     for key, folders in keys.items():
@@ -56,7 +56,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
             report = run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=progress)
             done.append(report.summary())
         if names - embedded:
-            done.append(run_pool(params, key, progress=progress).summary())
+            done.append(run_pool(params.store_folder, key, progress=progress).summary())
     return RepairReport(before, tuple(done), verify(path, progress=progress))
 
 

@@ -59,7 +59,12 @@ def check_thresholds(params: Params) -> CheckReport:
     results = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.json"))}
     checked = []
     for pattern, thresholds in params.thresholds.items():
-        named = [name for name in results if fnmatchcase(name, pattern)]
+        # What a protocol made of a result is no plain one: it must be asked for.
+        named = [
+            name
+            for name in results
+            if fnmatchcase(name, pattern) and ("/protocols/" in pattern or "/protocols/" not in name)
+        ]
         if not named:
             raise ReelstoreError(
                 f"thresholds.{pattern} names no result. There are: {', '.join(results) or 'none yet'}."

@@ -1,6 +1,6 @@
 """Stores against what they say of themselves, pooled rows against their tokens, and all of it against the dataset."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from reelstore.errors import ReelstoreError, StoreError, StoreNotFoundError
 from reelstore.pipeline.plan import Rows as DatasetRows
 from reelstore.pipeline.progress import Progress
 from reelstore.pooling import pool
-from reelstore.store.integrity import Finding, check_parents, check_variant, variant_folders
+from reelstore.store.integrity import Finding, check_between, check_groups, check_variant, variant_folders
 from reelstore.store.manifest import read_manifest
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import OK
@@ -56,12 +56,21 @@ def verify(path: Path, *, quick: bool = False, all_rows: bool = False, progress:
     findings: dict[str, Finding] = {}
     for done, folder in enumerate(folders):
         progress(done, len(folders))
-        of_this = [*check_parents(folder), *check_variant(folder, quick=quick)]
+        of_this = [*check_groups(folder), *check_variant(folder, quick=quick)]
         if not of_this:
             of_this = list(_against_others(folder, 0 if quick else None if all_rows else POOLED_AGAIN))
         findings.update({str(finding): finding for finding in of_this})
+    for root in _roots(path, folders):
+        findings.update({str(finding): finding for finding in check_between(root, folders)})
     progress(len(folders), len(folders))
     return VerifyReport(tuple(folders), tuple(findings.values()))
+
+
+def _roots(path: Path, folders: Sequence[Path]) -> list[Path]:
+    """Where stores begin: the path itself if nothing but stores is in it, else the folder of each dataset."""
+    if any(path in (folder, *folder.parents[:4]) for folder in folders):
+        return [path]
+    return sorted({folder.parents[2] for folder in folders})
 
 
 def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from reelstore.ranking.counter import count_pairs, refuse_nonfinite, score_matrix
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts
 from reelstore.ranking.filters import Level
+from reelstore.ranking.maxsim import MaxSim
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity
 from reelstore.ranking.scorers import Matrix, Scorer, count_scores
 
@@ -15,6 +16,7 @@ __all__ = [
     "Ints",
     "Level",
     "Matrix",
+    "MaxSim",
     "PairCounts",
     "Scorer",
     "Similarity",

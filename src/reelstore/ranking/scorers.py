@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from reelstore.errors import NonFiniteError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
+from reelstore.ranking.maxsim import MaxSim
 from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.sources import Source
 from reelstore.ranking.tiles import Tile
@@ -55,11 +56,14 @@ def count_scores(
 ) -> dict[Direction, PairCounts]:
     """Counts of the directions asked for. What the scorer gives is compared as it is; infinities are in order.
 
-    Where all scores fit into `memory` each block is asked for once, else twice.
+    Where all scores fit into `memory` each block is asked for once, else twice. `MaxSim` counts by itself, without
+    defining every score.
 
     Raises:
         NonFiniteError: a score is NaN.
     """
+    if isinstance(scorer, MaxSim):
+        return scorer.count(caption, video_of, directions=directions, answers=answers, memory=memory)
     n_captions, n_videos = scorer.shape
     held = _Held(scorer, memory)
     pairs = unique_pairs(caption, video_of, n_videos)

@@ -1,0 +1,86 @@
+"""Where a training stands, on disk every so many steps: what was killed goes on from there."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Checkpoint
+
+from reelstore.errors import AlignerError
+
+NAME = "live.ckpt"
+
+
+class LiveCheckpoint(Checkpoint):
+    """Replaces one file every so many optimizer steps; a kill at any instant leaves the one before or the new one.
+
+    Between an epoch's last batch and its end nothing is saved: what follows the last batch, measuring and stopping,
+    would be lost on resuming.
+
+    Args:
+        path: of the file.
+        every_n_steps: optimizer steps; 0 for never.
+    """
+
+    def __init__(self, path: Path, *, every_n_steps: int) -> None:
+        self._path, self._every = path, every_n_steps
+        self._step = self._saved = 0
+
+    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        self._step = self._saved = trainer.global_step
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
+        # Only behind a step: gradients that are being accumulated aren't saved.
+        stepped, self._step = trainer.global_step != self._step, trainer.global_step
+        if stepped and not trainer.is_last_batch:
+            self._save_if_due(trainer)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        if not trainer.should_stop:
+            self._save_if_due(trainer)
+
+    def _save_if_due(self, trainer: lightning.Trainer) -> None:
+        if not self._every or trainer.global_step - self._saved < self._every:
+            return
+        partial = self._path.with_name(self._path.name + ".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, self._path)
+        self._saved = trainer.global_step
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """What is in a checkpoint's file, nothing of it executed.
+
+    Raises:
+        AlignerError: it can't be read.
+    """
+    try:
+        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises of many kinds
+        raise AlignerError(
+            f"The checkpoint {path} can't be read: {error}. Remove it to train from the start."
+        ) from None
+    return loaded
+
+
+def check_embeddings(checkpoint: Mapping[str, Any], data: Mapping[str, Mapping[str, str]]) -> None:
+    """Refuse a checkpoint that was trained on other embeddings: equal widths prove nothing.
+
+    Args:
+        checkpoint: as Lightning saved it.
+        data: side -> digest and fingerprint of the variant at hand.
+
+    Raises:
+        AlignerError: a side's fingerprint is another.
+    """
+    for side, mine in data.items():
+        theirs = checkpoint.get("reelstore", {}).get("data", {}).get(side, {}).get("fingerprint", "none recorded")
+        if theirs != mine["fingerprint"]:
+            raise AlignerError(
+                f"The checkpoint was trained on {side} embeddings of fingerprint {theirs[:12]}, these have "
+                f"{mine['fingerprint'][:12]}: another encoder, sampling or dtype. Train from the start on these."
+            )

@@ -1,0 +1,67 @@
+"""Video-to-text protocols other than `best`: which captions are searched, and how."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from reelstore.errors import EvaluationError
+from reelstore.ranking import Direction, Ints, PairCounts, count_pairs
+from reelstore.ranking.sources import Reordered, Source
+
+
+def first_captions(text: Source, video: Source, pairs: tuple[Ints, Ints], options: Mapping[str, Any]) -> PairCounts:
+    """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
+    caption, video_of = pairs
+    order = np.lexsort((caption, video_of))
+    first = order[np.r_[True, video_of[order][1:] != video_of[order][:-1]]]
+    kept = np.unique(caption[first])
+    counts = count_pairs(
+        text.take(kept), video, np.searchsorted(kept, caption[first]), video_of[first], directions=["v2t"], **options
+    )["v2t"]
+    counts.item[:] = kept[counts.item]
+    counts.best_wrong[counts.best_wrong >= 0] = kept[counts.best_wrong[counts.best_wrong >= 0]]
+    return counts
+
+
+def group_max(
+    text: Source, video: Source, pairs: tuple[Ints, Ints], directions: Sequence[Direction], options: Mapping[str, Any]
+) -> dict[Direction, PairCounts]:
+    """Counts whose `v2t` searches the videos that have captions, each with the score of its best one."""
+    caption, video_of = pairs
+    if len(np.unique(caption)) < len(caption):
+        raise EvaluationError(
+            "group_max needs captions of one video each: a caption of several would be right in some."
+        )
+    owner = np.full(len(text), len(video), dtype=np.int64)
+    owner[caption] = video_of
+    # Captions of one video must be neighbours; where they aren't, they are read in that order.
+    order = np.argsort(owner, kind="stable")
+    straight = bool((owner[1:] >= owner[:-1]).all())
+    videos, group = np.unique(owner[order], return_inverse=True)
+    group[videos[group] == len(video)] = -1
+    place = np.argsort(order)
+    counts = count_pairs(
+        text if straight else Reordered(text, order),
+        video,
+        place[caption],
+        video_of,
+        directions=directions,
+        group=group,
+        **options,
+    )
+    if "t2v" in counts:
+        of = counts["t2v"]
+        counts["t2v"] = replace(
+            of,
+            query=np.sort(order[of.query]),
+            **{name: getattr(of, name)[np.argsort(order[of.query])] for name in ("item", "score", "greater", "equal")},
+            **{name: getattr(of, name)[place] for name in ("best_wrong", "best_wrong_score")},
+        )
+    if "v2t" in counts:
+        of = counts["v2t"]
+        known = of.best_wrong >= 0
+        best = np.where(known, videos[np.where(known, of.best_wrong, 0)], -1)
+        counts["v2t"] = replace(of, item=videos[of.item], best_wrong=best)
+    return counts
