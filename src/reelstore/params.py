@@ -84,7 +84,17 @@ class EmbedParams:
 
 
 @dataclass(frozen=True)
-class GridParams:
+class OutputsParams:
+    """What a grid compares: the poolings of one output of each encoder, or the output itself where it isn't tokens."""
+
+    video: str = "tokens"
+    """Output of the video encoder."""
+    text: str = "tokens"
+    """Output of the text encoder, such as layer-32."""
+
+
+@dataclass(frozen=True)
+class GridParams(OutputsParams):
     """The table of unaligned poolings."""
 
     split: str = "test"
@@ -253,6 +263,8 @@ class Params:
     model: ModelParams = field(default_factory=ModelParams)
     embed: EmbedParams = field(default_factory=EmbedParams)
     grid: GridParams = field(default_factory=GridParams)
+    grids: Mapping[str, OutputsParams] = field(default_factory=dict)
+    """More grids by name, of other outputs; split and shuffles are those of `grid`."""
     pairs: Mapping[str, PairsParams] = field(default_factory=lambda: {"captions": PairsParams()})
     """Sets of pairs by name; an aligner trains on `captions` unless its `pairs` says other."""
     mined: Mapping[str, MinedParams] = field(default_factory=dict)
@@ -355,6 +367,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "model": lambda values: _fill(ModelParams, values, "model"),
         "embed": lambda values: _fill(EmbedParams, values, "embed"),
         "grid": lambda values: _fill(GridParams, values, "grid"),
+        "grids": lambda values: _fill_each(OutputsParams, values, "grids"),
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
