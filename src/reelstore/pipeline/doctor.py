@@ -165,6 +165,8 @@ def _scored(params: Params, videos: Rows, texts: Rows) -> list[Check]:
 
 
 def _probed(videos: Rows, texts: Rows) -> list[Check]:
+    if not {"train", "validation"} <= set(videos.table.splits):
+        return []  # a test alone, which nothing is trained for
     train, validation = (_some(match([videos], [texts], split)) for split in ("train", "validation"))
     with_captions = np.flatnonzero(np.bincount(train.video_of_caption, minlength=len(train.videos)))
     video, text = videos[train.videos][with_captions], _mean_captions(texts[train.captions], train)[with_captions]

@@ -87,9 +87,10 @@ def run_grid(params: Params, *, video: str, text: str, name: str = "grid") -> Gr
 
 def _poolings(store: Store, encoder: str, output: str) -> dict[str, Rows]:
     """Name of a pooling -> its rows; of an output that is one embedding, that under the output's name."""
+    stored = set(store)
     variants = {pooling: pooling if output == TOKENS else f"{output}.{pooling}" for pooling in POOLINGS}
-    found = {pooling: store[f"{encoder}/{name}"] for pooling, name in variants.items() if f"{encoder}/{name}" in store}
-    if f"{encoder}/{output}" in store and (rows := store[f"{encoder}/{output}"]).layout == "pooled":
+    found = {pooling: store[f"{encoder}/{name}"] for pooling, name in variants.items() if f"{encoder}/{name}" in stored}
+    if f"{encoder}/{output}" in stored and (rows := store[f"{encoder}/{output}"]).layout == "pooled":
         found[output.replace(".", "-")] = rows  # no dots in the keys of metrics
     if not found:
         raise ParamsError(
