@@ -179,6 +179,18 @@ class DoctorParams:
 
 
 @dataclass(frozen=True)
+class ApplyParams:
+    """How what an aligner makes of a whole store is stored."""
+
+    dtype: str = "float16"
+    """Of the stored values: `float16` or `float32`."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise ParamsError(f"apply: dtype is {self.dtype!r}; it must be float16 or float32.")
+
+
+@dataclass(frozen=True)
 class EvaluateParams:
     """How aligners are measured."""
 
@@ -273,6 +285,8 @@ class Params:
     doctor: DoctorParams = field(default_factory=DoctorParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
+    apply: Mapping[str, ApplyParams] = field(default_factory=dict)
+    """Aligners whose joint space is stored, for all rows: name -> how."""
     scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
     its own."""
@@ -305,6 +319,9 @@ class Params:
         for name in self.mined:
             if name in self.pairs:
                 raise ParamsError(f"{name} is under pairs and under mined: give one of them another name.")
+        for name in self.apply:
+            if name not in self.aligners:
+                raise ParamsError(f"apply names {name!r}, which aligners doesn't have: {', '.join(self.aligners)}.")
         sets = {**self.pairs, **self.mined}
         for name, settings in self.aligners.items():
             _check_name("aligners", name)
@@ -370,6 +387,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "grids": lambda values: _fill_each(OutputsParams, values, "grids"),
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
+        "apply": lambda values: _fill_each(ApplyParams, values, "apply"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
         "doctor": lambda values: _fill(DoctorParams, values, "doctor"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),

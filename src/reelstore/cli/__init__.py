@@ -51,6 +51,7 @@ for _command in (
     stages.leakage,
     stages.check_loader,
     stages.align,
+    stages.apply,
     measure.evaluate,
     measure.protocol,
     measure.oracle,

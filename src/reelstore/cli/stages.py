@@ -143,6 +143,27 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
 
 
 @click.command()
+@model_arguments
+@click.argument("aligner")
+def apply(video: str, text: str, aligner: str) -> None:
+    """Store what ALIGNER makes of all embeddings of the encoders VIDEO and TEXT, as `aligned` variants.
+
+    Rows whose embedding and aligner haven't changed are taken over.
+
+    Example:
+
+    \b
+        reelstore apply efficientnet-lite0 minilm-l6 ridge
+        reelstore info store/emoji/video/efficientnet-lite0+minilm-l6/aligned.ridge
+    """
+    from reelstore.pipeline.apply import run_apply
+
+    with Bar(f"apply {aligner}") as bar:
+        report = run_apply(load_params(), video=video, text=text, aligner=aligner, progress=bar)
+    click.echo(report.summary())
+
+
+@click.command()
 def report() -> None:
     """Write one HTML page with all tables and plots.
 

@@ -79,6 +79,8 @@ def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:
         tokens = _tokens_of(rows)
         if tokens is not None:
             yield from _against_tokens(rows, tokens, n_pooled)
+    elif "aligner" in rows.recipe:
+        yield from _against_source(rows)
     elif "encoder" in rows.recipe:
         yield from _against_dataset(rows)
 
@@ -104,6 +106,32 @@ def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Fi
         wanted = pool(value, name).astype(rows.dtype).astype(np.float32)
         if np.abs(stored - wanted).max() > TOLERANCE[str(rows.dtype)] * max(1.0, float(np.abs(wanted).max())):
             yield Finding(rows.folder / "values", f"row {rows.table.keys[row]!r} isn't the {name} of its tokens")
+
+
+def _against_source(rows: Rows) -> Iterator[Finding]:
+    """The rows of an aligned variant: those it was mapped from, if they are kept and sound."""
+    source = rows.recipe["source"]
+    folder = rows.folder.parents[2] / source["variant"]
+    try:
+        if any(True for _ in check_variant(folder, quick=True)):
+            return
+        embeddings = open_variant(folder)
+    except StoreError:
+        return
+    if embeddings.fingerprint != source["fingerprint"]:
+        yield Finding(rows.folder, f"was mapped from other embeddings than {folder} holds: reelstore apply")
+        return
+    contents = [one.tobytes().hex() for one in embeddings.table.fingerprints]
+    wanted = dict(zip(embeddings.ids, row_fingerprints(rows.fingerprint, contents), strict=True))
+    have = dict(zip(rows.ids, rows.table.fingerprints, strict=True))
+    wrong = [key for key in have if key not in wanted or not np.array_equal(have[key], wanted[key])]
+    lacking = [key for key in wanted if key not in have]
+    if wrong or lacking:
+        yield Finding(
+            rows.folder,
+            f"{len(wrong)} rows weren't mapped from {folder} as it is, {len(lacking)} of its rows are lacking, "
+            f"{[*wrong, *lacking][0]!r} first: reelstore apply",
+        )
 
 
 def _against_dataset(rows: Rows) -> Iterator[Finding]:
