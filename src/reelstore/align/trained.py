@@ -1,19 +1,13 @@
 """What trained aligners share: settings, a fit under Lightning, and the towers' application."""
 
-import logging
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import lightning
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from reelstore import __version__
@@ -22,12 +16,11 @@ from reelstore.align.closed_form import SIDES, Steps, steps_of
 from reelstore.align.datamodule import PairDataModule
 from reelstore.align.items import Items
 from reelstore.align.items import batches as batches_of
-from reelstore.align.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
-from reelstore.align.looks import Looks, sentence
+from reelstore.align.looks import Looks
 from reelstore.align.losses import LOSSES, Loss, make_loss
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
-from reelstore.align.progress_bar import TrainingBar
+from reelstore.align.run import run
 from reelstore.align.towers import Towers
 from reelstore.align.trainer_options import n_steps, trainer_options
 from reelstore.align.training import Identity, Optimisation, Training, joint
@@ -146,30 +139,14 @@ class Trained(ABC):
             looks=Looks(train, validation, validate=validate, seed=self.seed),
             workplace=workplace,
         )
-        live = workplace.checkpoints / NAME
-        best = ModelCheckpoint(
-            dirpath=workplace.checkpoints,
-            filename="best",
-            monitor="validation_MRR",
-            mode="max",
-            save_weights_only=True,
-            enable_version_counter=False,
+        run(
+            module,
+            data,
+            options=options,
+            patience=self.patience,
+            checkpoint_steps=self.checkpoint_steps,
+            workplace=workplace,
         )
-        stop = EarlyStopping("validation_MRR", mode="max", patience=self.patience, check_on_train_epoch_end=True)
-        bar = [TrainingBar(self.kind)] if options.pop("enable_progress_bar", True) else []
-        with _quiet():
-            trainer = _new_trainer(
-                options, [stop, *bar, best, LiveCheckpoint(live, every_n_steps=self.checkpoint_steps)]
-            )
-            goes_on = self._resumable(live, identity, workplace)
-            trainer.fit(module, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
-        state = load_checkpoint(Path(best.best_model_path))
-        check_embeddings(state, identity.data)
-        module.load_state_dict(state["state_dict"])
-        module.float().eval().cpu()
-        if trainer.is_global_zero:
-            workplace.say(sentence(module.look(), f"after {trainer.current_epoch} epochs, its best"))
-            live.unlink(missing_ok=True)
 
     def batches(self, train: PairedRows) -> PairDataModule:
         """What `fit` trains on; fits the preprocessing."""
@@ -263,24 +240,6 @@ class Trained(ABC):
         }
         return Identity(self.kind, settings, data, revision, order)
 
-    def _resumable(self, live: Path, identity: Identity, workplace: Workplace) -> bool:
-        """Whether a live checkpoint is there, of this very training."""
-        if not live.is_file():
-            return False
-        try:
-            checkpoint = load_checkpoint(live)
-            check_embeddings(checkpoint, identity.data)
-        except AlignerError as error:
-            workplace.say(f"{self.kind}: begins anew. {error}")
-            return False
-        kept, mine = checkpoint["reelstore"], identity.plain()
-        for name in ("kind", "settings", "data", "order"):
-            if kept[name] != mine[name]:
-                workplace.say(f"{self.kind}: begins anew; {live} is of other {name}.")
-                return False
-        workplace.say(f"{self.kind}: goes on from {live}, step {checkpoint['global_step']}.")
-        return True
-
     def _refuse(self, name: str, expected: str, wrong: bool) -> None:
         if wrong:
             raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r}; it must be {expected}.")
@@ -288,32 +247,3 @@ class Trained(ABC):
 
 def _under(tensors: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-
-
-def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    try:
-        return lightning.Trainer(
-            **options,
-            logger=False,  # `workplace.log` has the curves
-            callbacks=callbacks,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
-    except (ValueError, MisconfigurationException) as error:
-        raise ParamsError(f"trainer: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice on hardware and its own workings isn't for our users."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (".*LeafSpec.*", ".*Checkpoint directory .* exists and is not empty.*", ".*ckpt_path.*"):
-            warnings.filterwarnings("ignore", message=message)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -18,7 +18,7 @@ from reelstore.errors import PlanError
 from reelstore.params import Params
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
-from reelstore.store.disk import disk_errors
+from reelstore.store.disk import disk_errors, refuse_read_only
 from reelstore.store.files import write_atomically
 from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, task_name
@@ -132,7 +132,7 @@ def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool
 
     Raises:
         ParamsError: `keep` names what the encoder doesn't give.
-        StoreError: another process writes there, or what lies there isn't a store of this code.
+        StoreError: another process writes there, it is read-only, or what lies there isn't a store of this code.
     """
     variants = variants_of(params, key, encoder.spec)
     for _, spec in variants:
@@ -147,6 +147,8 @@ def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool
         there = staged.has(spec.variant, tables[spec.variant].fingerprints[missing], failed=not retry_failed)
         todo.update(missing[~there].tolist())
     tasks = _tasks(sorted(todo), list(tables.values()), _task_rows([spec for _, spec in variants]))
+    for _, spec in variants if tasks else ():
+        refuse_read_only(params.store_folder / key / spec.variant)
     for task in tasks if retry_failed else ():
         staging.drop(task.name)  # all of its rows failed, or it wouldn't be a task again
     return Plan(key, recipe_of(encoder.spec), variants, rows.digest, len(rows.keys), tasks, retry_failed)

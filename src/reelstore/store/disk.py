@@ -1,6 +1,7 @@
 """What a disk refuses -> errors that say so."""
 
 import errno
+import os
 import shutil
 import stat
 from collections.abc import Iterator
@@ -12,8 +13,7 @@ from reelstore.errors import StoreError
 
 def disk_free(folder: Path) -> int:
     """Bytes free where the folder lies or will lie."""
-    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
-    return shutil.disk_usage(existing).free
+    return shutil.disk_usage(_existing(folder)).free
 
 
 @contextmanager
@@ -39,13 +39,21 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def refuse_read_only(folder: Path) -> None:
-    """Heed rights that the system lets root ignore.
+    """Heed rights that the system lets root ignore, before there is anything to write.
+
+    Args:
+        folder: what is to be written into; where it isn't there yet, the nearest folder above it.
 
     Raises:
-        StoreError: nobody has the right to write into this folder.
+        StoreError: writing into this folder isn't allowed, or the disk is read-only.
     """
-    mode = stat.S_IMODE(folder.stat().st_mode)
-    if not mode & 0o222:
+    existing = _existing(folder)
+    mode = stat.S_IMODE(existing.stat().st_mode)
+    if not mode & 0o222 or not os.access(existing, os.W_OK):
         raise StoreError(
-            f"{folder} is read-only (mode {mode:o}): nothing has changed. Allow it with chmod u+w, or write elsewhere."
+            f"{existing} is read-only (mode {mode:o}): nothing has changed. Allow it (chmod u+w) or write elsewhere."
         )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
