@@ -202,6 +202,25 @@ def with_captions(paired: PairedRows, captions: Rows) -> PairedRows:
     return PairedRows(paired.videos, captions.select(paired.captions.ids), paired.video_of_caption)
 
 
+@pytest.mark.parametrize("side", ["video", "text"])
+@pytest.mark.parametrize("make", ALL)
+def test_a_constant_side_is_chance_or_an_error_that_says_so(make, side, fit, two_sides) -> None:
+    """As `first` is where it is a language model's BOS."""
+    rng = np.random.default_rng(0)
+    sides = {"video": rng.normal(size=(60, 8)), "text": rng.normal(size=(60, 8))}
+    sides[side] = np.full((60, 8), 2.0)  # unit and centre leave nothing of it
+    paired = two_sides(**sides)
+    aligner = make()
+    try:
+        fit(aligner, paired, paired)
+    except AlignerError as error:
+        assert "same embedding" in str(error)
+        return
+    assert all(np.isfinite(tensor).all() for tensor in aligner.tensors().values())
+    found = scores(aligner, paired.videos, paired.captions)
+    np.testing.assert_allclose(found.std(axis=0 if side == "video" else 1), 0, atol=1e-5)
+
+
 @pytest.mark.parametrize("make", ALL)
 def test_captions_are_read_a_few_at_a_time(make, fit, towers, monkeypatch) -> None:
     """However many there are."""
