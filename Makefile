@@ -16,13 +16,13 @@ test: install
 
 # Every kill, flip and random problem there is, for an hour or so; make test tries a sample.
 soak: install
-	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store
+	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store tests/evaluation/test_oracles.py
 
 # Everything measured again, beside the others, for an hour or so. What needs root (a memory limit) is not among it:
 # sudo .venv-bench/bin/python benchmarks/beyond_memory.py
 bench: $(VENV)-bench/installed
 	mkdir -p benchmarks/results
-	for name in reading loading writing versioning evaluation embedding; do \
+	for name in reading loading writing versioning evaluation closed_forms training embedding; do \
 	  $(VENV)-bench/bin/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; \
 	done
 	$(VENV)-bench/bin/python benchmarks/plot.py benchmarks/results/reading.json docs/reading.svg

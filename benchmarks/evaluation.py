@@ -2,7 +2,7 @@
 
     python benchmarks/evaluation.py                       # a few minutes
     python benchmarks/evaluation.py --only 1k-t2v --rounds 5
-    python benchmarks/evaluation.py --stream 10000 200000 # from mapped files: seconds, peak memory
+    python benchmarks/evaluation.py --stream 10000 200000 # from a store: seconds, peak memory
     python benchmarks/evaluation.py --out evaluation.json
 
 Workloads are drawn, 512 wide, float32. Contenders take turns in one run, in an order drawn anew for every round; a
@@ -22,6 +22,7 @@ import platform
 import resource
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -257,31 +258,82 @@ def measure(workload: Workload, rounds: int, names: list[str]) -> list[dict]:
     return rows
 
 
-def stream(n_captions: int, n_videos: int, memory: int) -> None:
-    """Both sides in mapped float16 files, made block by block; seconds and the process's peak memory."""
+def write_store(folder: Path, n_captions: int, n_videos: int) -> None:
+    """Both sides in float16, drawn and written block by block; a caption is near its video."""
+    from reelstore.store.schema import VariantSpec
+    from reelstore.store.table import RowTable
+    from reelstore.store.update import VariantUpdate
+    from reelstore.store.writer import row_fingerprints
+
+    def update(side: str, keys: list) -> VariantUpdate:
+        spec = VariantSpec(side, "drawn", "mean", DIM, 0, "float16", {})
+        contents = [f"{number:064x}" for number in range(len(keys))]
+        table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
+        return VariantUpdate(folder / side / "drawn" / "mean", spec, table)
+
     rng = np.random.default_rng(0)
-    with tempfile.TemporaryDirectory() as folder:
-        owner = rng.integers(n_videos, size=n_captions)
-        videos = np.lib.format.open_memmap(Path(folder, "v.npy"), "w+", np.float16, (n_videos, DIM))
-        for start in range(0, n_videos, 10_000):
-            block = rng.standard_normal((min(10_000, n_videos - start), DIM), dtype=np.float32)
-            videos[start : start + 10_000] = block
-        texts = np.lib.format.open_memmap(Path(folder, "t.npy"), "w+", np.float16, (n_captions, DIM))
-        for start in range(0, n_captions, 10_000):
-            of = owner[start : start + 10_000]
-            texts[start : start + 10_000] = videos[of] + 4 * rng.standard_normal((len(of), DIM), dtype=np.float32)
-        texts.flush()
-        videos.flush()
-        sides = [np.load(Path(folder, name), mmap_mode="r") for name in ("t.npy", "v.npy")]
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    owner = np.sort(rng.integers(n_videos, size=n_captions))
+    first = np.searchsorted(owner, owner)
+    videos = update("video", [str(number) for number in range(n_videos)])
+    texts = update("text", [(str(owner[n]), int(n - first[n])) for n in range(n_captions)])
+    for start in range(0, n_videos, 10_000):
+        stop = min(start + 10_000, n_videos)
+        block = rng.standard_normal((stop - start, DIM), dtype=np.float32)
+        videos.put_rows(np.arange(start, stop), block)
+        own = np.arange(*np.searchsorted(owner, [start, stop]))
+        if len(own):
+            noise = 4 * rng.standard_normal((len(own), DIM), dtype=np.float32)
+            texts.put_rows(own, block[owner[own] - start] + noise)
+    for one in (videos, texts):
+        one.finish()
+    np.save(folder / "owner.npy", owner)
+
+
+class PeakMemory(threading.Thread):
+    """Highest memory of this process, MiB, looked at a hundred times a second: its own, and mapped pages of files."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.own = self.mapped = 0.0
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        while not self._over.wait(0.01):
+            lines = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+            own, mapped = (int(lines[name].split()[0]) / 1024 for name in ("RssAnon", "RssFile"))
+            self.own, self.mapped = max(self.own, own), max(self.mapped, mapped)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def stream(n_captions: int, n_videos: int, memory: int, folder: Path | None) -> None:
+    """Both sides from a store, which a process of its own has written; seconds and memory."""
+    import multiprocessing
+
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        store = Path(made)
+        writer = multiprocessing.get_context("spawn").Process(target=write_store, args=(store, n_captions, n_videos))
+        writer.start()
+        writer.join()
+        rows = reelstore.open(store)
+        sides = rows["text/drawn/mean"], rows["video/drawn/mean"]
+        owner = np.load(store / "owner.npy")
+        peak = PeakMemory()
+        peak.start()
+        time.sleep(0.1)
+        before = peak.own
         begin = time.perf_counter()
         found = reelstore.evaluate(*sides, owner, memory=memory)
         seconds = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak.stop()
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{n_captions} captions, {n_videos} videos, both directions, memory={memory / 2**20:.0f} MiB: {seconds:.1f} s, "
-        f"{2e-9 * n_captions * n_videos * DIM / seconds:.0f} GFLOP/s; resident {peak:.0f} MiB at its highest, mapped "
-        f"pages among them ({before:.0f} MiB before); t2v R@1 {found.metrics['t2v']['R@01']:.4f}"
+        f"{n_captions} captions, {n_videos} videos, {DIM} wide, float16 in a store, both directions, memory="
+        f"{memory / 2**20:.0f} MiB: {seconds:.1f} s, {2e-9 * n_captions * n_videos * DIM / seconds:.0f} GFLOP/s; own "
+        f"memory {peak.own:.0f} MiB at its highest ({before:.0f} MiB before), mapped pages {peak.mapped:.0f} MiB, "
+        f"resident {highest:.0f} MiB; t2v R@1 {found.metrics['t2v']['R@01']:.4f}"
     )
 
 
@@ -291,11 +343,12 @@ def main() -> None:
     parser.add_argument("--against", nargs="*", help="contenders, by name")
     parser.add_argument("--rounds", type=int, help="rounds of each workload")
     parser.add_argument("--stream", nargs=2, type=int, metavar=("CAPTIONS", "VIDEOS"))
-    parser.add_argument("--memory", type=int, default=2**30)
+    parser.add_argument("--memory", type=int, default=2**30, help="bytes, of --stream")
+    parser.add_argument("--folder", type=Path, help="where --stream writes its store, for the time it takes")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     if options.stream:
-        stream(*options.stream, options.memory)
+        stream(*options.stream, options.memory, options.folder)
         return
     import torch  # noqa: F401
 

@@ -70,3 +70,30 @@ def test_embedding_measures_the_stage_beside_the_encoder(tmp_path: Path) -> None
     for key, result in results.items():
         assert 0 < result["busy"] <= 1 and result["ratio"] > 0 and f"| {key} |" in done.stdout
     assert not list(tmp_path.glob("embedding-*"))
+
+
+def test_training_measures_how_long_it_waits_for_data(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "training.py", "--small", "--captions", "4", "--epochs", "1", "--threads", "1"]
+    command += ["--folder", tmp_path, "--out", tmp_path / "t.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ((epoch,),) = (result["epochs"] for result in json.loads((tmp_path / "t.json").read_text())["results"].values())
+    assert epoch["n_steps"] == 300 * 4 // 256
+    assert 0 < epoch["longest_wait_seconds"] <= epoch["waiting_seconds"] < epoch["seconds"]
+    assert epoch["waiting_share"] == pytest.approx(epoch["waiting_seconds"] / epoch["seconds"])
+    assert f"| {epoch['waiting_share']:.1%} |" in done.stdout
+    assert not list(tmp_path.glob("training-*"))
+
+
+def test_closed_forms_measures_time_and_memory_of_each_kind(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "closed_forms.py", "--videos", "60", "--validation", "20", "--dim", "32"]
+    command += ["--kinds", "ridge", "kernel-ridge", "--folder", tmp_path, "--out", tmp_path / "closed.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "closed.json").read_text())["results"]
+    assert list(results) == ["ridge", "kernel-ridge"]
+    for kind, found in results.items():
+        assert found["validation_MRR"] > 0.3, "chance is .18"
+        assert min(found["fit_seconds"], found["peak_bytes"], found["peak_bytes_of_a_tenth"]) > 0
+        assert f"| `{kind}` |" in done.stdout
+    assert not list(tmp_path.glob("closed-forms-*"))

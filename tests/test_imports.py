@@ -11,8 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
 FLOOR = {"records", "errors", "params"}
 LOW = {"pooling", "ranking"}
 MIDDLE = {"datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "report", "tracking"}
-MIDDLE |= {"presets"}
-READERS = {"align", "evaluation", "pairs"}
+MIDDLE |= {"presets", "doctor"}
+READERS = {"align", "doctor", "evaluation", "pairs"}
 """These may read embeddings, through store.reader alone."""
 HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
 

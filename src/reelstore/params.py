@@ -71,7 +71,7 @@ class EmbedParams:
     def __post_init__(self) -> None:
         if self.dtype not in ("float16", "float32"):
             raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
-        if self.max_failures < 0:
+        if not self.max_failures >= 0:  # NaN isn't either
             raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
         for name in ("threads", "decode_workers", "workers"):
             if getattr(self, name) < 1:
@@ -149,6 +149,30 @@ class LeakageParams:
             _check_variant("leakage.variants", variant)
         if not 0 < self.near <= 1:
             raise ParamsError(f"leakage.near is {self.near}; it must be a cosine above 0, at most 1.")
+
+
+@dataclass(frozen=True)
+class DoctorParams:
+    """What the doctor looks at, and what doesn't make it fail."""
+
+    video: str = ""
+    """Variant whose geometry is checked; `mean` by default, or the first pooled one."""
+    text: str = ""
+    """The same of the captions."""
+    allow: tuple[str, ...] = ()
+    """Fatal checks that don't fail it, such as `constant`."""
+
+
+@dataclass(frozen=True)
+class ApplyParams:
+    """How what an aligner makes of a whole store is stored."""
+
+    dtype: str = "float16"
+    """Of the stored values: `float16` or `float32`."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32"):
+            raise ParamsError(f"apply: dtype is {self.dtype!r}; it must be float16 or float32.")
 
 
 @dataclass(frozen=True)
@@ -241,8 +265,11 @@ class Params:
     mined: Mapping[str, MinedParams] = field(default_factory=dict)
     """More of them, with hard negatives."""
     leakage: LeakageParams = field(default_factory=LeakageParams)
+    doctor: DoctorParams = field(default_factory=DoctorParams)
     aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings; `kind` says which aligner, the rest is its own."""
+    apply: Mapping[str, ApplyParams] = field(default_factory=dict)
+    """Aligners whose joint space is stored, for all rows: name -> how."""
     scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
     its own."""
@@ -275,6 +302,9 @@ class Params:
         for name in self.mined:
             if name in self.pairs:
                 raise ParamsError(f"{name} is under pairs and under mined: give one of them another name.")
+        for name in self.apply:
+            if name not in self.aligners:
+                raise ParamsError(f"apply names {name!r}, which aligners doesn't have: {', '.join(self.aligners)}.")
         sets = {**self.pairs, **self.mined}
         for name, settings in self.aligners.items():
             _check_name("aligners", name)
@@ -339,7 +369,9 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "grid": lambda values: _fill(GridParams, values, "grid"),
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
+        "apply": lambda values: _fill_each(ApplyParams, values, "apply"),
         "leakage": lambda values: _fill(LeakageParams, values, "leakage"),
+        "doctor": lambda values: _fill(DoctorParams, values, "doctor"),
         "evaluate": lambda values: _fill(EvaluateParams, values, "evaluate"),
         "protocols": lambda values: _fill_each(ProtocolParams, values, "protocols"),
         "tracking": lambda values: _fill(TrackingParams, values, "tracking"),

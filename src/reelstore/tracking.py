@@ -67,7 +67,7 @@ def run(
         return
     import wandb
 
-    revision, branch = _git()
+    git_revision, branch = _git()
     identity = sha256(f"{params.project} {job} {name} {branch}".encode()).hexdigest()[:16]
     if mode == "online":
         _refuse_without_account()
@@ -82,7 +82,7 @@ def run(
             job_type=job,
             group=name,
             tags=[tag[:64] for tag in [*tags, branch] if tag],  # W&B takes 1 to 64 characters
-            config={**config, "git_revision": revision},
+            config={**config, "git_revision": git_revision},
             dir=FOLDER,
             mode="online" if mode == "online" else "offline",
             resume="allow" if mode == "online" else None,
@@ -98,6 +98,11 @@ def run(
         exit_code = 0
     finally:
         wandb_run.finish(exit_code=exit_code)
+
+
+def revision() -> str:
+    """The project's, as git has it, with `-dirty` where files differ; empty outside of git."""
+    return _git()[0]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

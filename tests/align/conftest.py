@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from reelstore.align.base import LabelledRows, PairedRows, Workplace
+from reelstore.align.pairing import Listed
 from reelstore.evaluation import evaluate
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -29,9 +30,9 @@ def write(folder: Path, side: str, keys: list, values: np.ndarray) -> Rows:
     return open_variant(folder / side / f"fake-{side}" / "mean")
 
 
-def write_tokens(folder: Path, tokens: list, n_tokens: int | None) -> Rows:
+def write_tokens(folder: Path, keys: list, tokens: list, n_tokens: int | None) -> Rows:
     """Captions whose tokens are these, (n_tokens, dim) each, in a dense or, without n_tokens, ragged variant."""
-    return write_as_tokens(folder, "text", [(f"v{number}", 0) for number in range(len(tokens))], tokens, n_tokens)
+    return write_as_tokens(folder, "text", keys, tokens, n_tokens)
 
 
 def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens: int | None) -> Rows:
@@ -46,13 +47,20 @@ def write_as_tokens(folder: Path, side: str, keys: list, tokens: list, n_tokens:
 
 
 @pytest.fixture
+def write_side():
+    """(folder, side, keys, values) -> rows of a pooled variant."""
+    return write
+
+
+@pytest.fixture
 def write_variant(tmp_path: Path):
     """(layout, values) -> rows of captions `(v0, 0)`, `(v1, 0)`, …"""
 
     def write_variant(layout: str, values) -> Rows:
+        keys = [(f"v{number}", 0) for number in range(len(values))]
         if layout == "pooled":
-            return write(tmp_path / "drawn", "text", [(f"v{number}", 0) for number in range(len(values))], values)
-        return write_tokens(tmp_path / "drawn", values, len(values[0]) if layout == "dense" else None)
+            return write(tmp_path / "drawn", "text", keys, values)
+        return write_tokens(tmp_path / "drawn", keys, values, len(values[0]) if layout == "dense" else None)
 
     return write_variant
 
@@ -93,9 +101,14 @@ class Towers:
         right = self.part(start, stop)
         n = stop - start
         wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
-        captions = self.captions.select([key for pair in zip(right.captions.ids, wrong, strict=True) for key in pair])
-        label = np.tile(np.array([1, 0], dtype=np.float32), len(wrong))
-        shown = LabelledRows(right.videos, captions, np.repeat(right.video_of_caption, 2), label)
+        captions = [*right.captions.ids, *wrong]
+        at = {key: number for number, key in enumerate(dict.fromkeys(captions))}
+        listed = Listed(
+            np.tile(right.video_of_caption, 2),
+            np.array([at[key] for key in captions]),
+            np.repeat([1.0, 0.0], len(wrong)),
+        )
+        shown = LabelledRows(right.videos, self.captions.select(list(at)), listed)
         return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
 
 

@@ -17,7 +17,11 @@ from reelstore.store.reader import Rows
 TRAINED = {"max_epochs": 40, "dropout": 0.1, "lr": 0.005}
 SETTINGS = {
     "unaligned": {"kind": "unaligned"},
+    "procrustes": {"kind": "procrustes"},
     "ridge": {"kind": "ridge"},
+    "cca": {"kind": "cca", "dims": [6, 12]},
+    "kernel-ridge": {"kind": "kernel-ridge", "gammas": [0.5], "alphas": [0.1, 1.0], "landmarks": 64},
+    "asif": {"kind": "asif", "kept": [10, 30]},
     "mlp": {"kind": "mlp", "widths": [32, 12], **TRAINED},
     "transformer": {
         "kind": "transformer",
@@ -101,6 +105,12 @@ class TestEveryAligner:
         assert np.array_equal(loaded.transform_text(text), aligner.transform_text(text))
         variant = "mean" if "pooled" in aligner.aligner.layouts else "tokens"
         assert (loaded.kind, loaded.pooling, loaded.data) == (kind, {"video": variant, "text": variant}, DATA)
+
+    def test_a_row_is_mapped_alone_as_among_others(self, kind, fit, towers) -> None:
+        aligner = fit(kind)
+        rows = part(towers, aligner.aligner, 120, 150).captions
+        alone = [aligner.transform_text(read_items(rows, np.array([n]))) for n in range(5)]
+        np.testing.assert_allclose(np.concatenate(alone), aligner.transform_text(whole(rows))[:5], atol=2e-5)
 
     def test_fitting_twice_gives_the_same_two_files_and_logs_every_try(self, kind, fit, towers, tmp_path: Path) -> None:
         rows: list[dict] = []

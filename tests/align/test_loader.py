@@ -11,7 +11,9 @@ import pytest
 import torch
 
 from reelstore.align.batches import PairBatch
+from reelstore.align.items import ItemTokens
 from reelstore.align.loader import PairLoader
+from reelstore.align.pairing import Listed
 from reelstore.errors import AlignerError, FailedRowError
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -63,7 +65,7 @@ class Drawn:
     def loader(self, shuffle: str = "rows", **settings) -> PairLoader:
         memory = {"memory_bytes": BLOCKS_BYTES[self.layout]} if shuffle == "blocks" else {}
         settings = {"batch_size": 8, "seed": 0, "block_rows": 6, "window_blocks": 4, **memory, **settings}
-        made = PairLoader(self.videos, self.captions, self.video_of_caption, **settings)
+        made = PairLoader(self.videos, self.captions, settings.pop("pairs", self.video_of_caption), **settings)
         assert made.shuffle == shuffle
         return made
 
@@ -113,6 +115,25 @@ def test_tokens_come_one_behind_the_other_or_padded(drawn, shuffle) -> None:
 
 
 @SHUFFLES
+@pytest.mark.parametrize("tokens", ["padded", "ragged"])
+def test_where_there_is_a_gpu_values_are_pinned_and_the_same(drawn, shuffle, tokens, monkeypatch) -> None:
+    """Without one, pinning is a copy that says it was asked for."""
+    plain = list(drawn["ragged"].loader(shuffle, tokens=tokens))
+    asked: list[torch.Tensor] = []
+
+    def pin_memory(tensor: torch.Tensor) -> torch.Tensor:
+        asked.append(tensor.clone())
+        return asked[-1]
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin_memory)
+    for batch, want in zip(drawn["ragged"].loader(shuffle, tokens=tokens), plain, strict=True):
+        for side, same in ((batch.video, want.video), (batch.text, want.text)):
+            assert any(side[0] is one for one in asked)
+            torch.testing.assert_close(side[0], same[0], rtol=0, atol=0)
+
+
+@SHUFFLES
 def test_a_caption_belongs_to_its_video(drawn, shuffle) -> None:
     for every in ("one", "all"):
         for batch in drawn["pooled"].loader(shuffle, captions_per_video=every):
@@ -126,6 +147,40 @@ def test_an_epoch_has_every_video_or_every_caption_once(drawn, shuffle) -> None:
     assert sorted(one) == list(range(103))
     every = captions_of(drawn["pooled"].loader(shuffle, batch_size=1, captions_per_video="all"))
     assert sorted(chain.from_iterable(every)) == list(range(206))
+
+
+@SHUFFLES
+def test_listed_pairs_come_as_often_as_they_are_there_with_their_labels(drawn, shuffle) -> None:
+    rng = np.random.default_rng(3)
+    listed = Listed(rng.integers(0, N_VIDEOS, 96), rng.integers(0, 2 * N_VIDEOS, 96), rng.integers(0, 2, 96))
+    found = []
+    for batch in drawn["pooled"].loader(shuffle, pairs=listed):
+        for side, want in zip((batch.video, batch.text), drawn["pooled"].of(batch), strict=True):
+            np.testing.assert_array_equal(side, np.stack(want))
+        found += zip(*(numbers.tolist() for numbers in batch[2:]), strict=True)
+    assert sorted(found) == sorted(zip(*(numbers.tolist() for numbers in listed), strict=True))
+    assert found != list(zip(*listed, strict=True))
+
+
+def test_listed_pairs_of_rows_that_are_not_there_are_refused(drawn) -> None:
+    one = np.array([0])
+    with pytest.raises(AlignerError, match="among 103 videos"):
+        drawn["pooled"].loader(pairs=Listed(np.array([103]), one, one))
+
+
+@SHUFFLES
+@pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
+def test_rows_are_prepared_before_they_become_tensors(drawn, layout, shuffle) -> None:
+    def doubled(items):
+        if isinstance(items, ItemTokens):
+            return ItemTokens(items.values * 2, items.offsets)
+        return items * 2
+
+    plain, prepared = (drawn[layout].loader(shuffle, prepare=how) for how in (None, {"video": doubled}))
+    for one, other in zip(plain, prepared, strict=True):
+        parts = [side if isinstance(side, tuple) else (side,) for side in (one.video, other.video)]
+        torch.testing.assert_close(parts[1][0], 2 * parts[0][0])
+        assert other.text is not None and len(parts[1][0]) == len(other.label)
 
 
 def test_values_stay_as_stored_if_wanted(drawn) -> None:

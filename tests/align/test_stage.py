@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from reelstore.errors import AlignerError, ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
 from reelstore.params import parse_params
-from reelstore.pipeline.align import paired_rows, run_align
+from reelstore.pipeline.align import run_align
+from reelstore.pipeline.check_loader import check_loader
+from reelstore.pipeline.training_rows import paired_rows
 
 MLP = {"kind": "mlp", "widths": [8, 4], "max_epochs": 3}
 PARAMS = parse_params(
@@ -22,9 +25,19 @@ PARAMS = parse_params(
             "unaligned": {"kind": "unaligned"},
             "ridge": {"kind": "ridge", "alphas": [0.1, 1]},
             "mlp": MLP,
+            "report": {
+                **MLP,
+                "block": "report",
+                "loss": "mse",
+                "pairs": "labelled",
+                "batch_size": 50,
+                "preprocess": [],
+            },
+            "pooled": {"kind": "attention-pool", "widths": [4], "max_epochs": 2},
         },
         "encoders": {"video/fake-video": {}, "text/fake-text": {}},
         "model": {"video": ["fake-video"], "text": ["fake-text"]},
+        "pairs": {"captions": {}, "labelled": {"positives": 1, "negatives": 1}},
         "tracking": {"wandb": "disabled"},
     }
 )
@@ -42,6 +55,8 @@ def project(tmp_path, monkeypatch, towers):
         part = towers.part(0, 90) if split == "train" else towers.part(90, 120)
         pairs = [Pair(video_id, video_id, index) for video_id, index in part.captions.ids]
         write_pairs(Path("pairs/drawn/captions") / f"{split}.parquet", pairs)
+        wrong = [Pair(pair.video_id, other.video_id, 0, 0) for pair, other in zip(pairs, pairs[3:], strict=False)]
+        write_pairs(Path("pairs/drawn/labelled") / f"{split}.parquet", 2 * (pairs + wrong))
 
 
 def align(name: str):
@@ -53,7 +68,7 @@ def outputs() -> dict[str, bytes]:
     return {path.as_posix(): path.read_bytes() for path in sorted(found)}
 
 
-@pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp"])
+@pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp", "report"])
 def test_a_stage_leaves_an_aligner_that_loads_and_its_curves(project, towers, name):
     report = align(name)
     loaded = load_aligner(Path("models/drawn/fake-video+fake-text") / name)
@@ -88,7 +103,7 @@ def test_curves_of_a_longer_run_before_are_gone(project):
 
 
 def test_an_aligner_that_params_do_not_have_names_those_they_do(project):
-    with pytest.raises(ParamsError, match=r"no 'cca'\. Known: unaligned, ridge, mlp"):
+    with pytest.raises(ParamsError, match=r"no 'cca'\. Known: unaligned, ridge, mlp, report"):
         align("cca")
 
 
@@ -120,3 +135,50 @@ def test_saved_settings_are_complete(project):
     align("mlp")
     settings = json.loads(Path("models/drawn/fake-video+fake-text/mlp/aligner.json").read_text())["settings"]
     assert {"widths": [8, 4], "lr": 0.001, "video": "mean", "seed": 0}.items() <= settings.items()
+
+
+def test_wrong_pairs_are_there_for_losses_of_labels(project, towers):
+    pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "gone", 0, 0)]
+    write_pairs(Path("some.parquet"), pairs)
+    labelled = paired_rows(towers.videos, towers.captions, Path("some.parquet")).labelled
+    assert labelled is not None
+    assert labelled.videos.ids == ["v0"]
+    assert labelled.captions.ids == [("v0", 2), ("v3", 0)]
+    assert [numbers.tolist() for numbers in labelled.pairs] == [[0, 0, 0], [0, 1, 0], [1, 0, 1]]
+
+
+def test_a_loss_of_labels_refuses_right_pairs_alone(project):
+    params = replace(PARAMS, aligners={"report": {**PARAMS.aligners["report"], "pairs": "captions"}})
+    with pytest.raises(AlignerError, match="Name a set with `negatives`"):
+        run_align(params, video="fake-video", text="fake-text", aligner="report", progress=lambda line: None)
+
+
+@pytest.mark.parametrize(("name", "n_wrong"), [("mlp", 0), ("report", 24)])
+def test_check_loader_says_what_batches_hold(project, name, n_wrong):
+    report = check_loader(PARAMS, video="fake-video", text="fake-text", aligner=name, n_described=2)
+    assert report.same_order and report.next_differs
+    assert report.pairs_per_second > 0
+    first = report.batches[0]
+    assert first.n_right + first.n_wrong == min(90 if name == "mlp" else 50, 1024)
+    assert abs(first.n_wrong - n_wrong) <= 12  # half of 50 drawn pairs, within what chance allows
+    for video, caption in first.pairs:
+        assert name == "report" or caption[0] == video
+    assert f"video ({first.n_right + first.n_wrong}, 24) float32" in report.summary()
+
+
+def test_check_loader_says_how_much_is_padding(project, towers):
+    report = check_loader(PARAMS, video="fake-video", text="fake-text", aligner="pooled", n_described=1)
+    counts = towers.caption_tokens.token_counts
+    assert 0 < report.batches[0].padding < 1 - counts.min() / counts.max()
+    assert "video (90, 3, 24) float32" in report.summary()
+
+
+def test_check_loader_refuses_what_has_no_batches(project):
+    with pytest.raises(ParamsError, match="isn't trained from batches"):
+        check_loader(PARAMS, video="fake-video", text="fake-text", aligner="ridge", n_described=1)
+
+
+def test_a_process_that_shares_a_training_leaves_results_to_the_one_that_started_it(project, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert align("ridge") is None
+    assert not outputs()

@@ -20,6 +20,7 @@ from reelstore.align.datamodule import PairDataModule
 from reelstore.align.loader import PairLoader
 from reelstore.align.losses import LOSSES, Pairs, make_loss
 from reelstore.align.mlp import Mlp
+from reelstore.align.pairing import Listed
 from reelstore.store.reader import open_variant
 
 MEMORY_BYTES = {"rows": None, "blocks": 6000}
@@ -98,7 +99,8 @@ def main(videos: str, captions: str, out: str, devices: str) -> None:
     rows, told = open_variant(Path(videos)), open_variant(Path(captions))
     own = np.array([rows.index_of(video_id) for video_id in told.video_ids])
     label = (np.arange(len(told)) % 2).astype(np.float32)
-    shown = LabelledRows(rows, told, np.where(label == 1, own, (own + 1) % len(rows)), label)
+    listed = Listed(np.where(label == 1, own, (own + 1) % len(rows)), np.arange(len(told)), label)
+    shown = LabelledRows(rows, told, listed)
     paired = PairedRows(rows, told, own, shown)
     ranks = {"devices": int(devices), "strategy": "ddp" if int(devices) > 1 else "auto"}
     found: dict[str, Any] = {shuffle: train_maps(paired, shuffle, ranks) for shuffle in MEMORY_BYTES}

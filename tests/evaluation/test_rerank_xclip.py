@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.evaluation import evaluate
-from reelstore.evaluation.rerank_xclip import FORMAT, PromptGenerator, conditioned_scores
+from reelstore.evaluation.rerank_xclip import FORMAT, Conditioned, PromptGenerator, conditioned_scores
 
 DIM, HEADS, LAYERS, PATCHES = 48, 6, 3, 7
 
@@ -187,3 +187,22 @@ class TestFile:
     def test_an_unknown_activation_is_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
         with pytest.raises(EvaluationError, match="'silu' isn't known"):
             PromptGenerator.load(self.write(tmp_path / "a", generator, activation="silu"))
+
+
+def test_a_pair_has_the_same_bits_in_whatever_block_and_memory(generator: PromptGenerator) -> None:
+    text, video, prompts = drawn(90, 25)
+    text[[40, 70]], video[20], prompts[20] = text[3], video[2], prompts[2]
+    scorer = Conditioned(text, video, prompts, generator, tile_captions=16, tile_videos=4)
+    whole = conditioned_scores(text, video, prompts, generator, tile_captions=16, tile_videos=4)
+    for captions, videos in (
+        (slice(0, 90), slice(0, 25)),
+        (slice(5, 71), slice(3, 22)),
+        (slice(89, 90), slice(24, 25)),
+    ):
+        assert np.array_equal(scorer.block(captions, videos), whole[captions, videos])
+    assert np.array_equal(whole[40], whole[3]) and np.array_equal(whole[:, 20], whole[:, 2])
+    owner = np.arange(90) % 25
+    found = [evaluate(scores=scorer, video_of_caption=owner, answers=True, memory=memory) for memory in (2**14, 2**30)]
+    ready = evaluate(scores=whole, video_of_caption=owner, answers=True)
+    assert found[0].metrics == found[1].metrics == ready.metrics
+    assert found[0].t2v.best_wrong.tolist() == ready.t2v.best_wrong.tolist()

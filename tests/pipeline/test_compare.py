@@ -45,6 +45,21 @@ def test_metrics_of_both_and_their_difference(tmp_path):
     assert report.changed["t2v"][0].query.partition(" / ")[0] in VIDEOS
 
 
+def test_a_metrics_file_stands_for_the_queries_behind_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, noise in (("ridge", 0.8), ("protocols/ridge.dsl", 1.6)):
+        write(Path("plots/drawn/m", name), noise)
+    names = "metrics/drawn/m/ridge.json", "metrics/drawn/m/protocols/ridge.dsl.json"
+    by_folder = run_compare("plots/drawn/m/ridge", "plots/drawn/m/protocols/ridge.dsl")
+    assert run_compare(*names).differences == by_folder.differences
+    for wrong in ("metrics/drawn/m/mlp.json", "plots/drawn/m/mlp"):
+        with pytest.raises(EvaluationError, match="No evaluation at plots/drawn/m/mlp"):
+            run_compare(wrong, names[0])
+    Path("notes.txt").write_text("no table")
+    with pytest.raises(EvaluationError, match=r"notes\.txt isn't a queries\.parquet"):
+        run_compare("notes.txt", names[0])
+
+
 def test_queries_that_only_one_has_are_left_out_and_counted(tmp_path):
     write(tmp_path / "a", 1.0)
     write(tmp_path / "b", 1.0, leave_out=3)

@@ -151,6 +151,14 @@ def test_another_encoder_than_the_plan_s_is_refused(project: Path) -> None:
     assert "aren't those of the plan" in run(project, "embed", "task", VIDEO, "0", check=False)
 
 
+def test_a_read_only_store_is_refused_before_anything_is_embedded(project: Path) -> None:
+    (project / "store").mkdir()
+    (project / "store").chmod(0o555)
+    assert "store is read-only (mode 555)" in run(project, "embed", TEXT, check=False)
+    assert not (project / "runs").exists()
+    (project / "store").chmod(0o755)
+
+
 def test_a_damaged_staged_file_is_embedded_anew(project: Path, expected) -> None:
     run(project, "embed", "plan", TEXT)
     run(project, "embed", "task", TEXT)

@@ -31,7 +31,8 @@ class Project:
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
         params["dataset"] |= {"name": "drawn", "kind": "folder", "source": "clips", "captions": "captions.csv"}
         params["encoders"]["video/efficientnet-lite0"]["n_frames"] = 2
-        params["aligners"]["mlp"] |= {"max_epochs": 3, "hidden": 16, "dim": 8}
+        params["aligners"]["mlp"] |= {"max_epochs": 3, "widths": [16, 8]}
+        params["apply"] = {"ridge": {}}
         params["grid"]["n_shuffles"] = 50
         params["tracking"]["wandb"] = "disabled"
         self.write_params(params)
@@ -102,7 +103,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_a_first_run_makes_everything_and_leaves_a_clean_status(project: Project) -> None:
-    assert project.ran == {"dataset", "embed", "pool", "grid", "pairs", "leakage", "align", "evaluate", "report"}
+    assert project.ran == {
+        "dataset",
+        "embed",
+        "pool",
+        "grid",
+        "doctor",
+        "pairs",
+        "leakage",
+        "align",
+        "apply",
+        "evaluate",
+        "report",
+    }
     assert "up to date" in project.run("dvc", "status")
     assert project.run("git", "status", "--porcelain") == ""
     for name in ["unaligned", "ridge", "mlp"]:
@@ -126,6 +139,7 @@ def test_the_store_opens_as_one_hierarchy_and_by_key(project: Project) -> None:
     mean = store["video/efficientnet-lite0/mean"]["red-bar"]
     np.testing.assert_array_equal(mean, tokens.mean(axis=0).astype(np.float16))
     assert len(store["text/minilm-l6/mean"].split("test")) == 12
+    assert store[f"text/{MODEL}/aligned.ridge"].split("test").dim == 384
     assert "24" in project.run("reelstore", "ls", "store")
     assert "uniform(2)" in project.run("reelstore", "info", "store/drawn/video/efficientnet-lite0/mean")
 
@@ -162,11 +176,11 @@ def test_switching_branches_and_back_runs_nothing(project: Project) -> None:
     assert project.repro()[0] == set()
 
 
-def test_a_changed_aligner_setting_runs_align_evaluate_and_report_only(project: Project) -> None:
+def test_a_changed_aligner_setting_runs_what_comes_after_it_only(project: Project) -> None:
     params = project.params()
     params["aligners"]["ridge"]["alphas"] = [1.0]
     project.write_params(params)
-    assert project.repro()[0] == {"align", "evaluate", "report"}
+    assert project.repro()[0] == {"align", "apply", "evaluate", "report"}
     assert "ridge.json" in project.run("dvc", "metrics", "diff", "--all")
 
 

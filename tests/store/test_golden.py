@@ -1,6 +1,7 @@
 """Stores of every schema version there was: read as they are, and migrated without embedding."""
 
 import importlib.util
+import random
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from reelstore.store.migrate import migrate
 from reelstore.store.reader import open_variant
 from reelstore.store.schema import SCHEMA_VERSION
 
-from .made import files
+from .made import files, soak
+from .test_killed import dying_at, in_child
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 _spec = importlib.util.spec_from_file_location("make_store", GOLDEN / "make_store.py")
@@ -61,6 +63,25 @@ def test_an_old_version_migrates_to_the_bytes_of_the_present_one(tmp_path: Path,
     check(folder, of)
     assert files(folder) == files(GOLDEN / f"store-v{SCHEMA_VERSION}" / name)
     assert migrate(folder) is None
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("after", [False, True])
+def test_a_killed_migration_goes_on_where_it_was(tmp_path: Path, after: bool) -> None:
+    of = SPECS[0]
+    name = Path(of.side, of.encoder, of.variant)
+    folder = tmp_path / "golden" / name
+    for boundary in random.Random(after).sample(range(1, 140), soak(8, 100)):
+        shutil.rmtree(tmp_path / "golden", ignore_errors=True)
+        shutil.copytree(GOLDEN / "store-v1" / name, folder)
+
+        def killed(boundary: int = boundary) -> None:
+            dying_at(boundary, after=after)
+            migrate(folder)
+
+        in_child(killed)
+        migrate(folder)
+        assert files(folder) == files(GOLDEN / f"store-v{SCHEMA_VERSION}" / name)
 
 
 def test_a_damaged_old_version_is_not_migrated(tmp_path: Path) -> None:

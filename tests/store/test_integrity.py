@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError
-from reelstore.store.integrity import check_parents, check_variant, variant_folders
+from reelstore.store.integrity import check_groups, check_variant, variant_folders
 from reelstore.store.reader import open_variant
 
 from .made import files, folder_of, soak, spec, write
@@ -25,7 +25,7 @@ def stored(request, tmp_path: Path):
 
 
 def found(folder: Path, *, quick: bool = False) -> list[str]:
-    return [str(finding) for finding in [*check_parents(folder), *check_variant(folder, quick=quick)]]
+    return [str(finding) for finding in [*check_groups(folder), *check_variant(folder, quick=quick)]]
 
 
 def test_a_sound_variant_has_no_findings(stored) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from reelstore.errors import StoreNotFoundError
-from reelstore.store import chunks, journal
+from reelstore.store import files as store_files
 from reelstore.store.integrity import check_variant
 from reelstore.store.reader import open_variant
 
@@ -62,8 +62,7 @@ def dying_at(boundary: int, *, after: bool) -> Iterator[int]:
 
     for name in CALLS:
         setattr(os, name, watched(getattr(os, name)))
-    chunks.open = watched(open)  # type: ignore[attr-defined]
-    journal.open = watched(open)  # type: ignore[attr-defined]
+    store_files.open = watched(open)  # type: ignore[attr-defined]
     return (made for _ in range(1))
 
 
@@ -174,3 +173,34 @@ def test_two_writers_don_t_meet(tmp_path: Path) -> None:
     first.put(0, value_of("a", of))
     first.finish()
     assert write(folder, of, ["a"]).n_new == 0
+
+
+def test_what_a_manifest_names_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch, stores) -> None:
+    """Power may go at any instant: of what wasn't synced, any part may be gone."""
+    of, _, expected = stores
+    folder = folder_of(tmp_path / "new", of)
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def synced(descriptor: int) -> None:
+        fsync(descriptor)
+        calls.append(("sync", os.path.realpath(f"/proc/self/fd/{descriptor}")))
+
+    def renamed(source: Path, target: Path) -> None:
+        replace(source, target)
+        calls.append(("rename", str(target)))
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", renamed)
+    write(folder, of, NEW)
+    counts = calls.index(("sync", f"{folder}/zarr.json.partial"))
+    before = {path for kind, path in calls[:counts] if kind == "sync"}
+    inside = {str(parent) for key in expected for parent in (folder / key).parents if parent.is_relative_to(folder)}
+    assert {f"{folder}/{key}.partial" for key in expected if key != "zarr.json"} <= before
+    assert inside | {str(folder.parents[level]) for level in range(5)} <= before, "and every name on the way to them"
+    first = calls.index(("rename", f"{folder}/values/zarr.json"))
+    assert ("sync", str(folder)) in calls[counts:first], "the new manifest's name is there before any file's"
+    last = calls.index(("rename", f"{folder}/zarr.json"))
+    renames = [number for number, (kind, _) in enumerate(calls) if kind == "rename" and number < last]
+    assert inside <= {path for kind, path in calls[renames[-1] : last] if kind == "sync"}
+    assert ("sync", str(folder)) in calls[last:]

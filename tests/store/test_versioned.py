@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +40,47 @@ def cached(folder: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture
+def reflinking(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk whose files can share blocks: this one, or a btrfs in a file, where we may mount it."""
+    if can_reflink(tmp_path):
+        yield tmp_path
+        return
+    if os.geteuid() or not shutil.which("mkfs.btrfs"):
+        pytest.skip("no disk here has reflinks: needs btrfs or xfs, or root and btrfs-progs")
+    image, disk = tmp_path / "image", tmp_path / "disk"
+    disk.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(256 * 2**20)
+    subprocess.run(["mkfs.btrfs", "-q", image], check=True)
+    if subprocess.run(["mount", "-o", "loop", image, disk], check=False).returncode:
+        pytest.skip("no disk here has reflinks, and none may be mounted")
+    try:
+        assert can_reflink(disk)
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def can_reflink(folder: Path) -> bool:
+    source, clone = folder / "source", folder / "clone"
+    source.write_bytes(b"x" * 4096)
+    done = subprocess.run(["cp", "--reflink=always", source, clone], check=False, capture_output=True)
+    for path in (source, clone):
+        path.unlink(missing_ok=True)
+    return done.returncode == 0
+
+
 @pytest.mark.parametrize("links", ["copy", "hardlink", "symlink", "reflink,copy"])
 def test_a_linked_variant_grows_without_touching_the_cache(tmp_path: Path, links: str) -> None:
+    grow_a_linked_variant(tmp_path, links)
+
+
+def test_a_variant_that_shares_blocks_with_the_cache_grows_without_touching_it(reflinking: Path) -> None:
+    grow_a_linked_variant(reflinking, "reflink")
+
+
+def grow_a_linked_variant(tmp_path: Path, links: str) -> None:
     of = spec()
     folder = folder_of(tmp_path, of)
     for command in ["git init -q -b main", "git config user.name t", "git config user.email t@t", "dvc init -q"]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from reelstore.align.epoch_view import EpochView
 from reelstore.align.items import Items, ItemTokens
+from reelstore.align.pairing import Listed
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows
 
@@ -20,19 +21,17 @@ Validate = Callable[[Floats, Floats, npt.NDArray[np.int64]], float]
 
 @dataclass(frozen=True)
 class LabelledRows:
-    """Right and wrong pairs of videos and captions, in the order of their file, for losses of labels.
+    """Right and wrong pairs of videos and captions, for losses of labels.
 
     Attributes:
         videos: view of the n_videos videos.
-        captions: view of the n_pairs pairs' captions; they repeat.
-        video_of_caption: (n_pairs,) position in `videos` of the video that each is shown with.
-        label: (n_pairs,) float32, 1 where that is the caption's own video, 0 where it isn't.
+        captions: view of the n_captions captions.
+        pairs: positions in both, and labels, of the n_pairs pairs; they may repeat.
     """
 
     videos: Rows
     captions: Rows
-    video_of_caption: npt.NDArray[np.int64]
-    label: Floats
+    pairs: Listed
 
 
 @dataclass(frozen=True)

@@ -189,6 +189,22 @@ def positive(kind: str, name: str, values: Sequence[float]) -> tuple[float, ...]
     return tuple(values)
 
 
+def drawn(train: PairedRows, n_videos: int, *, seed: int) -> PairedRows:
+    """At most so many of the videos that have captions, drawn at random, with all their captions; all of it where
+    there aren't more."""
+    captioned = np.unique(train.video_of_caption)
+    if len(captioned) <= n_videos:
+        return train
+    chosen = np.sort(np.random.default_rng(seed).choice(captioned, n_videos, replace=False))
+    captions = np.flatnonzero(np.isin(train.video_of_caption, chosen))
+    video_ids, keys = train.videos.ids, train.captions.ids
+    return PairedRows(
+        train.videos.select([video_ids[video] for video in chosen]),
+        train.captions.select([keys[caption] for caption in captions]),
+        np.searchsorted(chosen, train.video_of_caption[captions]),
+    )
+
+
 def add(total: Any, more: npt.NDArray[Any]) -> Any:
     """The sum of moments; `total` may be 0 in the beginning."""
     if isinstance(total, np.ndarray):

@@ -8,12 +8,17 @@ from lightning import LightningDataModule
 
 from reelstore.align.base import LabelledRows, PairedRows
 from reelstore.align.batches import Prepare
-from reelstore.align.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
+from reelstore.align.loader import BLOCK_ROWS, WINDOW_BLOCKS, Indices, PairLoader
+from reelstore.align.pairing import Listed
 from reelstore.errors import AlignerError
 
 
 class PairDataModule(LightningDataModule):
     """Training batches in an order given by seed and epoch, shared by the trainer's ranks.
+
+    Attributes:
+        train: rows to train on.
+        n_pairs: shown in an epoch.
 
     Args:
         train: rows to train on; of labelled ones, every pair is shown once an epoch.
@@ -39,25 +44,28 @@ class PairDataModule(LightningDataModule):
         window_blocks: int = WINDOW_BLOCKS,
     ) -> None:
         super().__init__()
-        self._train = train
-        self._labels = train.label if isinstance(train, LabelledRows) else None
-        self._captions_per_video: Literal["one", "all"] = "all" if self._labels is not None else captions_per_video
+        self.train = train
+        self._captions_per_video: Literal["one", "all"] = captions_per_video
         self._batch_size, self._seed, self._prepare = batch_size, seed, prepare
         self._memory_bytes, self._block_rows, self._window_blocks = memory_bytes, block_rows, window_blocks
+        if isinstance(train, LabelledRows):
+            self._pairs: Indices | Listed = train.pairs
+            self.n_pairs = len(train.pairs.label)
+            return
+        self._pairs = train.video_of_caption
         n_captioned = len(np.unique(train.video_of_caption))
         if n_captioned < 2:
             raise AlignerError(f"{n_captioned} training videos have captions; contrasting them needs at least 2.")
-        self._n_pairs = n_captioned if self._captions_per_video == "one" else len(train.captions)
+        self.n_pairs = n_captioned if captions_per_video == "one" else len(train.captions)
 
     def train_dataloader(self) -> PairLoader:
         """Batches for this rank; what is left over at an epoch's end is dropped."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        all_of_them = self._n_pairs - self._n_pairs % world_size
+        all_of_them = self.n_pairs - self.n_pairs % world_size
         return PairLoader(
-            self._train.videos,
-            self._train.captions,
-            self._train.video_of_caption,
-            labels=self._labels,
+            self.train.videos,
+            self.train.captions,
+            self._pairs,
             batch_size=min(self._batch_size, all_of_them),
             seed=self._seed,
             captions_per_video=self._captions_per_video,

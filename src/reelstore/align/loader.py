@@ -14,7 +14,7 @@ import torch
 
 from reelstore.align.batches import PairBatch, Prepare, SideBatches
 from reelstore.align.held import HeldRows, Source
-from reelstore.align.pairing import EpochPairs
+from reelstore.align.pairing import EpochPairs, Listed, ListedPairs
 from reelstore.align.shuffle import block_order, row_order
 from reelstore.errors import AlignerError
 from reelstore.store.reader import Rows, open_variant
@@ -48,11 +48,10 @@ class PairLoader:
     Args:
         videos: any layout.
         captions: any layout.
-        video_of_caption: (n_captions,) position in `videos` of each caption's video.
-        labels: (n_captions,) 1 where that is the caption's own video, 0 where it isn't; by default all are.
+        pairs: (n_captions,) position in `videos` of each caption's video; or pairs listed one by one, right and wrong.
         batch_size: pairs in a batch of all ranks together.
         seed: of order and captions drawn.
-        captions_per_video: `one`, drawn anew in every epoch, or `all`.
+        captions_per_video: `one`, drawn anew in every epoch, or `all`; of listed pairs, all are shown.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
         prepare: side -> what is done to its rows before they become tensors, in the loader's thread.
@@ -76,11 +75,10 @@ class PairLoader:
         self,
         videos: Rows,
         captions: Rows,
-        video_of_caption: Indices,
+        pairs: Indices | Listed,
         *,
         batch_size: int,
         seed: int,
-        labels: npt.NDArray[Any] | None = None,
         captions_per_video: Literal["one", "all"] = "one",
         tokens: Literal["padded", "ragged"] = "padded",
         dtype: torch.dtype | None = torch.float32,
@@ -100,20 +98,13 @@ class PairLoader:
             raise AlignerError(
                 f"{world_size} ranks can't share a batch of {batch_size} evenly. Take {batch_size % world_size} off."
             )
-        if len(captions) != len(video_of_caption) or not np.isin(video_of_caption, np.arange(len(videos))).all():
-            raise AlignerError(
-                f"video_of_caption has {len(video_of_caption)} entries up to {max(video_of_caption, default=None)}; "
-                f"expected is a position among {len(videos)} videos for each of {len(captions)} captions."
-            )
-        self._labels = np.ones(len(captions), np.float32) if labels is None else np.asarray(labels, np.float32)
-        if len(self._labels) != len(captions):
-            raise AlignerError(f"There are {len(self._labels)} labels for {len(captions)} captions.")
+        _check_pairs(pairs, len(videos), len(captions))
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
         n_bytes = _n_bytes(videos) + _n_bytes(captions)
         self.shuffle: Literal["rows", "blocks"] = "rows" if n_bytes <= memory else "blocks"
         self.batch_size = batch_size
         self._rows = videos, captions
-        self._video_of_caption = video_of_caption
+        self._given = pairs
         self._seed = seed
         self._block_rows = block_rows
         # Whole batches: none needs two windows.
@@ -125,13 +116,14 @@ class PairLoader:
             self._in_place = _InPlace(videos), _InPlace(captions)
             for side in self._in_place:
                 side.rows.advise("sequential")
-        self._pairs = EpochPairs(
-            video_of_caption,
-            len(videos),
-            captions_per_video=captions_per_video,
-            seed=seed,
-            place_of_video=self._in_place[0].place if self._in_place else None,
-        )
+        place = self._in_place[0].place if self._in_place else None
+        self._pairs: EpochPairs | ListedPairs
+        if isinstance(pairs, Listed):
+            self._pairs = ListedPairs(pairs, place_of_video=place)
+        else:
+            self._pairs = EpochPairs(
+                pairs, len(videos), captions_per_video=captions_per_video, seed=seed, place_of_video=place
+            )
         if len(self._pairs) < batch_size:
             raise AlignerError(f"{len(self._pairs)} pairs don't fill a batch of {batch_size}. Make batch_size smaller.")
         windows = 2 * min(1.0, self._window_batches * part / len(self._pairs)) * n_bytes
@@ -209,9 +201,9 @@ class PairLoader:
 
         `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
         """
-        pairs = hashlib.sha256(np.ascontiguousarray(self._video_of_caption, dtype=np.int64).tobytes())
-        if not self._labels.all():
-            pairs.update(self._labels.tobytes())
+        pairs = hashlib.sha256()
+        for numbers in self._given if isinstance(self._given, Listed) else (self._given,):
+            pairs.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
         for rows in self._rows:
             pairs.update(repr((rows.digest, rows.ids)).encode())
         return {**self._settings, "pairs": pairs.hexdigest()}
@@ -228,7 +220,7 @@ class PairLoader:
         mine = order[: len(self) * size].reshape(len(self), size)[:, self._part]  # (n_batches, this rank's part)
         if self._in_place is None:
             for pairs in mine[first:]:
-                yield self._batch_of(self._rows, (videos[pairs], captions[pairs]), videos[pairs], captions[pairs])
+                yield self._batch_of(self._rows, (videos[pairs], captions[pairs]), videos, captions, pairs)
             return
         windows = _ahead(self._windows(mine, videos, captions, first), WINDOWS_AHEAD)
         try:
@@ -237,7 +229,7 @@ class PairLoader:
                 places = np.arange(window.size).reshape(window.shape)
                 for number in range(max(first - start, 0), len(window)):
                     pairs = window[number]
-                    yield self._batch_of(held, (places[number],) * 2, videos[pairs], captions[pairs])
+                    yield self._batch_of(held, (places[number],) * 2, videos, captions, pairs)
         finally:
             windows.close()
 
@@ -252,13 +244,29 @@ class PairLoader:
             yield start, (of_videos.hold(videos[pairs]), of_captions.hold(captions[pairs]))
 
     def _batch_of(
-        self, sources: Sequence[Source], places: Sequence[Indices], videos: Indices, captions: Indices
+        self, sources: Sequence[Source], places: Sequence[Indices], videos: Indices, captions: Indices, pairs: Indices
     ) -> PairBatch:
+        """Pairs of the epoch's `videos` and `captions`, from places in the sources."""
         video, text = (
             side.make(source, at) for side, source, at in zip(self._side_batches, sources, places, strict=True)
         )
-        labels = torch.from_numpy(self._labels[captions])
-        return PairBatch(video, text, torch.from_numpy(videos), torch.from_numpy(captions), labels)
+        told = (torch.from_numpy(numbers[pairs]) for numbers in (videos, captions, self._pairs.labels))
+        return PairBatch(video, text, *told)
+
+
+def _check_pairs(pairs: Indices | Listed, n_videos: int, n_captions: int) -> None:
+    if isinstance(pairs, Listed):
+        for name, positions, n in (("videos", pairs.video, n_videos), ("captions", pairs.caption, n_captions)):
+            if len(positions) != len(pairs.label) or not np.isin(positions, np.arange(n)).all():
+                raise AlignerError(
+                    f"{len(pairs.label)} labels, {len(positions)} {name} up to {max(positions, default=None)}; a "
+                    f"position among {n} {name} is expected for each label."
+                )
+    elif n_captions != len(pairs) or not np.isin(pairs, np.arange(n_videos)).all():
+        raise AlignerError(
+            f"video_of_caption has {len(pairs)} entries up to {max(pairs, default=None)}; "
+            f"expected is a position among {n_videos} videos for each of {n_captions} captions."
+        )
 
 
 class _InPlace:

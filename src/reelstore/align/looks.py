@@ -7,8 +7,8 @@ import numpy as np
 
 from reelstore.align.base import Floats, PairedRows, Validate
 from reelstore.align.epoch_view import EpochView, JointSample
-from reelstore.align.items import Indices, Items
-from reelstore.align.mapping import mapped
+from reelstore.align.items import Indices, Items, batches, read_items
+from reelstore.align.mapping import first_equal
 from reelstore.store.reader import Rows
 
 Transform = Callable[[str, Items], Floats]
@@ -29,19 +29,21 @@ class Looks:
 
     def __init__(self, train: PairedRows, validation: PairedRows, *, validate: Validate, seed: int) -> None:
         self._validate = validate
-        self._validation = validation
+        self._validation = _Sample(validation)
         rng = np.random.default_rng([seed, 2])
         order = rng.permutation(len(train.captions))
         videos, first = np.unique(train.video_of_caption[order], return_index=True)
         drawn = np.sort(rng.permutation(len(videos))[: len(validation.videos)])
-        self._train = PairedRows(
-            _at(train.videos, videos[drawn]), _at(train.captions, order[first[drawn]]), np.arange(len(drawn))
+        self._train = _Sample(
+            PairedRows(
+                _at(train.videos, videos[drawn]), _at(train.captions, order[first[drawn]]), np.arange(len(drawn))
+            )
         )
 
     def take(self, transform: Transform, *, aligner: str, epoch: int, step: int, loss: str,
              train_loss: float = math.nan, constant_loss: float) -> EpochView:  # fmt: skip
         """Both samples mapped as training stands."""
-        train, validation = self._mapped(transform, self._train), self._mapped(transform, self._validation)
+        train, validation = self._train.mapped(transform), self._validation.mapped(transform)
         return EpochView(
             aligner=aligner,
             epoch=epoch,
@@ -55,11 +57,24 @@ class Looks:
             validation_mrr=self._validate(validation.video, validation.text, validation.video_of_caption),
         )
 
-    @staticmethod
-    def _mapped(transform: Transform, rows: PairedRows) -> JointSample:
-        video = mapped(lambda items: transform("video", items), rows.videos)
-        text = mapped(lambda items: transform("text", items), rows.captions)
-        return JointSample(video, text, rows.video_of_caption)
+
+class _Sample:
+    """Rows of both sides, each distinct one mapped once: equal ones must tie."""
+
+    def __init__(self, rows: PairedRows) -> None:
+        self._rows = rows
+        self._sides = {"video": rows.videos, "text": rows.captions}
+        self._distinct = {
+            side: np.unique(first_equal(its_rows), return_inverse=True) for side, its_rows in self._sides.items()
+        }
+
+    def mapped(self, transform: Transform) -> JointSample:
+        return JointSample(self._side("video", transform), self._side("text", transform), self._rows.video_of_caption)
+
+    def _side(self, side: str, transform: Transform) -> Floats:
+        rows, (kept, place) = self._sides[side], self._distinct[side]
+        joint = np.concatenate([transform(side, read_items(rows, some)) for some in batches(rows, kept)])
+        return joint[place]
 
 
 def _at(rows: Rows, positions: Indices) -> Rows:

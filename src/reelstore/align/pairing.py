@@ -1,6 +1,6 @@
 """Which caption is shown with which video in an epoch."""
 
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -8,8 +8,48 @@ import numpy.typing as npt
 Indices = npt.NDArray[np.int64]
 
 
+class Listed(NamedTuple):
+    """Pairs given one by one, right ones and wrong ones; each is shown as often as it is there.
+
+    Attributes:
+        video: (n_pairs,) position of each pair's video.
+        caption: (n_pairs,) position of its caption.
+        label: (n_pairs,) 1 where the caption is the video's own, 0 where it isn't.
+    """
+
+    video: Indices
+    caption: Indices
+    label: npt.NDArray[Any]
+
+
+class ListedPairs:
+    """The same pairs in every epoch, listed by video.
+
+    Args:
+        listed: the pairs.
+        place_of_video: (n_videos,) what pairs are listed by; by default the video's position.
+
+    Attributes:
+        labels: (n,) float32, of the pairs in the order of `of`.
+    """
+
+    def __init__(self, listed: Listed, *, place_of_video: Indices | None = None) -> None:
+        by_place = listed.video if place_of_video is None else place_of_video[listed.video]
+        order = np.argsort(by_place, kind="stable")
+        self._videos: Indices = listed.video[order]
+        self._captions: Indices = listed.caption[order]
+        self.labels = np.asarray(listed.label, dtype=np.float32)[order]
+
+    def __len__(self) -> int:
+        return len(self._videos)
+
+    def of(self, epoch: int) -> tuple[Indices, Indices]:
+        """(n,) videos and (n,) captions."""
+        return self._videos, self._captions
+
+
 class EpochPairs:
-    """The pairs of any epoch; a video without captions is in none.
+    """The right pairs of any epoch; a video without captions is in none.
 
     Args:
         video_of_caption: (n_captions,) position of each caption's video.
@@ -17,6 +57,9 @@ class EpochPairs:
         captions_per_video: `one`, drawn anew by (seed, epoch, video), or `all`.
         seed: of what is drawn.
         place_of_video: (n_videos,) what pairs are listed by; by default the video's position.
+
+    Attributes:
+        labels: (n,) float32, ones.
     """
 
     def __init__(
@@ -39,6 +82,7 @@ class EpochPairs:
         self._counts = counts[self._videos]
         self._starts = np.cumsum(self._counts) - self._counts
         self._n_videos = n_videos
+        self.labels = np.ones(len(self), dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self._videos) if self._one else len(self._captions)

@@ -3,6 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cached_property
+from hashlib import sha256
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -16,7 +18,11 @@ from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
+    "procrustes": "reelstore.align.procrustes:Procrustes",
     "ridge": "reelstore.align.ridge:Ridge",
+    "cca": "reelstore.align.cca:Cca",
+    "kernel-ridge": "reelstore.align.kernel_ridge:KernelRidge",
+    "asif": "reelstore.align.asif:Asif",
     "mlp": "reelstore.align.mlp:Mlp",
     "transformer": "reelstore.align.transformer:Transformer",
     "attention-pool": "reelstore.align.attention_pool:AttentionPool",
@@ -51,6 +57,14 @@ class FittedAligner:
         """n captions -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_text(text)
 
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) over kind, settings and tensors: all that its numbers depend on, and nothing of the data."""
+        from safetensors.numpy import save
+
+        about = json.dumps({"version": VERSION, "kind": self.kind, "settings": self.settings}, sort_keys=True)
+        return sha256(about.encode() + b"\n" + save(self._tensors())).hexdigest()
+
     def check_fingerprint(self, side: str, fingerprint: str) -> None:
         """Refuse embeddings made otherwise than those it was fitted on: equal widths prove nothing."""
         fitted_on = self.data.get(side, {}).get("fingerprint")
@@ -69,11 +83,13 @@ class FittedAligner:
         from safetensors.numpy import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: np.ascontiguousarray(tensor) for name, tensor in self.aligner.tensors().items()}
-        save_file(tensors, folder / "aligner.safetensors")
+        save_file(self._tensors(), folder / "aligner.safetensors")
         about = {"version": VERSION, "kind": self.kind, "settings": self.settings, "data": self.data}
         about["pooling"] = dict(self.pooling)
         (folder / "aligner.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+
+    def _tensors(self) -> dict[str, Floats]:
+        return {name: np.ascontiguousarray(tensor) for name, tensor in sorted(self.aligner.tensors().items())}
 
 
 def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:

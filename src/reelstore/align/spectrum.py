@@ -66,7 +66,7 @@ def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
         return values[::-1][:k].copy(), vectors[:, ::-1][:, :k].copy()
     basis = np.random.default_rng(0).normal(size=(dim, k + _OVERSAMPLED))
     for _ in range(_MAX_ITERATIONS):
-        basis, _ = np.linalg.qr(symmetric @ basis)
+        basis = _orthonormal(_orthonormal(symmetric @ basis))  # the second time, to rounding
         image = symmetric @ basis
         values, rotation = np.linalg.eigh(basis.T @ image)
         values, rotation = values[::-1], rotation[:, ::-1]
@@ -75,3 +75,13 @@ def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
         if residual <= _TOLERANCE * values[0]:
             break
     return values[:k].copy(), basis[:, :k].copy()
+
+
+def _orthonormal(columns: Doubles) -> Doubles:
+    """The same span; by products alone, which take a fraction of the time of reflections."""
+    try:
+        triangle = np.linalg.cholesky(columns.T @ columns)
+    except np.linalg.LinAlgError:  # columns that are nearly dependent
+        return np.linalg.qr(columns)[0]
+    span: Doubles = columns @ np.linalg.inv(triangle).T
+    return span

@@ -1,32 +1,26 @@
 """What trained aligners share: settings, a fit under Lightning, and the towers' application."""
 
-import logging
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import lightning
 import numpy as np
 import torch
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch import nn
 
 from reelstore import __version__
 from reelstore.align.base import Floats, LabelledRows, PairedRows, Validate, Workplace, check_width
 from reelstore.align.closed_form import SIDES, Steps, steps_of
 from reelstore.align.datamodule import PairDataModule
-from reelstore.align.items import Items, batches
-from reelstore.align.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
-from reelstore.align.looks import Looks, sentence
+from reelstore.align.items import Items
+from reelstore.align.items import batches as batches_of
+from reelstore.align.looks import Looks
 from reelstore.align.losses import LOSSES, Loss, make_loss
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
-from reelstore.align.progress_bar import TrainingBar
+from reelstore.align.run import run
 from reelstore.align.towers import Towers
 from reelstore.align.trainer_options import n_steps, trainer_options
 from reelstore.align.training import Identity, Optimisation, Training, joint
@@ -125,22 +119,12 @@ class Trained(ABC):
         torch.set_num_threads(self.threads)
         lightning.seed_everything(self.seed, verbose=False)
         options = trainer_options(self.trainer, max_epochs=self.max_epochs)
-        shown = self._shown(train)
-        for side, rows in (("video", train.videos), ("text", train.captions)):
-            self._refuse_rows(side, rows)
-            self._preprocessing[side].fit(rows)
-        data = PairDataModule(
-            shown,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            captions_per_video=self._captions_per_video(),
-            prepare={side: self._preprocessing[side].apply for side in SIDES},
-        )
-        loader = data.train_dataloader()
+        data = self.batches(train)
+        shown, loader = data.train, data.train_dataloader()
         identity = self._identity(train, workplace.revision, loader.order_of_batches)
         self._make()
         assert self._towers is not None and self._loss is not None
-        labels = shown.label if isinstance(shown, LabelledRows) else np.ones(1)
+        labels = shown.pairs.label if isinstance(shown, LabelledRows) else np.ones(1)
         module = Training(
             self._towers,
             self._preprocessing,
@@ -155,35 +139,27 @@ class Trained(ABC):
             looks=Looks(train, validation, validate=validate, seed=self.seed),
             workplace=workplace,
         )
-        live = workplace.checkpoints / NAME
-        best = ModelCheckpoint(
-            dirpath=workplace.checkpoints,
-            filename="best",
-            monitor="validation_MRR",
-            mode="max",
-            save_weights_only=True,
-            enable_version_counter=False,
+        run(
+            module,
+            data,
+            options=options,
+            patience=self.patience,
+            checkpoint_steps=self.checkpoint_steps,
+            workplace=workplace,
         )
-        stop = EarlyStopping("validation_MRR", mode="max", patience=self.patience, check_on_train_epoch_end=True)
-        bar = [TrainingBar(self.kind)] if options.pop("enable_progress_bar", True) else []
-        with _quiet(), _lightning_errors():
-            trainer = lightning.Trainer(
-                **options,
-                logger=False,  # `workplace.log` has the curves
-                callbacks=[stop, *bar, best, LiveCheckpoint(live, every_n_steps=self.checkpoint_steps)],
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-            )
-            goes_on = self._resumable(live, identity, workplace)
-            trainer.fit(module, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
-        state = load_checkpoint(Path(best.best_model_path))
-        check_embeddings(state, identity.data)
-        module.load_state_dict(state["state_dict"])
-        module.float().eval().cpu()
-        if trainer.is_global_zero:
-            workplace.say(sentence(module.look(), f"after {trainer.current_epoch} epochs, its best"))
-            live.unlink(missing_ok=True)
+
+    def batches(self, train: PairedRows) -> PairDataModule:
+        """What `fit` trains on; fits the preprocessing."""
+        for side, rows in (("video", train.videos), ("text", train.captions)):
+            self._refuse_rows(side, rows)
+            self._preprocessing[side].fit(rows)
+        return PairDataModule(
+            self._shown(train),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            captions_per_video=self._captions_per_video(),
+            prepare={side: self._preprocessing[side].apply for side in SIDES},
+        )
 
     def transform_video(self, video: Items) -> Floats:
         """n videos -> (n, joint dim), length 1."""
@@ -232,7 +208,7 @@ class Trained(ABC):
         """What the loss learns from."""
         if not LOSSES[self.loss].labelled:
             return train
-        if train.labelled is None or not 0 < train.labelled.label.mean() < 1:
+        if train.labelled is None or not 0 < train.labelled.pairs.label.mean() < 1:
             raise AlignerError(
                 f"{self.kind}: the loss {self.loss} learns from right and wrong pairs, and these are all of one kind. "
                 "Name a set with `negatives` as the aligner's `pairs`, or take another loss."
@@ -254,7 +230,7 @@ class Trained(ABC):
                 f"{side}/{rows.encoder}/{rows.variant} holds tokens, and preprocess has no `mean` that makes "
                 f"embeddings of them, as {self.kind} takes. Put it in front, or name a pooled variant."
             )
-        next(batches(rows))
+        next(batches_of(rows))
 
     def _identity(self, train: PairedRows, revision: str, order: Mapping[str, Any]) -> Identity:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"version": __version__}
@@ -264,24 +240,6 @@ class Trained(ABC):
         }
         return Identity(self.kind, settings, data, revision, order)
 
-    def _resumable(self, live: Path, identity: Identity, workplace: Workplace) -> bool:
-        """Whether a live checkpoint is there, of this very training."""
-        if not live.is_file():
-            return False
-        try:
-            checkpoint = load_checkpoint(live)
-            check_embeddings(checkpoint, identity.data)
-        except AlignerError as error:
-            workplace.say(f"{self.kind}: begins anew. {error}")
-            return False
-        kept, mine = checkpoint["reelstore"], identity.plain()
-        for name in ("kind", "settings", "data", "order"):
-            if kept[name] != mine[name]:
-                workplace.say(f"{self.kind}: begins anew; {live} is of other {name}.")
-                return False
-        workplace.say(f"{self.kind}: goes on from {live}, step {checkpoint['global_step']}.")
-        return True
-
     def _refuse(self, name: str, expected: str, wrong: bool) -> None:
         if wrong:
             raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r}; it must be {expected}.")
@@ -289,26 +247,3 @@ class Trained(ABC):
 
 def _under(tensors: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
     return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
-
-
-@contextmanager
-def _lightning_errors() -> Iterator[None]:
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise ParamsError(f"trainer: {error}") from error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's advice on hardware and its own workings isn't for our users."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for message in (".*LeafSpec.*", ".*Checkpoint directory .* exists and is not empty.*", ".*ckpt_path.*"):
-            warnings.filterwarnings("ignore", message=message)
-        try:
-            yield
-        finally:
-            logger.setLevel(level)

@@ -111,7 +111,7 @@ class Training(lightning.LightningModule):
         super().__init__()
         self.towers, self.loss = towers, loss
         self._preprocessing, self._optimisation, self._chunk = preprocessing, optimisation, chunk
-        self._identity, self._looks, self._workplace = identity, looks, workplace
+        self.identity, self._looks, self._workplace = identity, looks, workplace
         self._constant_loss = constant_loss
         self.register_buffer("_sentence", torch.from_numpy(sentence), persistent=False)
         self._losses: list[float] = []
@@ -137,10 +137,10 @@ class Training(lightning.LightningModule):
         """The towers as they stand."""
         return self._looks.take(
             self.joint,
-            aligner=self._identity.kind,
+            aligner=self.identity.kind,
             epoch=0 if math.isnan(train_loss) else self.current_epoch + 1,
             step=self.global_step,
-            loss=str(self._identity.settings["loss"]),
+            loss=str(self.identity.settings["loss"]),
             train_loss=train_loss,
             constant_loss=self._constant_loss,
         )
@@ -153,7 +153,7 @@ class Training(lightning.LightningModule):
                     self._workplace.log(row)
             return
         # Ranks start from equal weights, and drop different entries.
-        torch.manual_seed(int(self._identity.settings["seed"]) + self.global_rank)
+        torch.manual_seed(int(self.identity.settings["seed"]) + self.global_rank)
         if self.trainer.is_global_zero:
             view = self.look()
             self._workplace.say(sentence(view, "before training"))
@@ -202,7 +202,7 @@ class Training(lightning.LightningModule):
         if is_shared():
             every = [None] * dist.get_world_size()
             dist.all_gather_object(every, mine)
-        checkpoint["reelstore"] = {**self._identity.plain(), "history": list(self._history), "ranks": every}
+        checkpoint["reelstore"] = {**self.identity.plain(), "history": list(self._history), "ranks": every}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from there.
@@ -210,7 +210,7 @@ class Training(lightning.LightningModule):
         Raises:
             AlignerError: it was trained on other embeddings.
         """
-        check_embeddings(checkpoint, self._identity.data)
+        check_embeddings(checkpoint, self.identity.data)
         kept = checkpoint["reelstore"]
         self._history = [dict(row) for row in kept["history"]]
         rank = dist.get_rank() if is_shared() else 0

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import embed, exchange, measure, params, preset, stages, stores
+from reelstore.cli import doctor, embed, exchange, measure, params, preset, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -46,9 +46,12 @@ for _command in (
     embed.embed,
     stages.pool,
     stages.grid,
+    doctor.doctor,
     stages.pairs,
     stages.leakage,
+    stages.check_loader,
     stages.align,
+    stages.apply,
     measure.evaluate,
     measure.protocol,
     measure.oracle,

@@ -113,8 +113,8 @@ def embed_task(words: tuple[str, ...]) -> None:
     from reelstore.pipeline.embed import run_planned
 
     params = load_params()
-    numbers = [int(word) for word in words if word.isdigit()]
-    name = _planned(params, [word for word in words if not word.isdigit()])
+    numbers = [int(word) for word in dict.fromkeys(words) if word.isdecimal()]
+    name = _planned(params, [word for word in words if not word.isdecimal()])
     with Bar(f"embed {name}") as bar:
         plan = run_planned(params, name, numbers, progress=bar)
     click.echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")

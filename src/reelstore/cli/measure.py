@@ -119,7 +119,8 @@ def compare(
 ) -> None:
     """Compare two evaluations of the same queries: FIRST and SECOND, or FIRST at a git revision and here.
 
-    An evaluation is a queries.parquet, or a folder that has one. Intervals and p-values are paired, over videos.
+    An evaluation is a queries.parquet, a folder that has one, or its metrics file. Intervals and p-values are paired,
+    over videos.
 
     Example:
 

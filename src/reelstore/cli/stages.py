@@ -1,5 +1,6 @@
 """A command for each stage of the pipeline but `embed` and `evaluate`."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,7 +45,11 @@ def pool(encoder: str, store: Path | None) -> None:
     from reelstore.pipeline.pool import run_pool
 
     with Bar(f"pool {encoder}") as bar:
-        report = run_pool(store or load_params().store_folder, encoder, progress=bar)
+        if store is not None:
+            report = run_pool(store, encoder, progress=bar)
+        else:
+            params = load_params()
+            report = run_pool(params.store_folder, encoder, max_failures=params.embed.max_failures, progress=bar)
     click.echo(report.summary())
 
 
@@ -108,7 +113,52 @@ def align(video: str, text: str, aligner: str) -> None:
     """
     from reelstore.pipeline.align import run_align
 
-    click.echo(run_align(load_params(), video=video, text=text, aligner=aligner, progress=say).summary())
+    report = run_align(load_params(), video=video, text=text, aligner=aligner, progress=say)
+    if report is not None:
+        click.echo(report.summary())
+
+
+@click.command("check-loader")
+@model_arguments
+@click.argument("aligner")
+@click.option("--batches", type=click.IntRange(min=1), default=3, show_default=True, help="Batches to describe.")
+def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
+    """Describe the batches ALIGNER would be trained on: shapes, keys, labels, padding, speed, and their order.
+
+    Nothing is trained or written. Exit code 1 where a second pass doesn't give the same batches.
+
+    Example:
+
+    \b
+        reelstore check-loader efficientnet-lite0 minilm-l6 mlp
+    """
+    from reelstore.pipeline.check_loader import check_loader as run_check
+
+    report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
+    click.echo(report.summary())
+    if not report.same_order:
+        sys.exit(1)
+
+
+@click.command()
+@model_arguments
+@click.argument("aligner")
+def apply(video: str, text: str, aligner: str) -> None:
+    """Store what ALIGNER makes of all embeddings of the encoders VIDEO and TEXT, as `aligned` variants.
+
+    Rows whose embedding and aligner haven't changed are taken over.
+
+    Example:
+
+    \b
+        reelstore apply efficientnet-lite0 minilm-l6 ridge
+        reelstore info store/emoji/video/efficientnet-lite0+minilm-l6/aligned.ridge
+    """
+    from reelstore.pipeline.apply import run_apply
+
+    with Bar(f"apply {aligner}") as bar:
+        report = run_apply(load_params(), video=video, text=text, aligner=aligner, progress=bar)
+    click.echo(report.summary())
 
 
 @click.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from reelstore.cli.progress import Bar
+from reelstore.errors import StoreNotFoundError
 from reelstore.params import load_params
 
 
@@ -95,7 +96,10 @@ def migrate(path: Path) -> None:
     from reelstore.store.integrity import variant_folders
     from reelstore.store.migrate import migrate as migrate_variant
 
-    for folder in variant_folders(path):
+    folders = variant_folders(path)
+    if not folders:
+        raise StoreNotFoundError(f"{path} holds no embeddings. Make them with dvc repro, or fetch with dvc pull.")
+    for folder in folders:
         report = migrate_variant(folder)
         click.echo(
             f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows")

@@ -171,28 +171,88 @@ def conditioned_scores(
         EvaluationError: shapes don't fit together.
         NonFiniteError: a row holds NaN or infinity.
     """
-    _check_shapes(text, video, prompts, generator)
-    refuse_nonfinite(text, "text")
-    refuse_nonfinite(video, "video")
-    captions, caption_row = np.unique(np.asarray(text, np.float32), axis=0, return_inverse=True)
-    videos, video_row = np.unique(_first_equal(video, prompts), return_inverse=True)
-    scores = np.empty((len(captions), len(videos)), dtype=np.float32)
-    network = _Network(generator, device)
-    with torch.inference_mode():
-        for first in range(0, len(videos), tile_videos):
-            rows = videos[first : first + tile_videos]
-            block = np.asarray(prompts[rows], np.float32)
-            refuse_nonfinite(block.reshape(len(block), -1), f"prompts from row {rows[0]}")
-            keys = network.keys(torch.from_numpy(block).to(device))
-            target = normalize(
-                torch.from_numpy(np.asarray(video[rows], np.float32)).to(device), dim=-1
-            )  # (videos, dim)
-            for start in range(0, len(captions), tile_captions):
-                some = torch.from_numpy(captions[start : start + tile_captions]).to(device)  # (captions, dim)
-                moved = normalize(some + network.added(some, keys), dim=-1)  # (videos, captions, dim)
-                tile = torch.einsum("vcd,vd->cv", moved, target)
-                scores[start : start + len(some), first : first + len(rows)] = tile.cpu().numpy()
-    return scores[np.ix_(caption_row.reshape(-1), video_row.reshape(-1))]
+    scorer = Conditioned(
+        text, video, prompts, generator, device=device, tile_captions=tile_captions, tile_videos=tile_videos
+    )
+    return scorer.block(slice(0, len(text)), slice(0, len(video)))
+
+
+class Conditioned:
+    """X-CLIP's own score as a scorer, for `evaluate(scores=Conditioned(...), video_of_caption=...)`.
+
+    Scores come by tiles whose place depends on the rows alone, so that a pair has the same bits in whatever block it is
+    asked for. Embeddings of both sides are held; prompt tokens and scores are not.
+
+    Args:
+        text, video, prompts, generator, device, tile_captions, tile_videos: as of `conditioned_scores`.
+
+    Attributes:
+        shape: (n_captions, n_videos).
+
+    Raises:
+        EvaluationError: shapes don't fit together.
+        NonFiniteError: a row holds NaN or infinity.
+    """
+
+    name = "X-CLIP's own score, the caption conditioned on the video"
+
+    def __init__(
+        self,
+        text: npt.NDArray[Any],
+        video: npt.NDArray[Any],
+        prompts: Blocks,
+        generator: PromptGenerator,
+        *,
+        device: str = "cpu",
+        tile_captions: int = TILE_CAPTIONS,
+        tile_videos: int = TILE_VIDEOS,
+    ) -> None:
+        _check_shapes(text, video, prompts, generator)
+        refuse_nonfinite(text, "text")
+        refuse_nonfinite(video, "video")
+        self.shape = (len(text), len(video))
+        self._video, self._prompts, self._device = video, prompts, device
+        self._tile = tile_captions, tile_videos
+        distinct, first, place = np.unique(np.asarray(text, np.float32), axis=0, return_index=True, return_inverse=True)
+        order = np.argsort(first)  # as they come, so that captions of a block share tiles
+        self._captions, self._caption_row = distinct[order], np.argsort(order)[place.reshape(-1)]
+        self._videos, video_row = np.unique(_first_equal(video, prompts), return_inverse=True)
+        self._video_row = video_row.reshape(-1)
+        self._network = _Network(generator, device)
+
+    def __repr__(self) -> str:
+        return f"Conditioned({self.shape[0]} captions, {self.shape[1]} videos)"
+
+    def block(self, captions: slice, videos: slice) -> Scores:
+        """(n_captions, n_videos) scores of these captions with these videos, float32."""
+        rows, columns = self._caption_row[captions], self._video_row[videos]
+        scores = np.empty((len(rows), len(columns)), dtype=np.float32)
+        with torch.inference_mode():
+            for number in np.unique(columns // self._tile[1]).tolist():
+                own = np.flatnonzero(columns // self._tile[1] == number)
+                keys, target = self._of_videos(number * self._tile[1])
+                for part in np.unique(rows // self._tile[0]).tolist():
+                    some = np.flatnonzero(rows // self._tile[0] == part)
+                    tile = self._scores(part * self._tile[0], keys, target)
+                    inside = rows[some] - part * self._tile[0], columns[own] - number * self._tile[1]
+                    scores[np.ix_(some, own)] = tile[np.ix_(*inside)]
+        return scores
+
+    def _of_videos(self, first: int) -> tuple[list[tuple[Tensor, Tensor]], Tensor]:
+        """What a tile's videos bring: keys and values of each layer, and their embeddings, (videos, dim), length 1."""
+        rows = self._videos[first : first + self._tile[1]]
+        prompts = np.asarray(self._prompts[rows], np.float32)
+        refuse_nonfinite(prompts.reshape(len(prompts), -1), f"prompts from row {rows[0]}")
+        keys = self._network.keys(torch.from_numpy(prompts).to(self._device))
+        target = torch.from_numpy(np.asarray(self._video[rows], np.float32)).to(self._device)
+        return keys, normalize(target, dim=-1)
+
+    def _scores(self, start: int, keys: list[tuple[Tensor, Tensor]], target: Tensor) -> Scores:
+        """(captions, videos) of one tile."""
+        some = torch.from_numpy(self._captions[start : start + self._tile[0]]).to(self._device)  # (captions, dim)
+        moved = normalize(some + self._network.added(some, keys), dim=-1)  # (videos, captions, dim)
+        scores: Scores = torch.einsum("vcd,vd->cv", moved, target).cpu().numpy()
+        return scores
 
 
 @dataclass(frozen=True)
@@ -218,7 +278,7 @@ class XClipReranker:
         return {"video": [self.video, self.prompts], "text": [self.text]}
 
     def scored(self, stored: Stored) -> dict[str, Any]:
-        """All scores.
+        """The scorer on what is stored.
 
         Raises:
             EvaluationError: a side was embedded with other weights than the generator's.
@@ -228,10 +288,10 @@ class XClipReranker:
         generator, source = self._generator(stored)
         for rows in (video, prompts, text):
             generator.check_weights(rows.recipe["encoder"]["weights_sha256"], source=source)
-        scores = conditioned_scores(
+        scorer = Conditioned(
             text.array(), video.array(), _ReadByTile(prompts), generator, device=_device(stored.device)
         )
-        return {"scores": scores}
+        return {"scores": scorer}
 
     def _generator(self, stored: Stored) -> tuple[PromptGenerator, str]:
         if self.generator:

@@ -1,5 +1,6 @@
 """The align stage: the training pairs' embeddings -> a fitted aligner, its curves, its tracked run."""
 
+import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -7,16 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from reelstore import tracking
-from reelstore.align.base import PairedRows, Workplace, check_layout
-from reelstore.align.registry import FittedAligner, all_settings, make_aligner
-from reelstore.errors import ParamsError
+from reelstore.align.base import Workplace
+from reelstore.align.registry import FittedAligner
+from reelstore.doctor.training import TrainingWatch
 from reelstore.evaluation import evaluate
-from reelstore.pairs.files import read_pairs
 from reelstore.params import Params
-from reelstore.store.reader import Rows, open_store
+from reelstore.pipeline.training_findings import write_training
+from reelstore.pipeline.training_rows import training_rows
 
 
 @dataclass(frozen=True)
@@ -38,27 +37,30 @@ class AlignReport:
         )
 
 
-def run_align(params: Params, *, video: str, text: str, aligner: str, progress: Callable[[str], None]) -> AlignReport:
-    """Fit the aligner that params name on one model."""
+def run_align(
+    params: Params, *, video: str, text: str, aligner: str, progress: Callable[[str], None]
+) -> AlignReport | None:
+    """Fit the aligner that params name on one model.
+
+    Returns:
+        None in a process that Lightning started to share the training: the one that started it has the result.
+    """
     started = time.perf_counter()
-    if aligner not in params.aligners:
-        raise ParamsError(f"aligners has no {aligner!r}. Known: {', '.join(params.aligners)}.")
-    dataset, model = params.dataset.name, f"{video}+{text}"
-    name = f"{dataset}/{model}/{aligner}"
-    unfitted, pooling = make_aligner(params.aligners[aligner])
-    settings = all_settings(params.aligners[aligner])
-    store = open_store(params.store_folder)
-    videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
-    for rows in (videos, captions):
-        check_layout(rows, unfitted.layouts, settings["kind"])
-    pairs = Path("pairs", dataset, str(settings["pairs"]))
-    train = paired_rows(videos, captions, pairs / "train.parquet")
-    validation = paired_rows(videos, captions, pairs / "validation.parquet")
-    data = {
-        side: {"digest": r.digest, "fingerprint": r.fingerprint} for side, r in (("video", videos), ("text", captions))
-    }
+    rows = training_rows(params, video=video, text=text, aligner=aligner)
+    name, checkpoints, revision = rows.name, Path("runs", "align", rows.name), tracking.revision()
+    if _is_helper():
+        silent = Workplace(checkpoints, lambda row: None, lambda line: None, revision=revision)
+        rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=silent)
+        return None
     tried: list[float] = []
-    config = {"dataset": dataset, "model": model, "aligner": aligner, "settings": settings, **data}
+    model = f"{video}+{text}"
+    config = {
+        "dataset": params.dataset.name,
+        "model": model,
+        "aligner": aligner,
+        "settings": rows.settings,
+        **rows.data,
+    }
     with tracking.run(params.tracking, job="align", name=name, config=config, tags=[model, aligner]) as log:
         with _curves(Path("plots", name, "training")) as live:
 
@@ -69,28 +71,23 @@ def run_align(params: Params, *, video: str, text: str, aligner: str, progress: 
                     live.log_metric(metric, value)
                 live.next_step()
 
-            workplace = Workplace(Path("runs", "align", name), watch, progress)
-            unfitted.fit(train, validation, validate=_validate, workplace=workplace)
+            doctor = TrainingWatch()
+            workplace = Workplace(checkpoints, watch, progress, doctor.look, revision)
+            rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=workplace)
         log.summary({"validation": {"best_MRR": max(tried)}})
     folder = Path("models", name)
-    FittedAligner(unfitted, settings["kind"], settings, pooling, data).save(folder)
+    diagnosis = write_training(doctor, models=folder, plots=Path("plots", name, "training"), name=name)
+    for check in diagnosis.checks:
+        if check.level in ("warning", "fatal"):
+            progress(str(check))
+    FittedAligner(rows.aligner, rows.settings["kind"], rows.settings, rows.pooling, rows.data).save(folder)
     seconds = time.perf_counter() - started
-    return AlignReport(name, folder, len(train.videos), len(train.captions), max(tried), seconds)
+    return AlignReport(name, folder, len(rows.train.videos), len(rows.train.captions), max(tried), seconds)
 
 
-def paired_rows(videos: Rows, captions: Rows, path: Path) -> PairedRows:
-    """The rows of the right pairs in a file of pairs, each caption once, without those that failed."""
-    videos, captions = videos.ok(), captions.ok()
-    video_of, caption_of = videos.table.row_of, captions.table.row_of
-    right = dict.fromkeys(pair for pair in read_pairs(path) if pair.label == 1)
-    kept = [p for p in right if p.video_id in video_of and (p.video_id, p.caption_index) in caption_of]
-    video_ids = list(dict.fromkeys(pair.video_id for pair in kept))
-    position = {video_id: number for number, video_id in enumerate(video_ids)}
-    return PairedRows(
-        videos.select(video_ids),
-        captions.select([(pair.video_id, pair.caption_index) for pair in kept]),
-        np.array([position[pair.video_id] for pair in kept], dtype=np.int64),
-    )
+def _is_helper() -> bool:
+    """Lightning runs the same command again for every further process, and numbers them from 1."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK"))
 
 
 def _validate(video: Any, text: Any, video_of_caption: Any) -> float:

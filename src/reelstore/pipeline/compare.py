@@ -127,7 +127,7 @@ def run_compare(
     """Compare two evaluations.
 
     Args:
-        first: a queries.parquet, or a folder with one in it (`plots/<dataset>/<model>/<aligner>`).
+        first: a queries.parquet, a folder with one in it (`plots/<dataset>/<model>/<aligner>`), or its metrics file.
         second: another; None for the same path, which takes `revisions`.
         revisions: git revisions; one is that of `first`, `second` being the workspace; two are of both.
         fail_if: conditions on differences, second less first.
@@ -177,12 +177,16 @@ def run_compare(
 
 
 def _read(path: str, revision: str | None) -> pa.Table:
-    """A queries.parquet, named itself or by a folder above it."""
+    """A queries.parquet, named itself, by a folder above it, or by its metrics file."""
+    path = _beside(path)
     if revision is None:
         found = _inside(path, Path(path).is_dir(), lambda folder: [str(file) for file in Path(folder).rglob(_FILE)])
         if not Path(found).is_file():
             raise EvaluationError(f"No evaluation at {path}. Make it with dvc repro, or fetch it with dvc pull.")
-        return pq.read_table(found)
+        try:
+            return pq.read_table(found)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise EvaluationError(f"{found} isn't a {_FILE}: {error}") from error
     from dvc.api import DVCFileSystem
 
     try:
@@ -199,6 +203,19 @@ def _read(path: str, revision: str | None) -> pa.Table:
             f"No evaluation at {path} in revision {revision}: {type(error).__name__}: {error}. If git has the "
             "revision, fetch its outputs with dvc fetch --all-commits, or with dvc pull there."
         ) from error
+
+
+def _beside(path: str) -> str:
+    """Where the queries of a metrics file lie: metrics/<dataset>/<model>/<name>.json has them under plots/."""
+    file = Path(path)
+    if file.suffix != ".json":
+        return path
+    if file.name == "metrics.json":
+        return str(file.parent)
+    parts = list(file.with_suffix("").parts)
+    if "metrics" in parts:
+        parts[parts.index("metrics")] = "plots"
+    return str(Path(*parts))
 
 
 def _inside(path: str, is_folder: bool, find: Any) -> str:

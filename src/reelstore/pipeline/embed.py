@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reelstore.errors import PlanError, TooManyFailuresError
+from reelstore.errors import PlanError
 from reelstore.params import Params
+from reelstore.pipeline.budget import NAMED, check_failures
 from reelstore.pipeline.plan import (
     Plan,
     load,
@@ -52,7 +53,7 @@ class EmbedReport:
                 f"over, {update.n_failed} failed. Digest {update.digest[:12]}."
             )
             lines += [f"  mended: {file}" for file in update.mended]
-        lines += [f"  failed: {key}: {reason}" for key, reason in islice(self.failures.items(), 10)]
+        lines += [f"  failed: {key}: {reason}" for key, reason in islice(self.failures.items(), NAMED)]
         return "\n".join(lines)
 
 
@@ -112,17 +113,17 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
     staged = StagedIndex(staging)
     updates = []
     for _, spec in plan.variants:
-        update = VariantUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed)
-        staged.give(update)
-        updates.append(update.finish())
+        with VariantUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed) as update:
+            staged.give(update)
+            updates.append(update.finish())
     if params.keep(key) is not None:
         _sweep_variants(folder, {spec.variant for _, spec in plan.variants})
     staging.clear()
-    published = open_published(folder / plan.variants[0][1].variant, verify=False)
+    worst = max(updates, key=lambda update: update.n_failed)  # a pooling may fail where its tokens don't
+    published = open_published(folder / worst.variant, verify=False)
     failures = {} if published is None else published.failures
-    report = EmbedReport(key, folder, tuple(updates), time.perf_counter() - started, failures)
-    _check_failures(report, params.embed.max_failures)
-    return report
+    check_failures(folder, worst.n_rows, failures, params.embed.max_failures)
+    return EmbedReport(key, folder, tuple(updates), time.perf_counter() - started, failures)
 
 
 def open_plans(params: Params) -> list[str]:
@@ -136,15 +137,3 @@ def _sweep_variants(folder: Path, kept: set[str]) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path.name not in kept:
             shutil.rmtree(path)
-
-
-def _check_failures(report: EmbedReport, max_failures: float) -> None:
-    update = report.updates[0]
-    allowed = max_failures * update.n_rows if max_failures < 1 else max_failures
-    if update.n_failed > allowed:
-        reasons = "\n".join(f"  {key}: {reason}" for key, reason in islice(report.failures.items(), 10))
-        raise TooManyFailuresError(
-            f"{report.folder}: {update.n_failed} of {update.n_rows} rows failed, "
-            f"embed.max_failures allows {allowed:g}.\n{reasons}\n"
-            "Mend or remove these files, or raise embed.max_failures; the other rows are stored."
-        )

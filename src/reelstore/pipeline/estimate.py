@@ -14,8 +14,8 @@ from reelstore.pipeline.plan import TOKENS_EXPECTED, load, read_rows, standings
 from reelstore.pipeline.tasks import embed_items
 from reelstore.pipeline.variants import Wanted, pooled_spec, variants_of
 from reelstore.pooling import POOLINGS
+from reelstore.store.disk import disk_free
 from reelstore.store.schema import VariantSpec
-from reelstore.store.writer import disk_free
 
 SAMPLE_ITEMS = {"video": 8, "text": 256}
 """Items embedded to measure the rate, spread over those to do."""

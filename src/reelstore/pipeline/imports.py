@@ -20,7 +20,8 @@ from reelstore.store.schema import VariantSpec
 from reelstore.store.staging import StagedRows, Staging
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate, settle
-from reelstore.store.writer import fits, row_fingerprints
+from reelstore.store.values import fits
+from reelstore.store.writer import row_fingerprints
 
 BLOCK_BYTES = 16 * 2**20
 """What is held in memory and staged as one file; a kill loses one."""

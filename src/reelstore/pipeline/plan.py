@@ -20,11 +20,13 @@ from reelstore.params import Params
 from reelstore.pipeline.batch_shape import AUTO, largest_batch_size, largest_item, recorded_batch_size
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
-from reelstore.store.chunks import write_atomically
+from reelstore.store.disk import disk_errors, refuse_read_only
+from reelstore.store.files import write_atomically
 from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, task_name
+from reelstore.store.standing import Standing, compare
 from reelstore.store.table import RowTable
-from reelstore.store.update import Standing, compare, settle
+from reelstore.store.update import settle
 from reelstore.store.writer import row_fingerprints
 
 PLAN = "plan.json"
@@ -89,7 +91,8 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         """plan.json; the same plan gives the same bytes."""
-        write_atomically(folder / PLAN, as_json_bytes({"version": VERSION_OF_PLAN, **asdict(self)}))
+        with disk_errors(folder):
+            write_atomically(folder / PLAN, as_json_bytes({"version": VERSION_OF_PLAN, **asdict(self)}))
 
 
 class Rows:
@@ -131,20 +134,25 @@ def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool
 
     Raises:
         ParamsError: `keep` names what the encoder doesn't give.
-        StoreError: another process writes there, or what lies there isn't a store of this code.
+        StoreError: another process writes there, it is read-only, or what lies there isn't a store of this code.
     """
     variants = variants_of(params, key, encoder.spec)
     for _, spec in variants:
         settle(params.store_folder / key / spec.variant)
     rows = read_rows(params, key)
     tables = {spec.variant: rows.table(spec) for _, spec in variants}
-    staged = StagedIndex(Staging(staging_folder(params, key)))
+    staging = Staging(staging_folder(params, key))
+    staged = StagedIndex(staging)
     todo: set[int] = set()
     for spec, standing in standings(params, key, variants, rows, retry_failed=retry_failed):
         missing = standing.todo
         there = staged.has(spec.variant, tables[spec.variant].fingerprints[missing], failed=not retry_failed)
         todo.update(missing[~there].tolist())
     tasks = _tasks(sorted(todo), list(tables.values()), _task_rows([spec for _, spec in variants]))
+    for _, spec in variants if tasks else ():
+        refuse_read_only(params.store_folder / key / spec.variant)
+    for task in tasks if retry_failed else ():
+        staging.drop(task.name)  # all of its rows failed, or it wouldn't be a task again
     return Plan(key, recipe_of(encoder.spec), variants, rows.digest, len(rows.keys), tasks, retry_failed)
 
 

@@ -1,15 +1,18 @@
 """The pool stage: the tokens of one encoder -> every pooling, in one walk over the tokens."""
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
+from reelstore.pipeline.budget import check_failures
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.variants import Wanted, pooled_spec
 from reelstore.pooling import POOLINGS, pool
-from reelstore.store.reader import Rows, open_store
+from reelstore.store.reader import Rows, open_store, open_variant
 from reelstore.store.schema import OK
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
@@ -31,17 +34,32 @@ class PoolReport:
         return f"{self.folder}: {names} of {n_rows} rows, {new} pooled, {n_rows - new} taken over."
 
 
-def run_pool(store: Path, encoder: str, *, progress: Progress) -> PoolReport:
+def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, progress: Progress) -> PoolReport:
     """Bring all five poolings of `side/encoder` up to date with its tokens.
 
     Args:
         store: folder of the dataset's store.
         encoder: `side/encoder`.
+        max_failures: rows that may fail, a share below 1 or a count; any number where it isn't given.
         progress: called with rows pooled and to pool.
+
+    Raises:
+        TooManyFailuresError: more rows failed. The others are stored all the same.
     """
     tokens = open_store(store)[f"{encoder}/tokens"]
     folder = tokens.folder.parent
-    updates = [_pooled(tokens, pooling, folder) for pooling in POOLINGS]
+    with ExitStack() as stack:
+        updates = [stack.enter_context(_pooled(tokens, pooling, folder)) for pooling in POOLINGS]
+        _pool(tokens, updates, progress)
+        report = PoolReport(folder, tuple(update.finish() for update in updates))
+    if max_failures is not None:
+        pooled = open_variant(folder / updates[0].spec.variant)
+        check_failures(folder, len(pooled), pooled.failures, max_failures)
+    return report
+
+
+def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) -> None:
+    """Give each update the rows it has to do."""
     rows = np.unique(np.concatenate([update.todo for update in updates]))
     ok = rows[tokens.status[rows] == OK]
     values = tokens.walk(ok)
@@ -60,7 +78,6 @@ def run_pool(store: Path, encoder: str, *, progress: Progress) -> PoolReport:
             else:
                 update.put(row, pool(value, update.spec.variant))
         progress(done, len(rows))
-    return PoolReport(folder, tuple(update.finish() for update in updates))
 
 
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:

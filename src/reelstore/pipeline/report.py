@@ -1,6 +1,7 @@
 """The report stage: all metrics and plots of a dataset -> one HTML page."""
 
 import csv
+import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from reelstore.params import Params
+from reelstore.pipeline.published import published_sections
 from reelstore.pipeline.results import Result, printed_columns, read_results
 from reelstore.report.charts import line_chart
 from reelstore.report.page import Section, Table, page
@@ -34,6 +36,9 @@ def run_report(params: Params) -> ReportReport:
         of_model = [result for result in results if result.model == model]
         sections += [_scores(model, of_model), _curves(of_model), _grid(params, model), _training(of_model)]
         sections += [_failures(of_model)]
+    sections += _protocols(params.dataset.name)
+    if params.dataset.name.startswith("msrvtt") or params.dataset.kind == "msrvtt":
+        sections += published_sections(params.dataset.name)
     path = Path("report", params.dataset.name, "index.html")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(f"{params.dataset.name}: text-video retrieval", sections), encoding="utf-8")
@@ -117,6 +122,23 @@ def _failures(results: list[Result]) -> Section:
         "The captions whose video ranks last, and the video that came first.",
         [Table(["video / caption", "rank", "first instead"], rows)],
     )
+
+
+def _protocols(dataset: str) -> list[Section]:
+    rows = []
+    columns: list[tuple[str, str]] = []
+    for path in sorted(Path("metrics", dataset).glob("*/protocols/*.json")):
+        metrics = json.loads(path.read_text())
+        columns = columns or printed_columns(metrics)
+        aligner, _, protocol = path.stem.partition(".")
+        cells = (metrics[direction].get(name) for direction, name in columns)
+        shown = [f"{path.parent.parent.name}, {aligner}, {protocol}"]
+        rows.append(shown + ["–" if cell is None else f"{cell:.4f}" for cell in cells])
+    if not rows:
+        return []
+    note = "Not retrieval as usual: every query's scores were scaled by what all the other test queries like."
+    names = ["", *(f"{direction} {name}" for direction, name in columns)]
+    return [Section("Protocols that use the other test queries", note, [Table(names, rows)])]
 
 
 def _rows(path: Path, *, delimiter: str) -> list[dict[str, str]]:

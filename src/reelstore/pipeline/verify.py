@@ -1,6 +1,6 @@
 """Stores against what they say of themselves, pooled rows against their tokens, and all of it against the dataset."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from reelstore.errors import ReelstoreError, StoreError, StoreNotFoundError
 from reelstore.pipeline.plan import Rows as DatasetRows
 from reelstore.pipeline.progress import Progress
 from reelstore.pooling import pool
-from reelstore.store.integrity import Finding, check_parents, check_variant, variant_folders
+from reelstore.store.integrity import Finding, check_between, check_groups, check_variant, variant_folders
 from reelstore.store.manifest import read_manifest
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import OK
@@ -56,12 +56,21 @@ def verify(path: Path, *, quick: bool = False, all_rows: bool = False, progress:
     findings: dict[str, Finding] = {}
     for done, folder in enumerate(folders):
         progress(done, len(folders))
-        of_this = [*check_parents(folder), *check_variant(folder, quick=quick)]
+        of_this = [*check_groups(folder), *check_variant(folder, quick=quick)]
         if not of_this:
             of_this = list(_against_others(folder, 0 if quick else None if all_rows else POOLED_AGAIN))
         findings.update({str(finding): finding for finding in of_this})
+    for root in _roots(path, folders):
+        findings.update({str(finding): finding for finding in check_between(root, folders)})
     progress(len(folders), len(folders))
     return VerifyReport(tuple(folders), tuple(findings.values()))
+
+
+def _roots(path: Path, folders: Sequence[Path]) -> list[Path]:
+    """Where stores begin: the path itself if nothing but stores is in it, else the folder of each dataset."""
+    if any(path in (folder, *folder.parents[:4]) for folder in folders):
+        return [path]
+    return sorted({folder.parents[2] for folder in folders})
 
 
 def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:
@@ -70,6 +79,8 @@ def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:
         tokens = _tokens_of(rows)
         if tokens is not None:
             yield from _against_tokens(rows, tokens, n_pooled)
+    elif "aligner" in rows.recipe:
+        yield from _against_source(rows)
     elif "encoder" in rows.recipe:
         yield from _against_dataset(rows)
 
@@ -95,6 +106,32 @@ def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Fi
         wanted = pool(value, name).astype(rows.dtype).astype(np.float32)
         if np.abs(stored - wanted).max() > TOLERANCE[str(rows.dtype)] * max(1.0, float(np.abs(wanted).max())):
             yield Finding(rows.folder / "values", f"row {rows.table.keys[row]!r} isn't the {name} of its tokens")
+
+
+def _against_source(rows: Rows) -> Iterator[Finding]:
+    """The rows of an aligned variant: those it was mapped from, if they are kept and sound."""
+    source = rows.recipe["source"]
+    folder = rows.folder.parents[2] / source["variant"]
+    try:
+        if any(True for _ in check_variant(folder, quick=True)):
+            return
+        embeddings = open_variant(folder)
+    except StoreError:
+        return
+    if embeddings.fingerprint != source["fingerprint"]:
+        yield Finding(rows.folder, f"was mapped from other embeddings than {folder} holds: reelstore apply")
+        return
+    contents = [one.tobytes().hex() for one in embeddings.table.fingerprints]
+    wanted = dict(zip(embeddings.ids, row_fingerprints(rows.fingerprint, contents), strict=True))
+    have = dict(zip(rows.ids, rows.table.fingerprints, strict=True))
+    wrong = [key for key in have if key not in wanted or not np.array_equal(have[key], wanted[key])]
+    lacking = [key for key in wanted if key not in have]
+    if wrong or lacking:
+        yield Finding(
+            rows.folder,
+            f"{len(wrong)} rows weren't mapped from {folder} as it is, {len(lacking)} of its rows are lacking, "
+            f"{[*wrong, *lacking][0]!r} first: reelstore apply",
+        )
 
 
 def _against_dataset(rows: Rows) -> Iterator[Finding]:

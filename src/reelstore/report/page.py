@@ -8,6 +8,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem; color: #222 }
 h1, h2 { line-height: 1.2 } h2 { margin-top: 2.2rem }
 table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .7rem; text-align: right }
+td { white-space: nowrap }
 th:first-child, td:first-child { text-align: left } thead th { border-bottom: 2px solid #888 }
 tbody tr:nth-child(even) { background: #f4f6f8 } .note { color: #555; font-size: .9em }
 figure { display: inline-block; margin: .5rem 1rem .5rem 0 } code { overflow-wrap: anywhere }

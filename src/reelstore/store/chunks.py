@@ -1,9 +1,7 @@
 """Rows -> the files of one Zarr array: raw C order, a shard index where the array is sharded, temporary names."""
 
-import os
-import secrets
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
@@ -12,9 +10,9 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.store.files import write_partial
 from reelstore.store.schema import ArrayLayout, as_json_bytes
 
-PARTIAL = ".partial"
 IN_FLIGHT = 2
 """Files hashed and written while the next one fills: memory holds one more than this."""
 
@@ -112,52 +110,9 @@ class ArrayWriter:
         self.digests[key] = digest
         if self._published.get(key) == digest:
             return
-        write_partial(self._folder / key, *parts)
+        write_partial(self._folder, key, *parts)
         self.pending.append(key)
         self.n_bytes_written += sum(len(part) for part in parts)
-
-
-def write_partial(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file under its temporary name, down to the disk."""
-    _write_new(partial_of(path), parts)
-
-
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file so that its name always means the old content or the new, whoever else writes it."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
-    try:
-        _write_new(partial, parts)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def _write_new(partial: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """The name is taken afresh: what has it now may be a link into DVC's cache."""
-    partial.parent.mkdir(parents=True, exist_ok=True)
-    partial.unlink(missing_ok=True)
-    with open(partial, "xb", buffering=0) as file:
-        for part in parts:
-            view = memoryview(part)
-            while len(view):  # a raw write may stop early
-                view = view[file.write(view) :]
-        os.fsync(file.fileno())
-
-
-def partial_of(path: Path) -> Path:
-    """Temporary name of a file; the root .dvcignore keeps it out of every version."""
-    return path.with_name(path.name + PARTIAL)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def shard_index(layout: ArrayLayout, n_present: int) -> bytes:

@@ -1,13 +1,16 @@
 """Whether a variant is what its manifest says: every file, every row."""
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.chunks import PARTIAL, shard_index
+from reelstore.store.chunks import shard_index
+from reelstore.store.files import PARTIAL, content_of
+from reelstore.store.groups import GROUP, groups_above
 from reelstore.store.journal import interrupted
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.published import Published, check_files, foreign_files
@@ -19,11 +22,11 @@ from reelstore.store.schema import (
     SCHEMA_VERSION,
     ArrayLayout,
     VariantSpec,
-    as_json_bytes,
-    group_metadata,
 )
 from reelstore.store.table import Key
 
+BETWEEN = {MANIFEST, ".gitignore"}
+"""Files that may lie beside a store's folders."""
 CHECKED_ROWS = 4096
 """Rows whose values are looked at together."""
 
@@ -40,10 +43,25 @@ class Finding:
 
 
 def variant_folders(path: Path) -> list[Path]:
-    """Every variant at or below a path, damaged ones among them."""
-    arrays = {found.parent for name in ("values", "status") for found in path.rglob(name) if found.is_dir()}
-    ours = f'"{ATTRIBUTE}"'.encode()
-    return sorted(arrays | {found.parent for found in path.rglob(MANIFEST) if ours in found.read_bytes()})
+    """Every variant at or below a path, damaged ones among them; links to folders are followed."""
+    found: list[Path] = []
+    seen: set[Path] = set()
+    for name, folders, files in os.walk(path, followlinks=True):
+        folder = Path(name)
+        if folder.resolve() in seen:  # links in a circle
+            folders.clear()
+            continue
+        seen.add(folder.resolve())
+        if _is_variant(folder, folders, files):
+            found.append(folder)
+            folders.clear()
+    return sorted(found)
+
+
+def _is_variant(folder: Path, folders: Collection[str], files: Collection[str]) -> bool:
+    if "values" in folders or "status" in folders:
+        return True
+    return MANIFEST in files and f'"{ATTRIBUTE}"'.encode() in (content_of(folder / MANIFEST) or b"")
 
 
 def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
@@ -58,7 +76,8 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
     try:
         attributes = read_manifest(folder)
     except SchemaError as error:
-        yield Finding(folder / MANIFEST, str(error).removeprefix(f"{folder / MANIFEST} ").removeprefix(f"{folder}: "))
+        path = folder / MANIFEST
+        yield Finding(path, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").removeprefix(f"{folder}: "))
         return
     if attributes is None:
         yield Finding(folder / MANIFEST, "is missing")
@@ -78,14 +97,26 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
         yield from _check_rows(folder, published, quick=quick)
 
 
-def check_parents(folder: Path) -> Iterator[Finding]:
+def check_groups(folder: Path) -> Iterator[Finding]:
     """The groups above a variant: dataset, side, encoder."""
-    for parent in (folder.parents[2], folder.parents[1], folder.parents[0]):
-        path = parent / MANIFEST
-        if not path.is_file():
-            yield Finding(path, "is missing")
-        elif path.read_bytes() != as_json_bytes(group_metadata()):
-            yield Finding(path, "isn't the empty group it should be")
+    for group in groups_above(folder):
+        content = content_of(group / MANIFEST)
+        if content is None:
+            yield Finding(group / MANIFEST, "is missing")
+        elif content != GROUP:
+            yield Finding(group / MANIFEST, "isn't the empty group it should be")
+
+
+def check_between(path: Path, variants: Collection[Path]) -> Iterator[Finding]:
+    """What lies at or below a path beside its variants and the groups above them; DVC's and git's own files may."""
+    if path in variants:
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.is_dir() and any(entry == variant or entry in variant.parents for variant in variants):
+            yield from check_between(entry, variants)
+        elif not (entry.name in BETWEEN or entry.suffix == ".dvc") or entry.is_dir():
+            what = "is left of an interrupted write" if entry.name.endswith(PARTIAL) else "isn't of a store"
+            yield Finding(entry, what + (": there is no variant in it" if entry.is_dir() else ""))
 
 
 def _check_names(folder: Path, attributes: object) -> Iterator[Finding]:
@@ -194,4 +225,4 @@ def _keys_between(published: Published, start: int, stop: int) -> str:
 
 
 def _is_link(path: Path) -> bool:
-    return path.is_symlink() or (path.is_file() and path.stat().st_nlink > 1)
+    return path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1)

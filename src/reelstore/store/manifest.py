@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import SchemaError
+from reelstore.store.files import content_of
 from reelstore.store.schema import (
     ATTRIBUTE,
     as_json_bytes,
@@ -37,10 +38,10 @@ def parse_manifest(content: bytes, path: object) -> Mapping[str, Any]:
     if not isinstance(attributes, Mapping):
         raise SchemaError(f"{path} is damaged: its attributes aren't a mapping. {_HELP}")
     ours = check_schema_version(attributes, path)
-    if ours["schema_version"] > 1 and (
-        ours.get("checksum") != manifest_checksum(ours)
-        or content != as_json_bytes(group_metadata(attributes))
-        or ours.get("digest") != variant_digest(ours["digests"])
+    if (
+        content != as_json_bytes(group_metadata(attributes))
+        or ours.get("digest") != variant_digest(ours.get("digests", {}))
+        or (ours["schema_version"] > 1 and ours.get("checksum") != manifest_checksum(ours))
     ):
         raise SchemaError(f"{path} is damaged: its content doesn't match its checksum. {_HELP}")
     return ours
@@ -48,11 +49,8 @@ def parse_manifest(content: bytes, path: object) -> Mapping[str, Any]:
 
 def read_manifest(folder: Path) -> Mapping[str, Any] | None:
     """Attributes of the variant published in this folder; None where there is none."""
-    try:
-        content = (folder / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    return parse_manifest(content, folder / MANIFEST)
+    content = content_of(folder / MANIFEST)
+    return None if content is None else parse_manifest(content, folder / MANIFEST)
 
 
 _HELP = "Fetch it again with dvc checkout or dvc pull, or make it again with reelstore repair."

@@ -6,7 +6,7 @@ from reelstore.errors import StoreError, StoreNotFoundError
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.reader import open_variant
 from reelstore.store.schema import SCHEMA_VERSION, VariantSpec
-from reelstore.store.update import UpdateReport, VariantUpdate
+from reelstore.store.update import UpdateReport, VariantUpdate, settle
 
 
 def migrate(folder: Path) -> UpdateReport | None:
@@ -17,6 +17,7 @@ def migrate(folder: Path) -> UpdateReport | None:
         SchemaError: it is damaged, or of a newer schema.
         StoreError: files of it aren't what their digest says; nothing has changed.
     """
+    settle(folder)
     attributes = read_manifest(folder)
     if attributes is None:
         raise StoreNotFoundError(f"No variant at {folder}: it has no {MANIFEST}.")

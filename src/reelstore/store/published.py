@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
-from reelstore.store.journal import digest_of
+from reelstore.store.files import digest_of, is_folder
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.schema import FAILED, OK, ArrayLayout, VariantSpec
 from reelstore.store.table import Key, RowTable
@@ -218,6 +218,11 @@ def _digests(layout: ArrayLayout, rows: Array) -> dict[str, str]:
 
 
 def foreign_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
-    """Files in a variant's folder that aren't of it, half-written ones among them."""
-    here = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() or path.is_symlink())
-    return sorted(key for key in here if key != MANIFEST and key not in digests)
+    """What is in a variant's folder and isn't of it: files, whole or half-written, links to folders, empty folders."""
+    ours = {MANIFEST, *digests}
+    foreign = []
+    for path in folder.rglob("*"):
+        key = path.relative_to(folder).as_posix()
+        if (key in ours or not any(path.iterdir())) if is_folder(path) else key not in ours:
+            foreign.append(key)
+    return sorted(foreign)

@@ -12,13 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
-from reelstore.store.chunks import write_atomically
+from reelstore.store.disk import disk_errors
+from reelstore.store.files import write_atomically
 from reelstore.store.schema import FAILED, OK, VariantSpec
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import as_stored, disk_errors
+from reelstore.store.values import as_stored
 
 Array = npt.NDArray[Any]
 ENDING = ".safetensors"
+ABOUT = "reelstore"
+"""Key of our metadata in a staged file."""
 
 
 @dataclass(frozen=True)
@@ -97,11 +100,13 @@ class Staging:
             if rows.counts is not None:
                 tensors[f"{variant}/counts"] = rows.counts
         about = {
-            "reasons": json.dumps({variant: list(rows.reasons) for variant, rows in variants.items()}),
+            "reasons": {variant: list(rows.reasons) for variant, rows in variants.items()},
             "sha256": _digest(tensors),
         }
+        # One key: safetensors writes several in any order, and the same rows shall give the same bytes.
+        content = save(tensors, {ABOUT: json.dumps(about, sort_keys=True)})
         with disk_errors(self.folder):
-            write_atomically(self.folder / (name + ENDING), save(tensors, about))
+            write_atomically(self.folder / (name + ENDING), content)
 
     def read(self, name: str) -> dict[str, StagedRows]:
         """The rows of one file, variant by variant.
@@ -114,9 +119,9 @@ class Staging:
         path = self.folder / (name + ENDING)
         try:
             with safe_open(path, framework="np") as file:
-                about = file.metadata()
+                about = json.loads(file.metadata()[ABOUT])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it isn't a mapping
-            reasons: Mapping[str, list[str | None]] = json.loads(about["reasons"])
+            reasons: Mapping[str, list[str | None]] = about["reasons"]
             whole = about["sha256"] == _digest(tensors)
         except (SafetensorError, KeyError, TypeError, ValueError):
             whole = False
@@ -140,11 +145,15 @@ class Staging:
         for path in sorted(self.folder.glob(f"*{ENDING}")):
             try:
                 with safe_open(path, framework="np") as file:
-                    for variant, reasons in json.loads(file.metadata()["reasons"]).items():
+                    for variant, reasons in json.loads(file.metadata()[ABOUT])["reasons"].items():
                         name = path.name.removesuffix(ENDING)
                         yield name, variant, file.get_tensor(f"{variant}/fingerprints"), reasons
             except (SafetensorError, KeyError, TypeError, ValueError):
                 path.unlink()  # not as it was written: its rows are embedded anew
+
+    def drop(self, name: str) -> None:
+        """Remove this file, if it is there."""
+        (self.folder / (name + ENDING)).unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Remove all of it."""
@@ -163,10 +172,15 @@ class StagedIndex:
         for name, variant, fingerprints, reasons in staging.fingerprints():
             for row, (fingerprint, reason) in enumerate(zip(fingerprints, reasons, strict=True)):
                 place = (variant, fingerprint.tobytes())
-                if self._places.setdefault(place, (name, row)) != (name, row):
-                    self._others.setdefault(place, []).append((name, row))
                 if reason is not None:
-                    self._failed.add(place)
+                    if place not in self._places:
+                        self._places[place] = (name, row)
+                        self._failed.add(place)
+                elif place not in self._places or place in self._failed:  # a value counts more: it was tried again
+                    self._places[place] = (name, row)
+                    self._failed.discard(place)
+                else:
+                    self._others.setdefault(place, []).append((name, row))
 
     def has(self, variant: str, fingerprints: npt.NDArray[np.uint8], *, failed: bool = True) -> npt.NDArray[np.bool_]:
         """(k,) bool: which rows are staged.

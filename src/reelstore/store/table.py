@@ -1,14 +1,15 @@
-"""The rows of a variant before their values: keys, splits and fingerprints, in order."""
+"""The rows of a variant without their values: keys, splits and fingerprints, in order, and the arrays of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
-from reelstore.store.schema import FINGERPRINT_BYTES
+from reelstore.store.schema import FINGERPRINT_BYTES, VariantSpec
 
 Key = str | tuple[str, int]
 """A video's `video_id`, or a caption's (`video_id`, `caption_index`)."""
@@ -54,3 +55,28 @@ class RowTable:
             and list(self.splits) == list(other.splits)
             and np.array_equal(self.fingerprints, other.fingerprints)
         )
+
+
+def table_columns(
+    spec: VariantSpec, table: RowTable, status: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays aligned with the rows, by name."""
+    encoded = [(key if isinstance(key, str) else key[0]).encode() for key in table.keys]
+    numbers = {split: number for number, split in enumerate(split_names(table))}
+    columns: dict[str, npt.NDArray[Any]] = {
+        "video_id": np.frombuffer(b"".join(encoded), dtype=np.uint8),
+        "video_id_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        "status": status,
+        "split": np.array([numbers[split] for split in table.splits], dtype=np.uint8),
+        "fingerprint": table.fingerprints,
+    }
+    if spec.side == "text":
+        columns["caption_index"] = np.array([key[1] for key in table.keys], dtype=np.int32)
+    if spec.layout == "ragged":
+        columns["offsets"] = offsets
+    return columns
+
+
+def split_names(table: RowTable) -> list[str]:
+    """Names the numbers in `split` stand for."""
+    return sorted(set(table.splits))

@@ -1,25 +1,26 @@
 """What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others."""
 
-import fcntl
-import os
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import SchemaError, StoreError
-from reelstore.store.journal import recover
-from reelstore.store.manifest import MANIFEST
-from reelstore.store.published import Published, foreign_files, open_published
-from reelstore.store.schema import FAILED, OK, SCHEMA_VERSION, VariantSpec
+from reelstore.errors import StoreError
+from reelstore.store.disk import disk_errors, refuse_read_only
+from reelstore.store.files import make_folder, remove_empty
+from reelstore.store.groups import write_groups
+from reelstore.store.journal import recover, take_in
+from reelstore.store.lock import FolderLock
+from reelstore.store.published import open_published
+from reelstore.store.schema import FAILED, SCHEMA_VERSION, VariantSpec
+from reelstore.store.standing import compare
 from reelstore.store.table import RowTable
-from reelstore.store.writer import VariantWriter, disk_errors, split_names, table_columns
+from reelstore.store.writer import VariantWriter
 
 Indices = npt.NDArray[np.int64]
 COPY_BYTES = 16 * 2**20
@@ -37,64 +38,6 @@ class UpdateReport:
     digest: str
     mended: tuple[str, ...] = ()
     """Files that weren't what their digest says, whose rows were made again."""
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What of a published variant can stay where `table` is wanted.
-
-    Attributes:
-        published: the variant that is there, if it is of the same recipe.
-        source: (n,) its row with the same fingerprint, for each row wanted; -1 where there is none.
-        unchanged: whether it is, file by file, what is wanted.
-    """
-
-    published: Published | None
-    source: Indices
-    unchanged: bool
-
-    @property
-    def todo(self) -> Indices:
-        """Rows that have to be made, in order."""
-        return np.flatnonzero(self.source < 0)
-
-
-def compare(
-    folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, verify: bool = True
-) -> Standing:
-    """What is stored, against what should be. Reads only.
-
-    Args:
-        folder: the variant's.
-        spec: what it should hold.
-        table: the rows it should have.
-        retry_failed: count failed rows as missing.
-        verify: read every file and compare its digest.
-
-    Raises:
-        SchemaError: what lies there is damaged, of a newer schema, or something else.
-    """
-    published = open_published(folder, verify=verify)
-    nothing = np.full(len(table), -1, dtype=np.int64)
-    if published is None:
-        return Standing(None, nothing, False)
-    _refuse_foreign(folder, published, spec)
-    if published.attributes["fingerprint"] != spec.fingerprint:
-        return Standing(None, nothing, False)
-    published.recognise(table)
-    usable = published.usable
-    if retry_failed:
-        usable = usable & (published.status == OK)
-    source = _source_rows(published.fingerprints, usable, table)
-    unchanged = (
-        bool((source == np.arange(len(table))).all())
-        and published.n_rows == len(table)
-        and published.attributes["schema_version"] == SCHEMA_VERSION
-        and not published.faults
-        and not foreign_files(folder, published.attributes["digests"])
-        and _same_keys(published, table)
-    )
-    return Standing(published, source, unchanged)
 
 
 def settle(folder: Path) -> None:
@@ -115,7 +58,8 @@ class VariantUpdate:
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
     `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
-    What a killed update left is finished or swept first.
+    What a killed update left is finished or swept first. If giving or finishing fails, or a `with` around it, nothing
+    has changed.
 
     Raises:
         StoreError: another process writes this variant, or the disk doesn't allow it.
@@ -127,9 +71,12 @@ class VariantUpdate:
         self.table = table
         self._folder = folder
         with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            if folder.is_file():  # where the variant's folder belongs; DVC would remove it too
+                folder.unlink()
+            make_folder(folder)
             self._lock = FolderLock(folder)
             recover(folder)
+            take_in(folder)
         self._standing = compare(folder, spec, table, retry_failed=retry_failed)
         self.todo: Indices = self._standing.todo
         self._writer: VariantWriter | None = None
@@ -164,6 +111,23 @@ class VariantUpdate:
             self._reach(row).fail(reason)
         self._n_done += 1
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Leave all as it was; what was given is gone."""
+        if not self._lock.release.alive:
+            return
+        if self._writer is not None:
+            self._writer.stop()
+        recover(self._folder)
+        remove_empty(self._folder)
+        self._lock.release()
+
     def finish(self) -> UpdateReport:
         """Copy what is left and publish."""
         if self._n_done != len(self.todo):
@@ -176,6 +140,7 @@ class VariantUpdate:
             else:
                 written = self._reach(len(self.table)).publish()
                 digest, n_bytes = written.digest, written.n_bytes_written
+            write_groups(self._folder)
         stored = open_published(self._folder, verify=False)
         assert stored is not None, f"{self._folder} was published"
         self._lock.release()
@@ -190,10 +155,7 @@ class VariantUpdate:
             with disk_errors(self._folder):
                 yield
         except BaseException:
-            if self._writer is not None:
-                self._writer.stop()
-            recover(self._folder)
-            self._lock.release()
+            self.abandon()
             raise
 
     def _reach(self, row: int) -> VariantWriter:
@@ -206,6 +168,7 @@ class VariantUpdate:
 
     def _begin(self) -> VariantWriter:
         """A writer that has taken over the rows at the beginning that stay in their places."""
+        refuse_read_only(self._folder)
         published = self._standing.published
         verified = {} if published is None else published.verified
         writer = VariantWriter(self._folder, self.spec, self.table, verified)
@@ -244,54 +207,6 @@ class VariantUpdate:
     @property
     def _copy_rows(self) -> int:
         return max(1, COPY_BYTES // self.spec.row_bytes)
-
-
-class FolderLock:
-    """Keeps other writers out of a folder until it is released, collected, or the process ends.
-
-    Raises:
-        StoreError: another process has it.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise StoreError(f"{folder}: another process is writing there. Wait for it, or stop it.") from None
-        self.release = weakref.finalize(self, os.close, descriptor)
-
-
-def _source_rows(fingerprints: npt.NDArray[np.uint8], usable: npt.NDArray[np.bool_], table: RowTable) -> Indices:
-    """Stored row with the same fingerprint, for each row of the table; -1 where there is none.
-
-    The row in the same place comes first, so that equal items don't make rows move.
-    """
-    n_both = min(len(fingerprints), len(table))
-    here = (fingerprints[:n_both] == table.fingerprints[:n_both]).all(axis=1) & usable[:n_both]
-    source = np.full(len(table), -1, dtype=np.int64)
-    source[:n_both] = np.where(here, np.arange(n_both), -1)
-    left = np.flatnonzero(source < 0)
-    if len(left):
-        row_of = {fingerprints[row].tobytes(): row for row in np.flatnonzero(usable).tolist()}
-        source[left] = [row_of.get(table.fingerprints[row].tobytes(), -1) for row in left]
-    return source
-
-
-def _same_keys(published: Published, table: RowTable) -> bool:
-    """Whether keys and splits are those of the table: fingerprints don't say."""
-    if list(published.attributes["splits"]) != split_names(table):
-        return False
-    columns = table_columns(published.spec, table, published.status, np.zeros(0, dtype=np.int64))
-    names = [name for name in ("video_id_offsets", "video_id", "split", "caption_index") if name in columns]
-    return all(np.array_equal(published.read(name, 0, len(columns[name])), columns[name]) for name in names)
-
-
-def _refuse_foreign(folder: Path, published: Published, spec: VariantSpec) -> None:
-    there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
-    if there != wanted:
-        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs, or delete {MANIFEST}.")
 
 
 def _runs(rows: Indices, kinds: npt.NDArray[Any] | None = None) -> Sequence[tuple[int, int]]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from reelstore.errors import SchemaError, StoreError, StoreNotFoundError
 from reelstore.store.arrays import RowArray, open_array
+from reelstore.store.files import content_of
 from reelstore.store.manifest import MANIFEST, parse_manifest
 from reelstore.store.mapped import MappedArray, Pattern
 from reelstore.store.schema import OK
@@ -111,12 +112,12 @@ class Variant:
         return column
 
     def _read_manifest(self) -> bytes:
-        try:
-            return (self.folder / MANIFEST).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        content = content_of(self.folder / MANIFEST)
+        if content is None:
             raise StoreNotFoundError(
                 f"No variant at {self.folder}: it has no {MANIFEST}. Make it with dvc repro, or fetch it with dvc pull."
-            ) from None
+            )
+        return content
 
     def _unchanged(self, opened: Callable[[], RowArray]) -> RowArray:
         """What `opened` gives, of the version whose manifest was read.
@@ -133,11 +134,7 @@ class Variant:
         return array
 
     def _refuse_changed(self) -> None:
-        try:
-            same = (self.folder / MANIFEST).read_bytes() == self._manifest
-        except FileNotFoundError:
-            same = False
-        if not same:
+        if content_of(self.folder / MANIFEST) != self._manifest:
             raise StoreError(f"{self.folder} was written anew since it was opened. Open it again.")
 
 

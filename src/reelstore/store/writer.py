@@ -1,10 +1,7 @@
 """Embeddings -> a variant's folder: rows in order, changed files only, published at once."""
 
-import errno
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -13,24 +10,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import StoreError, ValueRangeError
-from reelstore.store.chunks import ArrayWriter, write_atomically
+from reelstore.errors import StoreError
+from reelstore.store.chunks import ArrayWriter
 from reelstore.store.journal import commit
-from reelstore.store.manifest import MANIFEST, manifest_bytes
+from reelstore.store.manifest import manifest_bytes
 from reelstore.store.schema import (
     FAILED,
     OK,
     SCHEMA_VERSION,
     ArrayLayout,
     VariantSpec,
-    as_json_bytes,
-    group_metadata,
     variant_digest,
 )
-from reelstore.store.table import Key, RowTable
+from reelstore.store.table import Key, RowTable, split_names, table_columns
+from reelstore.store.values import as_stored
 
 WRITING_THREADS = 2
-FLOAT16_INFINITY = 0x7C00  # bits of an infinity; a NaN has more
 
 
 @dataclass(frozen=True)
@@ -138,7 +133,6 @@ class VariantWriter:
         self.stop()
         pending = [key for array in arrays for key in array.pending]
         commit(self._folder, pending, digests, manifest_bytes(self._attributes(digests)))
-        write_parents(self._folder)
         return Written(variant_digest(digests), sum(array.n_bytes_written for array in arrays))
 
     def stop(self) -> None:
@@ -177,92 +171,6 @@ class VariantWriter:
         }
 
 
-def as_stored(
-    spec: VariantSpec,
-    values: npt.NDArray[np.floating[Any]],
-    counts: npt.NDArray[np.int64] | None,
-    keys: Sequence[Key],
-    folder: Path,
-) -> npt.NDArray[np.floating[Any]]:
-    """Values of some rows in the variant's dtype, or an error: arguments and errors are those of `append`."""
-    ragged = counts is not None
-    shape = (int(counts.sum()), spec.dim) if counts is not None else (len(keys), *spec.row_shape)
-    if values.shape != shape or ragged != (spec.layout == "ragged"):
-        wanted = ("n_tokens", spec.dim) if spec.layout == "ragged" else spec.row_shape
-        found = values.shape if ragged or len(keys) != len(values) else values.shape[1:]
-        raise StoreError(f"{folder}: row {keys[0]!r} has shape {found}; this variant's rows are {wanted}.")
-    if not np.issubdtype(values.dtype, np.floating):
-        raise StoreError(f"{folder}: row {keys[0]!r} has dtype {values.dtype}; embeddings are floating point.")
-    limit = float(np.finfo(spec.dtype).max)
-    if not fits(values, limit):
-        _refuse_values(spec, values, counts, keys, folder, limit)
-    return values.astype(spec.dtype, copy=False)
-
-
-def fits(values: npt.NDArray[np.floating[Any]], limit: float) -> bool:
-    """Whether all values are finite and within the limit."""
-    if not values.size:
-        return True
-    if values.dtype == np.float16:  # by its bits: arithmetic on float16 is slow
-        return bool((values.view(np.uint16) & 0x7FFF).max() < FLOAT16_INFINITY)
-    return bool(values.max() <= limit and values.min() >= -limit)  # a NaN makes both false
-
-
-def _refuse_values(
-    spec: VariantSpec,
-    values: npt.NDArray[np.floating[Any]],
-    counts: npt.NDArray[np.int64] | None,
-    keys: Sequence[Key],
-    folder: Path,
-    limit: float,
-) -> None:
-    with np.errstate(invalid="ignore"):
-        bad = ~(np.abs(values.reshape(len(values), -1).astype(np.float64)) <= limit)
-    first = int(np.flatnonzero(bad.any(axis=1))[0])
-    key = keys[first if counts is None else int(np.searchsorted(np.cumsum(counts), first, side="right"))]
-    worst = float(values.reshape(len(values), -1)[first][bad[first]][0])
-    if not np.isfinite(worst):
-        raise ValueRangeError(f"{folder}: row {key!r} holds NaN or infinity.")
-    raise ValueRangeError(
-        f"{folder}: row {key!r} holds {worst:g}, beyond {spec.dtype}'s {limit:g}. "
-        "Set embed.dtype: float32 in params.yaml."
-    )
-
-
-def table_columns(
-    spec: VariantSpec, table: RowTable, status: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[Any]]:
-    """The arrays aligned with the rows, by name."""
-    encoded = [(key if isinstance(key, str) else key[0]).encode() for key in table.keys]
-    numbers = {split: number for number, split in enumerate(split_names(table))}
-    columns: dict[str, npt.NDArray[Any]] = {
-        "video_id": np.frombuffer(b"".join(encoded), dtype=np.uint8),
-        "video_id_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
-        "status": status,
-        "split": np.array([numbers[split] for split in table.splits], dtype=np.uint8),
-        "fingerprint": table.fingerprints,
-    }
-    if spec.side == "text":
-        columns["caption_index"] = np.array([key[1] for key in table.keys], dtype=np.int32)
-    if spec.layout == "ragged":
-        columns["offsets"] = offsets
-    return columns
-
-
-def split_names(table: RowTable) -> list[str]:
-    """Names the numbers in `split` stand for."""
-    return sorted(set(table.splits))
-
-
-def write_parents(folder: Path) -> None:
-    """The zarr.json of dataset, side and encoder: constant, so that they can live in git."""
-    content = as_json_bytes(group_metadata())
-    for parent in [folder.parents[0], folder.parents[1], folder.parents[2]]:
-        path = parent / MANIFEST
-        if not path.is_file() or path.read_bytes() != content:
-            write_atomically(path, content)
-
-
 def row_fingerprints(recipe_fingerprint: str, contents: Sequence[str]) -> npt.NDArray[np.uint8]:
     """What determines each row: the recipe and the item's content, (n, 16) uint8.
 
@@ -272,31 +180,3 @@ def row_fingerprints(recipe_fingerprint: str, contents: Sequence[str]) -> npt.ND
     """
     digests = [sha256(f"{recipe_fingerprint} {content}".encode()).digest()[:16] for content in contents]
     return np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(len(contents), 16)
-
-
-def disk_free(folder: Path) -> int:
-    """Bytes free where the folder lies or will lie."""
-    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
-    return shutil.disk_usage(existing).free
-
-
-@contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """What a disk refuses, as a StoreError that says so."""
-    try:
-        yield
-    except OSError as error:
-        if isinstance(error, StoreError):
-            raise
-        reasons = {
-            errno.ENOSPC: f"the disk is full ({disk_free(folder) / 2**20:.0f} MiB are free). Make room",
-            errno.EDQUOT: "the quota is used up. Make room",
-            errno.EROFS: "the disk is read-only. Write to another one",
-            errno.EACCES: "writing isn't allowed there. Change the rights or the folder",
-            errno.EPERM: "writing isn't allowed there. Change the rights or the folder",
-        }
-        if error.errno not in reasons:
-            raise
-        raise StoreError(
-            f"{folder}: {reasons[error.errno]} and run it again; what was published before is untouched."
-        ) from error

@@ -1,0 +1,32 @@
+"""`doctor`: why it doesn't work."""
+
+import sys
+
+import click
+
+from reelstore.params import load_params
+
+
+@click.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--aligner", help="Check this fitted aligner of the model rather than its embeddings.")
+@click.option("--no-fail", is_flag=True, help="Exit with 0 whatever is found.")
+def doctor(model: str, aligner: str | None, no_fail: bool) -> None:
+    """Say what keeps MODEL, VIDEO+TEXT, from being retrieved with; exit with 1 where results would mean nothing.
+
+    Each check has its value, what it should be, what it means and what to do. Fatal findings that params.yaml's
+    `doctor.allow` names don't count.
+
+    Example:
+
+    \b
+        reelstore doctor efficientnet-lite0+minilm-l6
+        reelstore doctor efficientnet-lite0+minilm-l6 --aligner mlp
+    """
+    from reelstore.pipeline.doctor import run_doctor, run_doctor_of_aligner
+
+    params = load_params()
+    report = run_doctor(params, model) if aligner is None else run_doctor_of_aligner(params, model, aligner)
+    click.echo(report.summary())
+    if report.failed and not no_fail:
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Why retrieval can't work here: checks of embeddings before training, and of towers during it."""

@@ -1,0 +1,99 @@
+"""Numbers that say how rows lie: parallel, in few dimensions, as neighbours of the same rows."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Array = npt.NDArray[Any]
+
+
+def unit(values: Array) -> Floats:
+    """(n, dim) float64 rows of length 1; a zero row stays zero."""
+    wide = values.astype(np.float64)
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1))
+
+
+def mean_cosine(values: Array) -> float:
+    """Mean cosine of all pairs of different rows.
+
+    Example:
+        >>> mean_cosine(np.array([[1., 0.], [0., 1.], [0., 2.]]))  # of 0, 0 and 1
+        0.3333333333333333
+    """
+    n = len(values)
+    total = unit(values).sum(axis=0)
+    return float((total @ total - n) / max(n * (n - 1), 1))
+
+
+def effective_rank(values: Array) -> float:
+    """exp of the entropy of the centred rows' variances along principal directions: 1 where they lie on a line, 0
+    where they are one point. Source: Roy and Vetterli 2007.
+    """
+    centred = values.astype(np.float64) - values.astype(np.float64).mean(axis=0)
+    variances = np.linalg.svd(centred, compute_uv=False) ** 2
+    scale = float((values.astype(np.float64) ** 2).sum())
+    if not scale or variances.sum() < 1e-12 * scale:
+        return 0.0
+    shares = variances / variances.sum()
+    shares = shares[shares > 0]
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def top_share(values: Array, n_dims: int) -> float:
+    """Share of the variance, summed over dimensions, that the `n_dims` widest dimensions hold."""
+    variances = np.sort(values.astype(np.float64).var(axis=0))[::-1]
+    total = variances.sum()
+    return float(variances[:n_dims].sum() / total) if total else 0.0
+
+
+def kernel_alignment(first: Array, second: Array) -> tuple[Floats, Floats]:
+    """Gram matrices (n, n) of centred rows, made ready for `alignment`."""
+    return _debiased(first), _debiased(second)
+
+
+def alignment(first: Floats, second: Floats) -> float:
+    """Debiased linear CKA of two Gram matrices from `kernel_alignment`: 0 for rows that have nothing in common, 1 for
+    the same up to rotation and scale. Sources: Kornblith et al. 2019; Song et al. 2012 for the estimator.
+    """
+    scale = np.sqrt((first * first).sum() * (second * second).sum())
+    return float((first * second).sum() / scale) if scale else 0.0
+
+
+def neighbours(values: Array, k: int) -> npt.NDArray[np.int64]:
+    """(n, k) positions of each row's nearest other rows by cosine, the mean taken off."""
+    wide = unit(values)
+    scores = unit(wide - wide.mean(axis=0))
+    similar = scores @ scores.T
+    np.fill_diagonal(similar, -np.inf)
+    return np.argpartition(-similar, k, axis=1)[:, :k]
+
+
+def mutual_neighbours(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+    """Share of rows' neighbours that both sides have. Source: Huh et al. 2024, mutual nearest-neighbour alignment."""
+    n, k = first.shape
+    rows = np.repeat(np.arange(n), k)
+    flags = np.zeros((n, n), dtype=bool)
+    flags[rows, first.ravel()] = True
+    return float(flags[rows, second.ravel()].mean())
+
+
+def permuted(indices: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Neighbours as they would be if row i were row order[i]."""
+    place = np.argsort(order)
+    return np.asarray(place[indices[order]])
+
+
+def _debiased(values: Array) -> Floats:
+    """A Gram matrix with its diagonal out and rows and columns centred so that unrelated rows give 0 on average."""
+    wide = unit(values)
+    wide = wide - wide.mean(axis=0)
+    gram = wide @ wide.T
+    np.fill_diagonal(gram, 0)
+    n = len(gram)
+    sums = gram.sum(axis=0) / (n - 2)
+    gram = gram - sums[:, None] - sums[None, :] + sums.sum() / (n - 1)
+    np.fill_diagonal(gram, 0)
+    return np.asarray(gram)

@@ -1,0 +1,282 @@
+"""Checks while an aligner is trained: whether it learns, or collapses to what a constant would do."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.doctor.findings import Check
+from reelstore.doctor.geometry import effective_rank, mean_cosine
+
+Floats = npt.NDArray[np.float32]
+
+LOSS_SHARE = 0.97
+"""Of the constant predictor's loss: above it, nothing was learned."""
+APART = 0.5
+"""Distance of right and wrong cosines' means, in standard deviations, from which they are told apart."""
+COLLAPSED_COSINE = 0.98
+COLLAPSED_RANK = 2.0
+MAX_ROWS = 1000
+
+
+class Sample(Protocol):
+    """Some videos and their captions, mapped into the joint space."""
+
+    @property
+    def video(self) -> Floats:
+        """(n_videos, dim), length 1."""
+
+    @property
+    def text(self) -> Floats:
+        """(n_captions, dim), length 1."""
+
+    @property
+    def video_of_caption(self) -> npt.NDArray[np.int64]:
+        """(n_captions,)"""
+
+
+class View(Protocol):
+    """A look at a training after an epoch; `reelstore.align.epoch_view.EpochView` is one."""
+
+    @property
+    def epoch(self) -> int:
+        """Epochs trained; 0 before the first."""
+
+    @property
+    def loss(self) -> str:
+        """What is minimised."""
+
+    @property
+    def train_loss(self) -> float:
+        """Mean over the epoch's batches."""
+
+    @property
+    def constant_loss(self) -> float:
+        """That of towers that map everything to one point."""
+
+    @property
+    def validation(self) -> Any:
+        """A `Sample` of validation rows."""
+
+    @property
+    def train_mrr(self) -> float:
+        """Within as many training videos."""
+
+    @property
+    def validation_mrr(self) -> float:
+        """Within the validation videos."""
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """What is kept of one look.
+
+    Attributes:
+        epoch: epochs trained.
+        train_loss, constant_loss, train_mrr, validation_mrr: as in `View`.
+        right, wrong: mean cosine of right and of wrong pairs.
+        right_spread, wrong_spread: their standard deviations.
+        video_cosine, text_cosine: mean cosine of random rows of a side.
+        video_rank, text_rank: effective rank of a side.
+        n_videos, n_captions: in the sample.
+    """
+
+    epoch: int
+    train_loss: float
+    constant_loss: float
+    train_mrr: float
+    validation_mrr: float
+    right: float
+    wrong: float
+    right_spread: float
+    wrong_spread: float
+    video_cosine: float
+    text_cosine: float
+    video_rank: float
+    text_rank: float
+    n_videos: int
+    n_captions: int
+
+    @property
+    def apart(self) -> float:
+        """Distance of the cosines' means in pooled standard deviations (Cohen's d)."""
+        spread = math.sqrt((self.right_spread**2 + self.wrong_spread**2) / 2)
+        return (self.right - self.wrong) / max(spread, 1e-9)
+
+    def curves(self) -> Mapping[str, float]:
+        """Numbers that are drawn, by name; none of them NaN."""
+        names = ("right", "wrong", "video_cosine", "text_cosine", "video_rank", "text_rank", "train_mrr")
+        values = {f"doctor_{name}": float(getattr(self, name)) for name in names}
+        values["doctor_loss_of_constant"] = self.constant_loss
+        return {name: value for name, value in values.items() if math.isfinite(value)}
+
+
+@dataclass
+class TrainingWatch:
+    """Sees a training epoch by epoch, and says at its end what is wrong with it.
+
+    `look` is what `Workplace.observe` is given; it never breaks training off.
+    """
+
+    looks: list[Vitals] = field(default_factory=list)
+    loss: str = ""
+
+    def look(self, view: View) -> None:
+        """Keep the numbers of one look."""
+        self.loss = view.loss
+        self.looks.append(_vitals(view))
+
+    def checks(self) -> list[Check]:
+        """What the training came to; of an aligner that isn't trained, nothing."""
+        trained = [look for look in self.looks if look.epoch]
+        return training_checks(trained, self.loss) if trained else []
+
+
+def training_checks(looks: list[Vitals], loss: str) -> list[Check]:
+    """Checks of a training's looks, in order; the last one says how it ended, the best MRR is that of any."""
+    last = looks[-1]
+    if not math.isfinite(last.train_loss):
+        meaning = f"The {loss} loss is {last.train_loss} in epoch {last.epoch}: training diverged."
+        return [Check("finite", "", 0.0, "1", "fatal", meaning, "Lower the learning rate; use precision 32.")]
+    return [
+        _constant_loss(last, loss),
+        _cosines(last),
+        *sample_checks(last),
+        chance_level(max(look.validation_mrr for look in looks), last.n_videos, last.n_captions),
+        _memorised(last),
+    ]
+
+
+def sample_checks(look: Vitals) -> list[Check]:
+    """Whether a side lies at one point."""
+    checks = []
+    for side, cosine, rank in (
+        ("video", look.video_cosine, look.video_rank),
+        ("text", look.text_cosine, look.text_rank),
+    ):
+        bad = cosine >= COLLAPSED_COSINE or rank < COLLAPSED_RANK
+        checks.append(
+            Check(
+                f"collapse-{side}",
+                "",
+                cosine,
+                f"below {COLLAPSED_COSINE}, effective rank {COLLAPSED_RANK:g} or more",
+                "fatal" if bad else "ok",
+                f"Random {'videos' if side == 'video' else 'captions'} have cosine {cosine:.4f} in the joint space, "
+                f"effective rank {rank:.1f}" + (": the tower gives the same for everything." if bad else "."),
+                "Centre and standardise or whiten the embeddings; use a loss that contrasts against many "
+                "(infonce, batch 1,024 or more); lower the learning rate.",
+            )
+        )
+    return checks
+
+
+def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "") -> Check:
+    """An MRR beside that of guessing: no more than four standard deviations above it means nothing."""
+    reciprocal = 1 / np.arange(1, n_videos + 1)
+    chance = float(reciprocal.mean())
+    # Captions of one video aren't independent: as many draws as videos, at worst.
+    draws = max(1, min(n_videos, n_captions))
+    limit = chance + 4 * float(reciprocal.std()) / draws**0.5
+    bad = mrr <= limit
+    return Check(
+        "chance-level",
+        about,
+        mrr,
+        f"above {limit:.4f} (chance {chance:.4f} among {n_videos})",
+        "fatal" if bad else "ok",
+        f"Validation text-to-video MRR is {mrr / chance:.1f} times chance"
+        + (": within what guessing gives." if bad else "."),
+        "Start from a closed form (ridge, cca) on centred embeddings, and compare.",
+    )
+
+
+def vitals_of(sample: Sample) -> Vitals:
+    """Of an aligner that wasn't watched, on rows it was mapped."""
+    return _measured(sample, 0, math.nan, math.nan, math.nan, math.nan)
+
+
+def _vitals(view: View) -> Vitals:
+    return _measured(
+        view.validation, view.epoch, view.train_loss, view.constant_loss, view.train_mrr, view.validation_mrr
+    )
+
+
+def _measured(
+    sample: Sample, epoch: int, train_loss: float, constant_loss: float, train_mrr: float, validation_mrr: float
+) -> Vitals:
+    video, text, own = sample.video, sample.text, sample.video_of_caption
+    n_videos = len(video)
+    other = (own + 1 + np.arange(len(own)) % max(n_videos - 1, 1)) % n_videos  # never its own
+    right = np.einsum("nd,nd->n", text, video[own])
+    wrong = np.einsum("nd,nd->n", text, video[other]) if n_videos > 1 else right
+    rows = {"video": _some(video), "text": _some(text)}
+    return Vitals(
+        epoch=epoch,
+        train_loss=train_loss,
+        constant_loss=constant_loss,
+        train_mrr=train_mrr,
+        validation_mrr=validation_mrr,
+        right=float(right.mean()),
+        wrong=float(wrong.mean()),
+        right_spread=float(right.std()),
+        wrong_spread=float(wrong.std()),
+        video_cosine=mean_cosine(rows["video"]),
+        text_cosine=mean_cosine(rows["text"]),
+        video_rank=effective_rank(rows["video"]),
+        text_rank=effective_rank(rows["text"]),
+        n_videos=n_videos,
+        n_captions=len(text),
+    )
+
+
+def _constant_loss(last: Vitals, loss: str) -> Check:
+    bad = last.train_loss >= LOSS_SHARE * last.constant_loss
+    return Check(
+        "constant-loss",
+        "",
+        last.train_loss,
+        f"below {LOSS_SHARE * last.constant_loss:.4g}, {LOSS_SHARE:.0%} of the constant predictor's",
+        "fatal" if bad else "ok",
+        f"The {loss} loss ends at {last.train_loss:.4f}; a predictor that looks at nothing has "
+        f"{last.constant_loss:.4f}" + (": as little was learned." if bad else "."),
+        "Centre and standardise the embeddings, lower the learning rate, or take a loss that contrasts against many.",
+    )
+
+
+def _cosines(last: Vitals) -> Check:
+    bad = last.apart < APART
+    return Check(
+        "cosines",
+        "",
+        last.apart,
+        f"{APART} or more standard deviations",
+        "warning" if bad else "ok",
+        f"Right pairs have cosine {last.right:.3f} ± {last.right_spread:.3f}, wrong ones {last.wrong:.3f} ± "
+        f"{last.wrong_spread:.3f}" + (": they aren't told apart." if bad else "."),
+        "See the collapse checks; centre the embeddings.",
+    )
+
+
+def _memorised(last: Vitals) -> Check:
+    chance = float((1 / np.arange(1, last.n_videos + 1)).mean())
+    bad = last.train_mrr > 10 * chance and last.validation_mrr < 0.1 * last.train_mrr
+    return Check(
+        "memorised",
+        "",
+        last.train_mrr / max(last.validation_mrr, 1e-9),
+        "below 10, training against validation MRR",
+        "warning" if bad else "ok",
+        f"MRR is {last.train_mrr:.3f} within training videos and {last.validation_mrr:.3f} within validation videos.",
+        "Stop earlier, use more pairs, dropout, weight decay or a narrower tower.",
+    )
+
+
+def _some(values: Floats) -> Floats:
+    """Evenly spaced rows, at most `MAX_ROWS`."""
+    if len(values) <= MAX_ROWS:
+        return values
+    return values[np.linspace(0, len(values) - 1, MAX_ROWS).astype(np.int64)]

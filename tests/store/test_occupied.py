@@ -1,0 +1,180 @@
+"""Whatever stands in a folder before a variant is written there: the result is the same, nothing else is touched."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from reelstore.errors import StoreError
+from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
+from reelstore.store.reader import open_variant
+
+from .made import files, folder_of, spec, write
+
+KEYS = [f"video{number}" for number in range(70)]
+
+
+def a_file_for_a_folder(path: Path) -> None:
+    shutil.rmtree(path)
+    path.write_text("a file")
+
+
+def a_folder_for_a_file(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+    (path / "inside").write_text("something")
+
+
+def linked_away(path: Path, elsewhere: Path) -> None:
+    shutil.move(path, elsewhere)
+    path.symlink_to(elsewhere)
+
+
+OCCUPATIONS: dict[str, Callable[[Path, Path], object]] = {
+    # name: what is done to a sound variant's folder, with a folder elsewhere
+    "a file for the variant": lambda folder, _: a_file_for_a_folder(folder),
+    "a file for an array": lambda folder, _: a_file_for_a_folder(folder / "values"),
+    "a file for a folder of files": lambda folder, _: a_file_for_a_folder(folder / "status" / "c"),
+    "a folder for a shard": lambda folder, _: a_folder_for_a_file(folder / "values/c/0/0"),
+    "a folder for the manifest": lambda folder, _: a_folder_for_a_file(folder / "zarr.json"),
+    "a folder for a new manifest": lambda folder, _: (folder / "zarr.json.partial").mkdir(),
+    "a folder half-written": lambda folder, _: (folder / "values/c/0/0.partial/deep").mkdir(parents=True),
+    "a pipe": lambda folder, _: os.mkfifo(folder / "values/c/pipe"),
+    "a pipe for a shard": lambda folder, _: ((folder / "values/c/1/0").unlink(), os.mkfifo(folder / "values/c/1/0")),
+    "folders of nothing": lambda folder, _: (folder / "values/c/99").mkdir(),
+    "a link to nothing for an array": lambda folder, _: (
+        shutil.rmtree(folder / "split"),
+        (folder / "split").symlink_to("nowhere"),
+    ),
+    "a link in a circle": lambda folder, _: (
+        (folder / "values/c/0/0").unlink(),
+        (folder / "values/c/0/0").symlink_to("0"),
+    ),
+    "a manifest linked to nothing": lambda folder, _: (
+        (folder / "zarr.json").unlink(),
+        (folder / "zarr.json").symlink_to("nowhere"),
+    ),
+    "an array linked away": lambda folder, elsewhere: linked_away(folder / "values", elsewhere),
+    "a folder of files linked away": lambda folder, elsewhere: linked_away(folder / "values" / "c", elsewhere),
+    "another's folder linked in": lambda folder, elsewhere: (
+        shutil.copytree(folder, elsewhere),
+        (folder / "theirs").symlink_to(elsewhere),
+    ),
+}
+
+
+def tree(folder: Path) -> list[str]:
+    """All that is there, folders too."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("manifest", [True, False], ids=["published", "without its manifest"])
+@pytest.mark.parametrize("name", OCCUPATIONS)
+def test_the_variant_is_what_it_would_be_in_an_empty_folder(tmp_path: Path, name: str, manifest: bool) -> None:
+    of = spec()
+    folder, elsewhere = folder_of(tmp_path, of), tmp_path / "elsewhere"
+    write(folder, of, KEYS)
+    expected, names = files(folder), tree(folder)
+    if not manifest and "manifest" not in name:
+        (folder / "zarr.json").rename(folder / "values" / "old")
+    OCCUPATIONS[name](folder, elsewhere)
+    theirs = files(elsewhere) if elsewhere.exists() else {}
+    store = tmp_path / "store"
+    found = [*check_between(store, variant_folders(store))] + [f for v in variant_folders(store) for f in found_in(v)]
+    assert found, "verify sees it"
+    report = write(folder, of, KEYS)
+    assert (files(folder), tree(folder)) == (expected, names)
+    assert not found_in(folder)
+    assert not list(check_between(store, variant_folders(store)))
+    if "linked" in name and manifest and "nothing" not in name:
+        assert report.n_new == 0, "rows behind a link are there"
+    assert (files(elsewhere) if elsewhere.exists() else {}) == theirs, "what a link leads to isn't ours"
+
+
+def found_in(folder: Path) -> list[str]:
+    return [str(finding) for finding in [*check_groups(folder), *check_variant(folder, quick=False)]]
+
+
+def test_a_variant_may_itself_be_a_link(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    expected = files(folder)
+    linked_away(folder, tmp_path / "larger disk")
+    (folder / "status" / "c" / "0").unlink()
+    assert variant_folders(tmp_path / "store") == [folder]
+    assert any("status/c/0: is missing" in finding for finding in found_in(folder))
+    write(folder, of, KEYS)
+    assert folder.is_symlink()
+    assert files(tmp_path / "larger disk") == expected
+
+
+@pytest.mark.parametrize("above", ["a file", "a link to what isn't there"])
+def test_what_stands_above_a_variant_is_refused(tmp_path: Path, above: str) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    folder.parents[1].mkdir(parents=True)
+    if above == "a file":
+        folder.parent.write_text("mine")
+    else:
+        folder.parent.symlink_to("a disk that isn't there")
+    with pytest.raises(StoreError, match=rf"fake is {above}.* Move it away"):
+        write(folder, of, KEYS)
+    assert folder.parent.is_symlink() or folder.parent.read_text() == "mine"
+
+
+def test_a_read_only_folder_is_refused_to_root_too(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    before = files(folder)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(path.stat().st_mode & ~0o222)
+    with pytest.raises(StoreError, match=r"mean is read-only \(mode 555\): nothing has changed"):
+        write(folder, of, [*KEYS, "another"])
+    assert files(folder) == before
+    assert write(folder, of, KEYS).n_bytes_written == 0, "nothing to write is nothing to refuse"
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o444)
+    assert write(folder, of, [*KEYS, "another"]).n_new == 1, "files are replaced, whatever their rights"
+    folder.parent.chmod(0o555)
+    with pytest.raises(StoreError, match="fake is read-only"):
+        write(folder.with_name("max"), spec(), KEYS)
+    folder.parent.chmod(0o755)
+
+
+def test_groups_above_are_written_even_if_the_variant_is_as_it_should_be(tmp_path: Path) -> None:
+    """As after a kill between the two."""
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    whole = files(tmp_path)
+    (folder.parents[0] / "zarr.json").unlink()
+    (folder.parents[1] / "zarr.json").write_text("{}")
+    (folder.parents[2] / "zarr.json.partial").write_text("half")
+    assert len(list(check_groups(folder))) == 2
+    assert write(folder, of, KEYS).n_bytes_written == 0
+    assert files(tmp_path) == whole
+
+
+def test_what_lies_between_variants_is_found_but_for_files_of_dvc_and_git(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    store = tmp_path / "store"
+    (folder.parent / "mean.dvc").write_text("")
+    (folder.parent / ".gitignore").write_text("/mean\n")
+    assert not list(check_between(store, [folder]))
+    (folder.parents[2] / "notes.txt").write_text("")
+    (folder.parents[1] / "zarr.json.1-2.partial").write_text("")
+    (folder.parent / "meen" / "c").mkdir(parents=True)
+    found = [str(finding).removeprefix(f"{store}/set/") for finding in check_between(store, [folder])]
+    assert found == [
+        "notes.txt: isn't of a store",
+        "video/fake/meen: isn't of a store: there is no variant in it",
+        "video/zarr.json.1-2.partial: is left of an interrupted write",
+    ]
+    assert open_variant(folder).ids == KEYS
