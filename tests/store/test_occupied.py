@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reelstore.errors import StoreError
+from reelstore.pipeline.inventory import inventory
 from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
 from reelstore.store.reader import open_variant
 
@@ -103,6 +104,7 @@ def test_a_variant_may_itself_be_a_link(tmp_path: Path) -> None:
     write(folder, of, KEYS)
     expected = files(folder)
     linked_away(folder, tmp_path / "larger disk")
+    assert [line.path for line in inventory(tmp_path / "store").variants] == [folder]
     (folder / "status" / "c" / "0").unlink()
     assert variant_folders(tmp_path / "store") == [folder]
     assert any("status/c/0: is missing" in finding for finding in found_in(folder))

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.errors import StoreNotFoundError
+from reelstore.store.integrity import variant_folders
+from reelstore.store.manifest import MANIFEST
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import FAILED, OK
 
@@ -62,7 +64,7 @@ def inventory(path: Path) -> Inventory:
     """Every variant below `path`: of all datasets, one, one side, one encoder, or itself."""
     if not path.is_dir():
         raise StoreNotFoundError(f"No store at {path}. Make it with dvc repro, or fetch it with dvc pull.")
-    folders = sorted(file.parent for file in path.rglob("zarr.json") if (file.parent / "values").is_dir())
+    folders = [folder for folder in variant_folders(path) if (folder / MANIFEST).is_file()]
     if not folders:
         raise StoreNotFoundError(f"{path} holds no embeddings yet. Make them with dvc repro, or fetch with dvc pull.")
     return Inventory(tuple(_line(folder) for folder in folders))
