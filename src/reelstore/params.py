@@ -19,19 +19,24 @@ class DatasetParams:
     name: str = "emoji"
     """Names the folders data/<name>, store/<name>, pairs/<name>, models/<name>, metrics/<name>."""
     kind: str = "emoji"
-    """`emoji`, `llm-like` (drawn), or `folder` for a directory of your own."""
+    """`emoji`, `llm-like` (drawn), `msrvtt`, or `folder` for a directory of your own."""
     source: str = "src/reelstore/datasets/emoji.json"
-    """emoji: the list of pinned packages. llm-like: the knobs. folder: the directory of videos."""
+    """emoji: the list of pinned packages. llm-like: the knobs. folder, msrvtt: the directory of videos."""
     captions: str = "captions.csv"
     """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
     still: bool = False
     """emoji: also the clips that have one frame."""
     max_captions: int = 20
     """Captions kept for each video."""
+    cut: str = ""
+    """msrvtt: `1k-a` (also where this is empty), `1k-a-7k`, `1k-b`, `full` or `official`."""
+    parts: tuple[str, ...] = ()
+    """msrvtt: of train, validation and test those wanted; all where this is empty."""
     seed: int = 0
     """Of the splits; llm-like: of all that is drawn."""
     splits: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "validation": 0.1, "test": 0.2})
-    """Share of each split; they add up to 1. llm-like has its own in `source`."""
+    """Share of each split; they add up to 1. llm-like has its own in `source`; msrvtt takes the share
+    of validation in train and validation, where its cut has no validation."""
 
     def __post_init__(self) -> None:
         _check_name("dataset.name", self.name)
@@ -79,7 +84,17 @@ class EmbedParams:
 
 
 @dataclass(frozen=True)
-class GridParams:
+class OutputsParams:
+    """What a grid compares: the poolings of one output of each encoder, or the output itself where it isn't tokens."""
+
+    video: str = "tokens"
+    """Output of the video encoder."""
+    text: str = "tokens"
+    """Output of the text encoder, such as layer-32."""
+
+
+@dataclass(frozen=True)
+class GridParams(OutputsParams):
     """The table of unaligned poolings."""
 
     split: str = "test"
@@ -260,6 +275,8 @@ class Params:
     model: ModelParams = field(default_factory=ModelParams)
     embed: EmbedParams = field(default_factory=EmbedParams)
     grid: GridParams = field(default_factory=GridParams)
+    grids: Mapping[str, OutputsParams] = field(default_factory=dict)
+    """More grids by name, of other outputs; split and shuffles are those of `grid`."""
     pairs: Mapping[str, PairsParams] = field(default_factory=lambda: {"captions": PairsParams()})
     """Sets of pairs by name; an aligner trains on `captions` unless its `pairs` says other."""
     mined: Mapping[str, MinedParams] = field(default_factory=dict)
@@ -367,6 +384,7 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
         "model": lambda values: _fill(ModelParams, values, "model"),
         "embed": lambda values: _fill(EmbedParams, values, "embed"),
         "grid": lambda values: _fill(GridParams, values, "grid"),
+        "grids": lambda values: _fill_each(OutputsParams, values, "grids"),
         "pairs": lambda values: _fill_each(PairsParams, values, "pairs"),
         "mined": lambda values: _fill_each(MinedParams, values, "mined"),
         "apply": lambda values: _fill_each(ApplyParams, values, "apply"),

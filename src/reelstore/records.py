@@ -1,8 +1,8 @@
 """The values that walk through the house: videos, captions, frames, and what became of them."""
 
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -50,14 +50,34 @@ class Caption:
             raise DatasetError(f"Caption {self.caption_index} of video {self.video_id!r} is empty.")
 
 
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A published split: its name, `msrvtt/1k-a/test`, and what it has when nothing is missing."""
+
+    name: str
+    n_videos: int
+    n_captions: int
+
+
 @dataclass(frozen=True)
 class Dataset:
-    """Videos, captions and splits of one dataset, in the order of its tables; paths start from the folder `clips`."""
+    """Videos, captions and splits of one dataset, in the order of its tables.
+
+    Attributes:
+        name: of its folders.
+        clips: folder that paths of videos start from.
+        videos: those that have a file.
+        captions: of these videos.
+        protocols: split -> the published split it is, where it is one.
+        missing: split -> ids of its videos that have no file.
+    """
 
     name: str
     clips: Path
     videos: tuple[Video, ...]
     captions: tuple[Caption, ...]
+    protocols: Mapping[str, Protocol] = field(default_factory=dict)
+    missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _refuse_duplicates("video_id", (video.video_id for video in self.videos))

@@ -55,17 +55,19 @@ def pool(encoder: str, store: Path | None) -> None:
 
 @click.command()
 @model_arguments
-def grid(video: str, text: str) -> None:
-    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned.
+@click.argument("name", default="grid")
+def grid(video: str, text: str, name: str) -> None:
+    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned; or the grid NAME of params.yaml.
 
     Example:
 
     \b
         reelstore grid efficientnet-lite0 minilm-l6
+        reelstore grid video-llama-7b video-llama-7b after-llama
     """
     from reelstore.pipeline.grid import run_grid
 
-    click.echo(run_grid(load_params(), video=video, text=text).summary())
+    click.echo(run_grid(load_params(), video=video, text=text, name=name).summary())
 
 
 @click.command()

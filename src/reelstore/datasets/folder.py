@@ -1,7 +1,6 @@
 """A directory of videos and a captions table: what most users bring. docs/dataset-folder.md shows it."""
 
 import json
-from collections import defaultdict
 from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
@@ -9,15 +8,12 @@ from pathlib import Path
 import pandas as pd
 
 from reelstore.datasets.base import Built, Say
+from reelstore.datasets.clips import refuse_outside, stems, video_files
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
-VIDEO_ENDINGS = frozenset(
-    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"}
-    | {".gif", ".webp", ".png", ".jpg", ".jpeg"}
-)
 COLUMNS = ("video_id", "caption")
 OPTIONAL_COLUMNS = ("path", "split", "group")
 
@@ -47,7 +43,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
         videos.append(Video(video_id, files[video_id], digest, split, group))
         texts = [str(text) for text in rows["caption"]][: params.max_captions]
         captions += [Caption(video_id, index, text) for index, text in enumerate(texts)]
-    n_unused = len(_candidates(source)) - len(set(files.values()))
+    n_unused = len(video_files(source)) - len(set(files.values()))
     left_out = (f"{n_unused} files without captions",) if n_unused > 0 else ()
     return Built(Dataset(params.name, source, tuple(videos), tuple(captions)), left_out)
 
@@ -92,9 +88,7 @@ def _read_lines(path: Path) -> pd.DataFrame:
 
 def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, str]:
     """video_id -> path relative to the directory."""
-    by_stem: dict[str, list[str]] = defaultdict(list)
-    for file in _candidates(source):
-        by_stem[Path(file).stem].append(file)
+    by_stem = stems(source)
     files, missing = {}, []
     for video_id, rows in by_video.items():
         path = _single(rows, "path", video_id)
@@ -106,8 +100,7 @@ def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, st
         if path is None or not (source / path).is_file():
             missing.append(f"{video_id} ({path})" if path else video_id)
             continue
-        if not (source / path).resolve().is_relative_to(source.resolve()):
-            raise DatasetError(f"Video {video_id!r}: {path} leaves {source}.")
+        refuse_outside(source, path, video_id)
         files[video_id] = Path(path).as_posix()
     if missing:
         raise DatasetError(
@@ -115,12 +108,6 @@ def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, st
             f"{', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}."
         )
     return files
-
-
-def _candidates(source: Path) -> list[str]:
-    return sorted(
-        path.relative_to(source).as_posix() for path in source.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS
-    )
 
 
 def _single(rows: pd.DataFrame, column: str, video_id: str) -> str | None:

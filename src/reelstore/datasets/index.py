@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import DatasetError
-from reelstore.records import Caption, Dataset, Video
+from reelstore.records import Caption, Dataset, Protocol, Video
 
 CLIPS = "clips"
 """Folder of fetched clips inside a dataset's own. dataset.json names it, or the user's, from the project's folder."""
@@ -19,10 +19,12 @@ def write_index(folder: Path, dataset: Dataset, *, kind: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     _write(folder / "videos.jsonl", _lines(asdict(video) for video in dataset.videos))
     _write(folder / "captions.jsonl", _lines(asdict(caption) for caption in dataset.captions))
-    _write(
-        folder / "dataset.json",
-        json.dumps({"name": dataset.name, "kind": kind, "clips": dataset.clips.as_posix()}, indent=1) + "\n",
-    )
+    about: dict[str, Any] = {"name": dataset.name, "kind": kind, "clips": dataset.clips.as_posix()}
+    if dataset.protocols:
+        about["protocols"] = {split: asdict(protocol) for split, protocol in dataset.protocols.items()}
+    if dataset.missing:
+        about["missing"] = dataset.missing
+    _write(folder / "dataset.json", json.dumps(about, indent=1) + "\n")
 
 
 def read_index(folder: Path) -> Dataset:
@@ -39,7 +41,28 @@ def read_index(folder: Path) -> Dataset:
         raise DatasetError(f"{error.filename} is missing. Run dvc repro dataset, or fetch it with dvc pull.") from error
     except (ValueError, TypeError) as error:
         raise DatasetError(f"The tables in {folder} can't be read: {error}. Run dvc repro dataset.") from error
-    return Dataset(name=about["name"], clips=Path(about["clips"]), videos=videos, captions=captions)
+    protocols, missing = read_protocols(folder)
+    return Dataset(
+        name=about["name"],
+        clips=Path(about["clips"]),
+        videos=videos,
+        captions=captions,
+        protocols=protocols,
+        missing=missing,
+    )
+
+
+def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, tuple[str, ...]]]:
+    """Of each split the published one it is, and the ids that have no file; nothing where there are no tables."""
+    path = folder / "dataset.json"
+    if not path.is_file():
+        return {}, {}
+    try:
+        about = json.loads(path.read_text())
+        protocols = {split: Protocol(**values) for split, values in about.get("protocols", {}).items()}
+        return protocols, {split: tuple(ids) for split, ids in about.get("missing", {}).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise DatasetError(f"{path} can't be read: {error}. Run dvc repro dataset.") from error
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> str:

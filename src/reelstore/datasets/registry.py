@@ -9,6 +9,7 @@ DATASETS: dict[str, str] = {
     "emoji": "reelstore.datasets.emoji:build",
     "llm-like": "reelstore.datasets.llm_like:build",
     "folder": "reelstore.datasets.folder:build",
+    "msrvtt": "reelstore.datasets.msrvtt:build",
 }
 
 

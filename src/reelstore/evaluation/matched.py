@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reelstore.ranking import Ints
+from reelstore.records import Protocol
 from reelstore.store.reader import Rows
 
 
@@ -18,18 +19,45 @@ class Matched:
         captions: (`video_id`, `caption_index`) of each caption; those of missing videos are left out.
         video_of_caption: (n_captions,) position of each caption's video.
         missing: how many were left out: `videos`, `captions` without values, and `captions_of_missing_videos`.
+        protocol: the published split that these should be all of, if it is one.
     """
 
     videos: list[str]
     captions: list[tuple[str, int]]
     video_of_caption: Ints
     missing: dict[str, int]
+    protocol: Protocol | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is missing, and nothing is there that the published split doesn't have."""
+        if self.protocol is None:
+            return not any(self.left_out.values())
+        return (len(self.videos), len(self.captions)) == (self.protocol.n_videos, self.protocol.n_captions)
 
     @property
     def left_out(self) -> dict[str, int]:
         """What metrics files say of it: a set with clips missing isn't the set."""
-        captions = self.missing["captions"] + self.missing["captions_of_missing_videos"]
-        return {"missing_videos": self.missing["videos"], "missing_captions": captions}
+        if self.protocol is not None:
+            n_videos, n_captions = (
+                self.protocol.n_videos - len(self.videos),
+                self.protocol.n_captions - len(self.captions),
+            )
+        else:
+            n_videos = self.missing["videos"]
+            n_captions = self.missing["captions"] + self.missing["captions_of_missing_videos"]
+        return {"missing_videos": n_videos, "missing_captions": n_captions}
+
+    def counts(self, split: str) -> str:
+        """`msrvtt/1k-a/test (998 of 1000 videos, 998 of 1000 captions)`, or `test (147 videos, 1371 captions)`."""
+        parts = []
+        for what, kept in (("videos", self.videos), ("captions", self.captions)):
+            expected = getattr(self.protocol, f"n_{what}", len(kept))
+            parts.append(f"{len(kept)} of {expected} {what}" if expected != len(kept) else f"{len(kept)} {what}")
+        if self.protocol is None and (left_out := {what: n for what, n in self.missing.items() if n}):
+            parts.append(f"left out: {left_out}")
+        name = split if self.protocol is None else self.protocol.name
+        return f"{name if self.is_whole or self.protocol is None else f'what is there of {name}'} ({', '.join(parts)})"
 
     def __repr__(self) -> str:
         return f"Matched({len(self.videos)} videos, {len(self.captions)} captions, missing {self.missing})"

@@ -23,6 +23,7 @@ from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched, match
 from reelstore.pairs.leakage import leakage, near_duplicates
 from reelstore.params import Params
+from reelstore.pipeline.split import matched_split
 from reelstore.pipeline.training_findings import read_training_checks
 from reelstore.pooling import POOLINGS
 from reelstore.report.charts import line_chart
@@ -156,7 +157,7 @@ def _primary(variants: Sequence[Rows], wanted: str) -> Rows:
 
 def _scored(params: Params, videos: Rows, texts: Rows) -> list[Check]:
     """Unaligned scores on the split that is evaluated."""
-    matched = _some(match([videos], [texts], params.evaluate.split))
+    matched = _some(matched_split(params, [videos], [texts], params.evaluate.split))
     text, video = pad_to_same_width(videos[matched.videos], texts[matched.captions])[::-1]
     score = _null_score(text, video, matched.video_of_caption)
     tied = evaluate(text, video, matched.video_of_caption, ks=(1,), directions=("t2v",)).t2v.tied
@@ -164,6 +165,8 @@ def _scored(params: Params, videos: Rows, texts: Rows) -> list[Check]:
 
 
 def _probed(videos: Rows, texts: Rows) -> list[Check]:
+    if not {"train", "validation"} <= set(videos.table.splits):
+        return []  # a test alone, which nothing is trained for
     train, validation = (_some(match([videos], [texts], split)) for split in ("train", "validation"))
     with_captions = np.flatnonzero(np.bincount(train.video_of_caption, minlength=len(train.videos)))
     video, text = videos[train.videos][with_captions], _mean_captions(texts[train.captions], train)[with_captions]

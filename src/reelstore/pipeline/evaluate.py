@@ -1,7 +1,7 @@
 """The evaluate stage: one fitted aligner, or scorer, on one split -> metrics, per-query ranks, curves, details."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,7 @@ class EvaluateReport:
             + f", MRR {found[direction]['MRR']:.4f} (chance {chance[direction]['MRR']:.4f})"
             for direction, name in first.items()
         )
-        left_out = {what: n for what, n in self.matched.missing.items() if n}
-        missing = f", left out: {left_out}" if left_out else ""
-        counts = f"{len(self.matched.videos)} videos, {len(self.matched.captions)} captions{missing}"
-        return f"{self.name} on {self.split} ({counts}):\n  {scores}"
+        return f"{self.name} on {self.matched.counts(self.split)}:\n  {scores}"
 
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
@@ -86,15 +83,16 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
 
 def about(params: Params, measured: Measured, *, model: str, name: str) -> dict[str, Any]:
     """What details say of the rows behind a result."""
-    matched = measured.matched
+    matched, published = measured.matched, measured.matched.protocol
     return {
         "dataset": params.dataset.name,
         "model": model,
         "aligner": name,
-        "split": params.evaluate.split,
+        "split": published.name if published else params.evaluate.split,
         "n_videos": len(matched.videos),
         "n_captions": len(matched.captions),
         "missing": matched.missing,
+        **({"protocol": {**asdict(published), "whole": matched.is_whole}} if published else {}),
         **{
             rows.side: {"variant": f"{rows.side}/{rows.encoder}/{rows.variant}", "digest": rows.digest}
             for rows in (measured.videos, measured.texts)

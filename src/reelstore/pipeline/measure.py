@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.evaluation import Evaluation, evaluate
-from reelstore.evaluation.matched import Matched, match
+from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
+from reelstore.pipeline.split import matched_split
 from reelstore.store.reader import Rows, open_store
 
 
@@ -49,7 +50,7 @@ def aligned(params: Params, video: str, text: str, aligner: str, evaluate: Calla
     texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
     for side, rows in (("video", videos), ("text", texts)):
         fitted.check_fingerprint(side, rows.fingerprint)
-    matched = match([videos], [texts], params.evaluate.split)
+    matched = matched_split(params, [videos], [texts], params.evaluate.split)
     evaluation = evaluate(
         mapped(fitted.transform_text, texts.select(matched.captions)),
         mapped(fitted.transform_video, videos.select(matched.videos)),
@@ -67,7 +68,7 @@ def _scored(params: Params, video: str, text: str, scorer: str) -> Measured:
     variants = reranker.variants()
     videos = {name: store[f"video/{video}/{name}"] for name in variants["video"]}
     texts = {name: store[f"text/{text}/{name}"] for name in variants["text"]}
-    matched = match(list(videos.values()), list(texts.values()), params.evaluate.split)
+    matched = matched_split(params, list(videos.values()), list(texts.values()), params.evaluate.split)
     stored = Stored(
         videos={name: rows.select(matched.videos) for name, rows in videos.items()},
         texts={name: rows.select(matched.captions) for name, rows in texts.items()},

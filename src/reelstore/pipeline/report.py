@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from reelstore.params import Params
 from reelstore.pipeline.published import published_sections
 from reelstore.pipeline.results import Result, printed_columns, read_results
+from reelstore.pipeline.split import counts_in_words
 from reelstore.report.charts import line_chart
 from reelstore.report.page import Section, Table, page
 
@@ -56,7 +57,7 @@ def _scores(model: str, results: list[Result]) -> Section:
     names = ["", *(f"{direction} {name}" for direction, name in columns)]
     missing = {what: n for what, n in details["missing"].items() if n}
     note = (
-        f"{details['split']} split, {details['n_videos']} videos, {details['n_captions']} captions"
+        f"{counts_in_words(details)}"
         f"{f', left out: {missing}' if missing else ''}; {details['similarity']} similarity, ties {details['ties']}. "
         f"Store: {details['video']['variant']} {details['video']['digest'][:12]}, "
         f"{details['text']['variant']} {details['text']['digest'][:12]}. "

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from reelstore.params import Params
 from reelstore.pipeline.results import Result, printed_columns, read_results
+from reelstore.pipeline.split import counts_in_words
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,7 @@ class Shown:
         rows += [[result.aligner, *result.cells(result.metrics)] for result in results]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
         lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
-        head = (
-            f"{self.dataset}, {model}, {details['split']} split: "
-            f"{details['n_videos']} videos, {details['n_captions']} captions"
-        )
+        head = f"{self.dataset}, {model}, {counts_in_words(details).replace(' split, ', ' split: ', 1)}"
         return "\n".join([head, *lines])
 
 
