@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import doctor, embed, exchange, measure, params, preset, stages, stores
+from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -58,6 +58,7 @@ for _command in (
     measure.compare,
     measure.metrics,
     stages.report,
+    reproduce.reproduce,
     stages.show,
     params.params,
     preset.preset,
