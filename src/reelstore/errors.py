@@ -99,6 +99,10 @@ class WorkerError(ReelstoreError, RuntimeError):
     """A process of several ended before its work."""
 
 
+class BatchMemoryError(ReelstoreError, MemoryError):
+    """Memory doesn't suffice for a batch of this shape."""
+
+
 class TooManyFailuresError(ReelstoreError, RuntimeError):
     """More items failed than `max_failures` allows."""
 

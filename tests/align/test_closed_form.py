@@ -10,7 +10,7 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
 from sklearn.linear_model import Ridge as SklearnRidge
 
-from reelstore.align import closed_form
+from reelstore.align import closed_form, items
 from reelstore.align.asif import Asif
 from reelstore.align.base import PairedRows, Workplace
 from reelstore.align.cca import Cca
@@ -200,6 +200,42 @@ def test_tokens_are_averaged_as_pooling_does(make, fit, towers, write_side, tmp_
 def with_captions(paired: PairedRows, captions: Rows) -> PairedRows:
     """The same keys' rows of another variant."""
     return PairedRows(paired.videos, captions.select(paired.captions.ids), paired.video_of_caption)
+
+
+@pytest.mark.parametrize("side", ["video", "text"])
+@pytest.mark.parametrize("make", ALL)
+def test_a_constant_side_is_chance_or_an_error_that_says_so(make, side, fit, two_sides) -> None:
+    """As `first` is where it is a language model's BOS."""
+    rng = np.random.default_rng(0)
+    sides = {"video": rng.normal(size=(60, 8)), "text": rng.normal(size=(60, 8))}
+    sides[side] = np.full((60, 8), 2.0)  # unit and centre leave nothing of it
+    paired = two_sides(**sides)
+    aligner = make()
+    try:
+        fit(aligner, paired, paired)
+    except AlignerError as error:
+        assert "same embedding" in str(error)
+        return
+    assert all(np.isfinite(tensor).all() for tensor in aligner.tensors().values())
+    found = scores(aligner, paired.videos, paired.captions)
+    np.testing.assert_allclose(found.std(axis=0 if side == "video" else 1), 0, atol=1e-5)
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_captions_are_read_a_few_at_a_time(make, fit, towers, monkeypatch) -> None:
+    """However many there are."""
+    monkeypatch.setattr(closed_form, "BLOCK_CAPTIONS", 12)
+    monkeypatch.setattr(items, "BATCH_ROWS", 12)
+    sizes: list[int] = []
+    take = Rows.take
+
+    def counted(rows: Rows, indices, out=None):
+        sizes.append(len(indices))
+        return take(rows, indices, out)
+
+    monkeypatch.setattr(Rows, "take", counted)
+    fit(make(), towers.part(0, 90), towers.part(90, 92))
+    assert max(sizes) <= 12 and sum(sizes) >= 90 + 270
 
 
 def test_a_block_has_whole_videos_and_every_caption_once(fit, towers, monkeypatch) -> None:

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from reelstore.align.base import Workplace
 from reelstore.align.epoch_view import EpochView
 from reelstore.align.losses import LOSSES
 from reelstore.align.mlp import Mlp
+from reelstore.align.token_towers import AttentionPoolTower, TransformerTower
 from reelstore.align.trainer_options import n_steps, trainer_options
+from reelstore.align.training import Training
 from reelstore.align.transformer import Transformer
 from reelstore.errors import AlignerError, ParamsError
 
@@ -79,8 +82,6 @@ def test_every_loss_learns(fit, loss) -> None:
     ("precision", "dtype"), [("16-mixed", "float32"), ("bf16-mixed", "float32"), (32, "float32"), ("64", "float64")]
 )
 def test_every_precision_trains(fit, monkeypatch, precision, dtype) -> None:
-    from reelstore.align.training import Training
-
     seen = []
     done = Training.training_step
     monkeypatch.setattr(
@@ -98,6 +99,35 @@ def test_a_tower_in_chunks_comes_to_the_same_weights(fit) -> None:
     pieces, *_ = fit(train=None, loss="siglip", batch_size=40, chunk=7)
     for name, tensor in whole.tensors().items():
         np.testing.assert_allclose(pieces.tensors()[name], tensor, rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+def test_a_tower_in_chunks_keeps_less_for_going_backward(fit, monkeypatch) -> None:
+    def kept(chunk: int) -> int:
+        n_elements, step = [0], Training.training_step
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            n_elements[0] += tensor.numel()
+            return tensor
+
+        def counted(self, *args):
+            with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+                return step(self, *args)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Training, "training_step", counted)
+            fit(widths=[256, 8], max_epochs=1, chunk=chunk)
+        return n_elements[0]
+
+    assert kept(10) < kept(0) / 3
+
+
+def test_progress_goes_to_stderr_alone(fit, capsys) -> None:
+    fit(max_epochs=2)
+    out, err = capsys.readouterr()
+    assert not out
+    assert "mlp: 100%" in err and "2/2" in err
+    fit(max_epochs=1, trainer={"enable_progress_bar": False})
+    assert "mlp" not in capsys.readouterr().err
 
 
 def test_shared_towers_are_one(fit, towers) -> None:
@@ -121,10 +151,6 @@ def test_the_reports_transformer_takes_widths_as_they_are(fit, towers) -> None:
 
 
 def test_padding_changes_nothing(towers) -> None:
-    import torch
-
-    from reelstore.align.token_towers import AttentionPoolTower, TransformerTower
-
     torch.manual_seed(0)
     tokens, more = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
     padded = torch.cat([tokens, more], dim=1)
@@ -137,10 +163,6 @@ def test_padding_changes_nothing(towers) -> None:
 
 
 def test_attention_pooling_starts_as_the_mean_over_tokens() -> None:
-    import torch
-
-    from reelstore.align.token_towers import AttentionPoolTower
-
     tower, tokens = AttentionPoolTower(8, [6, 4], n_queries=1, dropout=0.0), torch.randn(5, 3, 8)
     torch.testing.assert_close(tower(tokens), tower.tower(tokens.mean(dim=1)))
 

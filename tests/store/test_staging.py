@@ -1,54 +1,33 @@
-"""Rows on their way: what is staged is found again by what determined it."""
+"""Staged rows found again, equal ones among them."""
 
 from pathlib import Path
 
 import numpy as np
-import pytest
 
-from reelstore.errors import StoreError
+from reelstore.store.reader import open_variant
+from reelstore.store.schema import VariantSpec
 from reelstore.store.staging import StagedIndex, Staging, staged_rows
+from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-
-from .made import files, folder_of, spec, table_of, value_of, write
-
-KEYS = ["a", "b", "c"]
+from reelstore.store.writer import row_fingerprints
 
 
-def stage(staging: Staging, name: str, values: dict) -> None:
-    of = spec()
-    table = table_of(list(values), of)
-    staging.write(name, {of.variant: staged_rows(of, table.keys, table.fingerprints, list(values.values()))})
-
-
-@pytest.mark.parametrize("names", [("first", "second"), ("second", "first")])
-def test_a_value_counts_more_than_a_reason_whichever_was_staged_first(tmp_path: Path, names: tuple[str, str]) -> None:
-    of = spec()
-    staging = Staging(tmp_path / "staging")
-    stage(staging, names[0], {"a": value_of("a", of), "b": "no frames", "c": "no frames"})
-    stage(staging, names[1], {"b": value_of("b", of)})
-    update = VariantUpdate(folder_of(tmp_path, of), of, table_of(KEYS, of))
-    index = StagedIndex(staging)
-    assert index.has(of.variant, update.table.fingerprints, failed=False).tolist() == [True, True, False]
-    index.give(update)
+def test_rows_that_repeat_in_every_task_cost_one_reading_of_each(tmp_path: Path, monkeypatch) -> None:
+    """As of captions that are the same sentence: whichever of the equal rows is taken, files are read in turn."""
+    spec = VariantSpec("text", "fake", "mean", 4, 0, "float32", {})
+    keys = [(f"v{number}", 0) for number in range(60)]
+    contents = [f"{0 if number % 3 == 0 else number:064x}" for number in range(60)]
+    values = [np.full(4, int(content, 16), dtype=np.float32) for content in contents]
+    table = RowTable(keys, ["train"] * 60, row_fingerprints(spec.fingerprint, contents))
+    staging = Staging(tmp_path / "staged")
+    for start in range(0, 60, 10):
+        rows = slice(start, start + 10)
+        staged = staged_rows(spec, keys[rows], table.fingerprints[rows], values[rows])
+        staging.write(f"task{start}", {"mean": staged})
+    read, names = Staging.read, []
+    monkeypatch.setattr(Staging, "read", lambda self, name: names.append(name) or read(self, name))
+    update = VariantUpdate(tmp_path / "a/text/fake/mean", spec, table)
+    StagedIndex(staging).give(update)
     update.finish()
-    write(folder_of(tmp_path / "at once", of), of, KEYS, failed=("c",))
-    assert files(folder_of(tmp_path, of)) == files(folder_of(tmp_path / "at once", of))
-
-
-def test_a_row_that_is_not_staged_is_named(tmp_path: Path) -> None:
-    of = spec()
-    staging = Staging(tmp_path / "staging")
-    stage(staging, "some", {"a": value_of("a", of)})
-    update = VariantUpdate(folder_of(tmp_path, of), of, table_of(KEYS, of))
-    with pytest.raises(StoreError, match="row 'b' of mean isn't staged"):
-        StagedIndex(staging).give(update)
-
-
-def test_the_same_rows_make_the_same_file(tmp_path: Path) -> None:
-    """So that two workers on one task do no harm."""
-    of = spec()
-    values = {key: value_of(key, of) for key in KEYS}
-    for name in ("one", "another"):
-        stage(Staging(tmp_path / name), "task", values)
-    assert files(tmp_path / "one") == files(tmp_path / "another")
-    assert np.array_equal(Staging(tmp_path / "one").read("task")["mean"].values[0], values["a"].astype(np.float16))
+    assert names == [f"task{start}" for start in range(0, 60, 10)]
+    assert np.array_equal(open_variant(tmp_path / "a/text/fake/mean").array(), np.stack(values))

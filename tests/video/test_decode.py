@@ -142,13 +142,30 @@ def test_a_missing_path_is_no_undecodable_video(tmp_path: Path) -> None:
         decode(tmp_path / "gone.mp4", sampling=ALL)
 
 
-def test_a_video_too_long_to_keep_is_decoded_twice_to_the_same_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [1, 10_000, 20_000, 10**9])
+@pytest.mark.parametrize("n_packets", [12, 11, 30, 0], ids=["right", "fewer", "more", "unknown"])
+def test_what_is_kept_and_what_packets_say_change_no_frame(
+    room: int, n_packets: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = draw.video("mp4")
-    kept = decode(content, sampling=FOUR)
-    monkeypatch.setattr(with_pyav, "KEPT_BYTES", 10_000)
-    again = decode(content, sampling=FOUR)
-    assert np.array_equal(kept.pixels, again.pixels)
-    assert np.array_equal(kept.pts_seconds, again.pts_seconds)
+    expected = decode(content, sampling=FOUR)
+    monkeypatch.setattr(with_pyav, "KEPT_BYTES", room)
+    monkeypatch.setattr(with_pyav, "_packets", lambda file: (n_packets, 10.0))
+    found = decode(content, sampling=FOUR)
+    assert np.array_equal(expected.pixels, found.pixels)
+    assert np.array_equal(expected.pts_seconds, found.pts_seconds)
+    assert np.array_equal(expected.indices, found.indices)
+
+
+def test_a_video_too_long_to_keep_is_decoded_once_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = draw.video("mp4")
+    decoded, walks = with_pyav._decoded, []
+    monkeypatch.setattr(with_pyav, "_decoded", lambda *of: walks.append(1) or decoded(*of))
+    monkeypatch.setattr(with_pyav, "KEPT_BYTES", 4 * 64 * 48 * 3)  # the four that are wanted, of twelve
+    decode(content, sampling=FOUR)
+    assert len(walks) == 1
+    decode(content, sampling=Sampling("every_nth", step=1))  # all of them: more than may be kept
+    assert len(walks) == 3
 
 
 def test_metadata_in_another_encoding_does_not_spoil_a_file() -> None:

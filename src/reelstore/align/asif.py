@@ -28,8 +28,8 @@ class Asif(ClosedForm):
     def __init__(
         self,
         *,
-        kept: Sequence[int] = (50, 100, 200, 400, 800),
-        powers: Sequence[float] = (1.0, 2.0, 4.0, 8.0),
+        kept: Sequence[int] = (50, 100, 200, 400),
+        powers: Sequence[float] = (1.0, 2.0, 4.0),
         anchors: int = 4096,
         seed: int = 0,
         preprocess: Steps = ("mean", "unit", "centre", "unit"),

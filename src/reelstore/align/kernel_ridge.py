@@ -36,7 +36,7 @@ class KernelRidge(ClosedForm):
         *,
         gammas: Sequence[float] = (0.5, 1.0, 2.0, 4.0),
         alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-        landmarks: int = 4096,
+        landmarks: int = 2048,
         seed: int = 0,
         preprocess: Steps = ("mean", "unit", "centre", "unit"),
         components: int = 256,

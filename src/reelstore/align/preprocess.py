@@ -74,6 +74,7 @@ class Preprocessing:
             elif step == "whiten":
                 found = covariance_directions(self._vectors(rows, number), self._components)
                 scale = np.sqrt((1 - self._shrinkage) * found.variances + self._shrinkage * found.mean_variance)
+                scale[scale == 0] = 1  # rows that are all the same
                 self._learned[f"{number}.mean"] = found.mean.astype(np.float32)
                 self._learned[f"{number}.projection"] = (found.directions / scale).astype(np.float32)
 

@@ -8,6 +8,7 @@ import numpy as np
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form import ClosedForm, Found, Steps, add, positive
 from reelstore.align.preprocess import unit
+from reelstore.errors import AlignerError
 
 
 class Ridge(ClosedForm):
@@ -37,6 +38,11 @@ class Ridge(ClosedForm):
             x, y = block.video.astype(np.float64), unit(block.mean_text())
             square, target = add(square, x.T @ x), add(target, x.T @ y)
             n_videos += len(x)
+        if not np.trace(square) > 0:
+            raise AlignerError(
+                f"All {n_videos} training videos are the same embedding, of which ridge can learn nothing. "
+                "reelstore doctor says which variants are constant."
+            )
         rank = min(n_videos, len(square))
         diagonal = np.diag_indices(len(square))
         for alpha in self._alphas:

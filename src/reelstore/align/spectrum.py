@@ -10,7 +10,7 @@ import numpy.typing as npt
 Doubles = npt.NDArray[np.float64]
 EXACT_DIM = 1024
 """Up to this width all eigenvectors are computed, which takes seconds; beyond it, the wanted ones are iterated to."""
-_OVERSAMPLED, _TOLERANCE, _MAX_ITERATIONS = 32, 1e-6, 60
+_OVERSAMPLED, _RESIDUAL, _GAIN, _MAX_ITERATIONS = 32, 1e-6, 1e-4, 60
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,15 @@ def covariance_directions(blocks: Iterator[npt.NDArray[Any]], k: int) -> Directi
 def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
     """The k largest eigenvalues, descending, and their eigenvectors as columns.
 
-    Where k is a small part of a wide matrix, by block iteration with a fixed start until each residual is within 1e-6
-    of the largest eigenvalue; else all of them by LAPACK.
+    Where k is a small part of a wide matrix, by block iteration with a fixed start, until each residual is within 1e-6
+    of the largest eigenvalue, or the eigenvalues' sum no longer grows by 1e-4 of itself: what is left to gain then lies
+    among eigenvalues that hardly differ, whose vectors are as good as any of their span. Else all of them by LAPACK.
     """
     dim = len(symmetric)
     if dim <= EXACT_DIM or k + _OVERSAMPLED > dim // 3:
         values, vectors = np.linalg.eigh(symmetric)
         return values[::-1][:k].copy(), vectors[:, ::-1][:, :k].copy()
+    captured = 0.0
     basis = np.random.default_rng(0).normal(size=(dim, k + _OVERSAMPLED))
     for _ in range(_MAX_ITERATIONS):
         basis = _orthonormal(_orthonormal(symmetric @ basis))  # the second time, to rounding
@@ -72,7 +74,8 @@ def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
         values, rotation = values[::-1], rotation[:, ::-1]
         basis, image = basis @ rotation, image @ rotation
         residual = np.linalg.norm(image[:, :k] - basis[:, :k] * values[:k], axis=0).max()
-        if residual <= _TOLERANCE * values[0]:
+        before, captured = captured, float(values[:k].sum())
+        if residual <= _RESIDUAL * values[0] or captured - before <= _GAIN * captured:
             break
     return values[:k].copy(), basis[:, :k].copy()
 

@@ -177,7 +177,8 @@ class Training(lightning.LightningModule):
         if self.trainer.is_global_zero:
             self._workplace.log(row)
             self._workplace.observe(view)
-        self.log_dict({name: row[name] for name in ("train_loss", "validation_MRR")})
+        # What stopping and keeping the best go by; it is the same on every rank.
+        self.log_dict({name: row[name] for name in ("train_loss", "validation_MRR")}, sync_dist=is_shared())
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Keep the temperature within bounds after every step."""

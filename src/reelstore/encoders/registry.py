@@ -72,7 +72,10 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
             raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
     batch_size = options.get("batch_size", 1)
     if type(batch_size) is not int or batch_size < 1:
-        raise ParamsError(f"encoders.{key}: batch_size must be a whole number of at least 1; it is {batch_size!r}.")
+        raise ParamsError(
+            f"encoders.{key}: batch_size must be a whole number of at least 1 (in params.yaml: or auto); "
+            f"it is {batch_size!r}."
+        )
     # A family of encoders is one class, which is told the name.
     named = {"name": name} if "name" in parameters else {}
     encoder: Encoder = cls(**named, **options, device=device, threads=threads)

@@ -76,9 +76,11 @@ def estimate_embed(params: Params, key: str, *, retry_failed: bool) -> EmbedEsti
     todo = np.unique(np.concatenate(missing))
     picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[encoder.spec.side]).astype(int))
     sample = todo[picks].tolist() if len(todo) else []
-    list(embed_items(params, encoder, rows, sample[:1]))  # the first call also warms up
+    list(embed_items(params, encoder, rows, sample[:1], held=1))  # the first call also warms up
     started = time.perf_counter()
-    outputs = [one for one in embed_items(params, encoder, rows, sample) if not isinstance(one, Exception)]
+    outputs = [
+        one for one in embed_items(params, encoder, rows, sample, held=len(sample)) if not isinstance(one, Exception)
+    ]
     seconds = time.perf_counter() - started
     estimates = []
     for wanted, spec in variants:

@@ -14,8 +14,10 @@ import numpy.typing as npt
 from reelstore.datasets.index import read_index
 from reelstore.encoders.base import Encoder
 from reelstore.encoders.registry import load_encoder
+from reelstore.encoders.weights import resolve_device
 from reelstore.errors import PlanError
 from reelstore.params import Params
+from reelstore.pipeline.batch_shape import AUTO, largest_batch_size, largest_item, recorded_batch_size
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.disk import disk_errors, refuse_read_only
@@ -215,15 +217,33 @@ def planned_encoder(params: Params, plan: Plan, *, device: str | None = None) ->
 
 
 def load(params: Params, key: str, *, device: str | None = None) -> Encoder:
-    """The encoder `side/name` as params say."""
+    """The encoder `side/name` as params say.
+
+    With `batch_size: auto` it has the batch size of the rows that are stored or planned; where there are none, the
+    largest that a GPU's memory allows, or the encoder's own on a CPU.
+    """
     side, _, name = key.partition("/")
-    return load_encoder(
-        "video" if side == "video" else "text",
-        name,
-        options=params.encoder_options(key),
-        device=device or params.embed.device,
-        threads=params.embed.threads,
-    )
+    options, device = dict(params.encoder_options(key)), device or params.embed.device
+
+    def with_options(**more: Any) -> Encoder:
+        return load_encoder(
+            "video" if side == "video" else "text",
+            name,
+            options={**options, **more},
+            device=device,
+            threads=params.embed.threads,
+        )
+
+    if options.get("batch_size") != AUTO:
+        return with_options()
+    del options["batch_size"]
+    size = recorded_batch_size(staging_folder(params, key) / PLAN, params.store_folder / key)
+    if size is None and resolve_device(device).startswith("cuda"):
+        rows = read_rows(params, key)
+        size = largest_batch_size(
+            lambda size: with_options(batch_size=size), lambda encoder: largest_item(encoder, rows.items, rows.clips)
+        )
+    return with_options() if size is None else with_options(batch_size=size)
 
 
 def read_rows(params: Params, key: str) -> Rows:

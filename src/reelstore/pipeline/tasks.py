@@ -5,52 +5,60 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import sha256
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import DatasetError, UndecodableVideoError, WorkerError
+from reelstore.errors import UndecodableVideoError, WorkerError
 from reelstore.params import Params
+from reelstore.pipeline.batches import Outputs, encoded
 from reelstore.pipeline.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
+from reelstore.pipeline.prepared import prepared
 from reelstore.pipeline.progress import Progress
 from reelstore.pooling import pool
-from reelstore.records import Video
 from reelstore.store.staging import StagedRows, Staging, staged_rows
-
-Outputs = dict[str, npt.NDArray[np.float32]]
+from reelstore.store.table import RowTable
 
 TEXT_WINDOW_BATCHES = 64
-"""Captions are sorted into batches of one length within this many batches, and within a task."""
-DECODED_AHEAD = 8
+"""Captions of one length are gathered into batches within this many batches, and within two tasks."""
+VIDEO_WINDOW_BATCHES = 4
+"""The same of videos with equally many frames, which take more memory."""
 POLL_SECONDS = 0.2
 
 
 def run_tasks(params: Params, plan: Plan, encoder: Encoder, tasks: Sequence[Task], *, progress: Progress) -> None:
-    """Embed the rows of these tasks and stage them, each task as soon as it is done; staged ones are left alone."""
+    """Embed the rows of these tasks and stage them, each task as soon as it is done; staged ones are left alone.
+
+    The encoder never waits for a decoder, a tokeniser or a disk that keep up with it: items are got ready ahead of it,
+    batches are filled across tasks, and a task is pooled and written while the next one is embedded.
+    """
     staging = Staging(staging_folder(params, plan.key))
     rows = planned_rows(params, plan)
+    tables = {spec.variant: rows.table(spec) for _, spec in plan.variants}
     todo = [task for task in tasks if not staging.has(task.name)]
-    n_todo = sum(len(task.rows) for task in todo)
-    progress(0, n_todo)
-    results: Iterator[Outputs | UndecodableVideoError]
-    if plan.side == "text":
-        results = chain.from_iterable(embed_items(params, encoder, rows, task.rows) for task in todo)
-    else:  # decoding goes on ahead from task to task
-        results = embed_items(params, encoder, rows, chain.from_iterable(task.rows for task in todo))
+    sizes = [len(task.rows) for task in todo]
+    progress(0, sum(sizes))
+    numbers = chain.from_iterable(task.rows for task in todo)
+    results = embed_items(params, encoder, rows, numbers, held=2 * max(sizes, default=1))
     done = 0
-    for task in todo:
-        values = []
-        for value in islice(results, len(task.rows)):
-            values.append(value)
-            done += 1
-            progress(done, n_todo)
-        staging.write(task.name, _staged(plan, rows, task, values))
+    with ThreadPoolExecutor(1, thread_name_prefix="stage") as thread:
+        writing: Future[None] | None = None
+        for task, size in zip(todo, sizes, strict=True):
+            values = []
+            for value in islice(results, size):
+                values.append(value)
+                done += 1
+                progress(done, sum(sizes))
+            if writing is not None:
+                writing.result()
+            writing = thread.submit(_stage, staging, plan, tables, task, values)
+        if writing is not None:
+            writing.result()
 
 
 def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Progress) -> None:
@@ -90,25 +98,35 @@ def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Prog
 
 
 def embed_items(
-    params: Params, encoder: Encoder, rows: Rows, numbers: Iterable[int]
+    params: Params, encoder: Encoder, rows: Rows, numbers: Iterable[int], *, held: int
 ) -> Iterator[Outputs | UndecodableVideoError]:
-    """The outputs of each item, in order, or why there are none."""
+    """The outputs of each item, in order, or why there are none.
+
+    Args:
+        params: of the project.
+        encoder: that embeds them.
+        rows: the dataset's.
+        numbers: which.
+        held: items of text that may wait for others to fill a batch with; what is held in memory.
+    """
     items: Iterable[Any] = (rows.items[number] for number in numbers)
-    if encoder.spec.side == "text":
-        prepared: Iterable[Any] = (encoder.prepare(caption.text) for caption in items)
-        window = TEXT_WINDOW_BATCHES * encoder.batch_size
-    else:
-        prepared = _decoded(encoder, items, rows.clips, params.embed.decode_workers)
-        window = encoder.batch_size
-    yield from _encoded(encoder, prepared, window)
+    text = encoder.spec.side == "text"
+    held = min(held, TEXT_WINDOW_BATCHES * encoder.batch_size) if text else VIDEO_WINDOW_BATCHES * encoder.batch_size
+    yield from encoded(encoder, prepared(encoder, items, rows.clips, workers=params.embed.decode_workers), held)
 
 
-def _staged(
-    plan: Plan, rows: Rows, task: Task, values: Sequence[Outputs | UndecodableVideoError]
-) -> dict[str, StagedRows]:
-    keys = [rows.keys[row] for row in task.rows]
-    staged = {}
+def _stage(
+    staging: Staging,
+    plan: Plan,
+    tables: Mapping[str, RowTable],
+    task: Task,
+    values: Sequence[Outputs | UndecodableVideoError],
+) -> None:
+    """Pool what is pooled, and write the rows of a task, of every variant."""
+    staged: dict[str, StagedRows] = {}
     for wanted, spec in plan.variants:
+        table = tables[spec.variant]
+        keys = [table.keys[row] for row in task.rows]
         stored = np.dtype(spec.dtype)
         of_variant: list[npt.NDArray[Any] | str] = []
         for value in values:
@@ -121,60 +139,8 @@ def _staged(
             else:
                 # Rounded first: pooled now or later, from the stored tokens, the numbers are the same.
                 of_variant.append(pool(value[wanted.output].astype(stored), wanted.pooling))
-        fingerprints = rows.table(spec).fingerprints[task.rows]
-        staged[spec.variant] = staged_rows(spec, keys, fingerprints, of_variant)
-    return staged
-
-
-def _decoded(
-    encoder: Encoder, videos: Iterable[Video], clips: Path, workers: int
-) -> Iterator[npt.NDArray[np.float32] | UndecodableVideoError]:
-    """The network's input for each video, decoded ahead of the encoder."""
-    from reelstore.video import Sampling, decode, decode_ahead
-
-    sampling = Sampling(**encoder.frames)  # type: ignore[attr-defined]  # only video encoders have it
-    size = getattr(encoder, "frame_size", None)  # some want their frames scaled by the decoder
-
-    def load(video: Video) -> npt.NDArray[np.float32]:
-        return encoder.prepare(decode(_read_clip(clips, video), sampling=sampling, size=size))
-
-    for video, result in decode_ahead(videos, load, workers=workers, depth=DECODED_AHEAD):
-        if isinstance(result, Exception) and not isinstance(result, UndecodableVideoError):
-            result.add_note(f"video {video.video_id!r}")
-            raise result
-        yield result
-
-
-def _read_clip(clips: Path, video: Video) -> bytes:
-    path = clips / video.path
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise DatasetError(
-            f"{path} is missing (video {video.video_id!r}). Run dvc pull, or dvc repro dataset."
-        ) from None
-    if sha256(content).hexdigest() != video.sha256:
-        raise DatasetError(
-            f"{path} isn't the file the dataset's table names (video {video.video_id!r}). Run dvc repro dataset."
-        )
-    return content
-
-
-def _encoded(encoder: Encoder, prepared: Iterable[Any], window: int) -> Iterator[Outputs | UndecodableVideoError]:
-    """Encode in batches of one shape within a window of items, and give the results in order."""
-    source = iter(prepared)
-    while items := list(islice(source, window)):
-        results: list[Any] = list(items)
-        by_bucket: dict[Any, list[int]] = {}
-        for position, item in enumerate(items):
-            if not isinstance(item, Exception):
-                by_bucket.setdefault(encoder.bucket(item), []).append(position)
-        for positions in by_bucket.values():
-            for start in range(0, len(positions), encoder.batch_size):
-                batch = positions[start : start + encoder.batch_size]
-                for position, outputs in zip(batch, encoder.encode([items[p] for p in batch]), strict=True):
-                    results[position] = outputs
-        yield from results
+        staged[spec.variant] = staged_rows(spec, keys, table.fingerprints[task.rows], of_variant)
+    staging.write(task.name, staged)
 
 
 def _work(params: Params, key: str, numbers: Sequence[int], device: str | None) -> None:

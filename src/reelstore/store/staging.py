@@ -166,17 +166,21 @@ class StagedIndex:
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._places: dict[tuple[str, bytes], tuple[str, int]] = {}
+        self._others: dict[tuple[str, bytes], list[tuple[str, int]]] = {}  # of rows that are staged more than once
         self._failed: set[tuple[str, bytes]] = set()
         self._held: tuple[str, dict[str, StagedRows]] | None = None
         for name, variant, fingerprints, reasons in staging.fingerprints():
             for row, (fingerprint, reason) in enumerate(zip(fingerprints, reasons, strict=True)):
                 place = (variant, fingerprint.tobytes())
-                if reason is None:  # counts more than a reason: it was tried again
+                if reason is not None:
+                    if place not in self._places:
+                        self._places[place] = (name, row)
+                        self._failed.add(place)
+                elif place not in self._places or place in self._failed:  # a value counts more: it was tried again
                     self._places[place] = (name, row)
                     self._failed.discard(place)
-                elif place not in self._places:
-                    self._places[place] = (name, row)
-                    self._failed.add(place)
+                else:
+                    self._others.setdefault(place, []).append((name, row))
 
     def has(self, variant: str, fingerprints: npt.NDArray[np.uint8], *, failed: bool = True) -> npt.NDArray[np.bool_]:
         """(k,) bool: which rows are staged.
@@ -196,12 +200,12 @@ class StagedIndex:
             StoreError: one of them isn't staged.
         """
         variant = update.spec.variant
-        places = []
+        places: list[tuple[str, int]] = []
         for row in update.todo.tolist():
-            place = self._places.get((variant, update.table.fingerprints[row].tobytes()))
-            if place is None:
+            key = (variant, update.table.fingerprints[row].tobytes())
+            if key not in self._places:
                 raise StoreError(f"{self._staging.folder}: row {update.table.keys[row]!r} of {variant} isn't staged.")
-            places.append(place)
+            places.append(self._place(key, places[-1] if places else None))
         start = 0
         while start < len(places):
             name, first = places[start]
@@ -222,6 +226,15 @@ class StagedIndex:
                     update.todo[start:stop], values, None if rows.counts is None else rows.counts[first:last]
                 )
             start = stop
+
+    def _place(self, key: tuple[str, bytes], before: tuple[str, int] | None) -> tuple[str, int]:
+        """Where a row lies; of equal rows, such as captions that repeat, the one behind `before`, or in its file."""
+        first, others = self._places[key], self._others.get(key)
+        if others is None or before is None:
+            return first
+        name, row = before
+        in_file = [place for place in [first, *others] if place[0] == name]
+        return min(in_file, key=lambda place: abs(place[1] - row - 1), default=first)
 
     def _read(self, name: str) -> dict[str, StagedRows]:
         if self._held is None or self._held[0] != name:

@@ -24,28 +24,49 @@ _MAJOR_VERSION = int(av.__version__.split(".")[0])
 def sampled(file: BinaryIO, sampling: Sampling, size: Size | None) -> Frames:
     """The frames that `sampling` takes of a video.
 
-    Headers lie about the number of frames, so they are counted by decoding all of them.
+    Headers lie about the number of frames, so they are counted by decoding all of them. Of a file too long to keep, the
+    frames are kept that would be wanted if each packet were a frame; mostly it is so, and nothing is decoded again.
     """
-    kept: list[Shown] = []
-    n_frames = n_bytes = 0
-    for shown, n_bytes_of_frame in _decoded(file, size):
+    n_packets, average_fps = _packets(file)
+    likely = set(sampling.indices(n_packets).tolist()) if n_packets else set()
+    kept: dict[int, Shown] = {}
+    n_frames = n_bytes = n_bytes_likely = 0
+    for index, (shown, n_bytes_of_frame) in enumerate(_decoded(file, size)):
         n_frames += 1
         n_bytes += n_bytes_of_frame
-        if n_bytes <= KEPT_BYTES:
-            kept.append(shown)
-        else:
-            kept.clear()
+        n_bytes_likely += n_bytes_of_frame if index in likely else 0
+        if n_bytes_likely > KEPT_BYTES:
+            likely.clear()
+        if n_bytes > KEPT_BYTES and not kept.keys() <= likely:
+            kept = {index: one for index, one in kept.items() if index in likely}
+        if n_bytes <= KEPT_BYTES or index in likely:
+            kept[index] = shown
     if not n_frames:
         raise UndecodableVideoError("it has a video stream without frames")
     wanted = sampling.indices(n_frames)
-    frames = pick(kept if n_bytes <= KEPT_BYTES else (shown for shown, _ in _decoded(file, size)), wanted)
-    return replace(frames, average_fps=_average_fps(file))
+    if kept.keys() >= set(wanted.tolist()):
+        frames = pick((kept.get(index, _NOT_KEPT) for index in range(n_frames)), wanted)
+    else:
+        frames = pick((shown for shown, _ in _decoded(file, size)), wanted)
+    return replace(frames, average_fps=average_fps)
 
 
-def _average_fps(file: BinaryIO) -> float | None:
+def _packets(file: BinaryIO) -> tuple[int, float | None]:
+    """Packets of the video, most likely a frame each (0 where they can't be counted), and its frames per second."""
     with _opened(file) as container:
-        rate = _stream(container).average_rate
-        return float(rate) if rate else None
+        stream = _stream(container)
+        rate = float(stream.average_rate) if stream.average_rate else None
+        try:
+            return sum(1 for packet in container.demux(stream) if packet.size), rate
+        except av.FFmpegError:  # decoding will say what is wrong
+            return 0, rate
+
+
+def _not_kept() -> Picture:
+    raise AssertionError("only frames that were kept are asked for")
+
+
+_NOT_KEPT = Shown(0.0, _not_kept)
 
 
 def _opened(file: BinaryIO) -> av.container.InputContainer:
