@@ -2,14 +2,15 @@
 
     python benchmarks/llm_like.py --work runs/llm-like --seeds 0 1 2 3 4 --out benchmarks/results/llm_like.json
 
-Every choice (settings, epoch, weights of the ensemble) is made on the validation split; the test split is looked at once a
-method. Embeddings of a seed are drawn into the work folder where they aren't there. What is done stays done.
+Every choice (settings, epoch) is made on the validation split; the test split is looked at once a method. Embeddings of
+a seed are drawn into the work folder where they are not there. What is done stays done.
 """
 
 import argparse
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from reelstore.pipeline.dataset import build_dataset
 from reelstore.pipeline.embed import run_embed
 from reelstore.pipeline.pairs import run_pairs
 from reelstore.pipeline.training_rows import training_rows
+from reelstore.store.reader import open_variant
 
 SIDES = ("video", "text")
 MODEL = ("llm-like", "llm-like")
@@ -50,7 +52,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "trainer": QUIET,
     },
 }  # fmt: skip
-"""`cca-infonce` is what `refined` makes of CCA's maps; `ensemble` adds cosines of it and of others."""
+"""`cca-infonce` is what `refined` makes of the maps of `cca`."""
 
 
 def main() -> None:
@@ -139,8 +141,6 @@ Transform = Callable[[str, Any], Any]
 
 def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
     """(side, items) -> joint rows, and the rows it was fitted on and chosen by."""
-    from dataclasses import replace
-
     settings = dict(METHODS.get(method, CCA))
     params = load_params()
     sets = {"captions": PairsParams(), "report": PairsParams(positives=1, negatives=1, doubled=True)}
@@ -163,10 +163,7 @@ def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
 
 def test_rows(train: PairedRows) -> PairedRows:
     """All of the test split, of the same variants."""
-    whole = {"videos": train.videos, "captions": train.captions}
-    from reelstore.store.reader import open_variant
-
-    videos, captions = (open_variant(rows.folder).split("test") for rows in whole.values())
+    videos, captions = (open_variant(rows.folder).split("test") for rows in (train.videos, train.captions))
     place = {video_id: number for number, video_id in enumerate(videos.ids)}
     return PairedRows(videos, captions, np.array([place[video_id] for video_id in captions.video_ids]))
 
