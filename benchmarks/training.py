@@ -97,9 +97,9 @@ class Watch:
 
 
 def measure(
-    videos: Rows, captions: Rows, folder: Path, *, threads: int, batch_size: int, epochs: int
+    videos: Rows, captions: Rows, folder: Path, *, threads: int, batch_size: int, epochs: int, steps: int | None
 ) -> dict[str, Any]:
-    """Epochs of one training."""
+    """Epochs of one training, or their first steps."""
     watch = Watch()
     batches, epoch_end = PairLoader.__iter__, Training.on_train_epoch_end
     watch.install()
@@ -110,7 +110,7 @@ def measure(
     )
     aligner = Mlp(
         captions_per_video="all", batch_size=batch_size, max_epochs=epochs, threads=threads, checkpoint_steps=0,
-        trainer={"accelerator": "cpu", "enable_progress_bar": False},
+        trainer={"accelerator": "cpu", "enable_progress_bar": False, "limit_train_batches": steps or 1.0},
     )  # fmt: skip
     started = time.perf_counter()
     workplace = Workplace(folder / "checkpoints", lambda row: None, lambda line: None)
@@ -147,6 +147,7 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=4096)
     parser.add_argument("--batch-size", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--steps", type=int, help="of an epoch, from its beginning (default: all)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="of torch (default 1 2)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
@@ -163,7 +164,7 @@ def main() -> None:
         sides = write(folder, "video", ids, dim, given.seed), write(folder, "text", keys, dim, given.seed + 1)
         results = {
             f"{threads} thread{'s' * (threads > 1)}": measure(
-                *sides, folder, threads=threads, batch_size=batch_size, epochs=given.epochs
+                *sides, folder, threads=threads, batch_size=batch_size, epochs=given.epochs, steps=given.steps
             )
             for threads in given.threads
         }

@@ -104,6 +104,9 @@ def test_the_xclip_preset_leads_to_both_scores_in_both_directions(tmp_path: Path
             assert {"hit@01", "hit@02", "hit@05", "hit@10", "MRR", "MAP"} <= set(metrics["v2t"])
             assert metrics["health"]["missing_videos"] == metrics["health"]["missing_captions"] == 1000 - N_TEST
         assert read(f"metrics/msrvtt/{model}+{model}/grid.json")["t2v_MRR"].keys() == {"embedding"}
+        shown = run("show")
+        assert f"msrvtt/1k-a/test split: {N_TEST} of 1000 videos, {N_TEST} of 1000 captions, not whole" in shown
+        assert f"info store/msrvtt/video/{model}/embedding" in shown and "mlp" not in shown
         run("report")
         page = Path("report/msrvtt/index.html").read_text()
         assert f"msrvtt/1k-a/test split, {N_TEST} of 1000 videos" in page and "not whole" in page

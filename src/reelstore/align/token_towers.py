@@ -15,7 +15,7 @@ class TransformerTower(nn.Module):
 
     Args:
         dim_in: width of a token.
-        width: that tokens are mapped to first; 0 leaves them as they are.
+        width: that tokens, scaled to entries near 1, are mapped to first; 0 leaves them as they are.
         dim: of the joint space; 0 takes [CLS] as it is.
         n_layers: of the encoder.
         n_heads: of each layer; they share the width evenly.
@@ -37,7 +37,7 @@ class TransformerTower(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        self.inward = nn.Linear(dim_in, width) if width else nn.Identity()
+        self.inward = nn.Linear(dim_in, width) if width else None
         width = width or dim_in
         self.cls = nn.Parameter(torch.randn(width) * 0.02)
         layer = nn.TransformerEncoderLayer(width, n_heads, feedforward, dropout, batch_first=True)
@@ -47,7 +47,10 @@ class TransformerTower(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
         """(batch, n_tokens, dim_in), and where there is a token, (batch, n_tokens) bool -> (batch, dim)."""
-        states = self.inward(tokens)  # (batch, n_tokens, width)
+        states = tokens  # (batch, n_tokens, width)
+        if self.inward is not None:
+            # Entries near 1, or what is added for positions would drown them.
+            states = self.inward(nn.functional.normalize(tokens, dim=-1) * tokens.shape[-1] ** 0.5)
         if self._positions:
             states = states + _sinusoids(states.shape[1], states.shape[2]).to(states)
         states = torch.cat([self.cls.expand(len(states), 1, -1).to(states.dtype), states], dim=1)

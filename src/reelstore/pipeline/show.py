@@ -17,7 +17,8 @@ class Shown:
     def summary(self) -> str:
         """The table and what is around it."""
         blocks = [self._table(model) for model in dict.fromkeys(result.model for result in self.results)]
-        video = self.results[0].model.partition("+")[0]
+        variant = self.results[0].details["video"]["variant"]
+        trained = any(result.aligner == "mlp" for result in self.results)
         return "\n\n".join(
             [
                 *blocks,
@@ -26,8 +27,8 @@ class Shown:
                 f"plots    plots/{self.dataset}      (dvc plots show)\n"
                 f"report   report/{self.dataset}/index.html",
                 "Try next:\n"
-                "  dvc repro -S aligners.mlp.lr=3e-4    and then  dvc metrics diff\n"
-                f"  reelstore info store/{self.dataset}/video/{video}/mean\n"
+                + ("  dvc repro -S aligners.mlp.lr=3e-4    and then  dvc metrics diff\n" if trained else "")
+                + f"  reelstore info store/{self.dataset}/{variant}\n"
                 "  your own videos: docs/dataset-folder.md",
             ]
         )

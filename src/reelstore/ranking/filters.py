@@ -158,7 +158,7 @@ class Side:
     def float64(self) -> Operand:
         """Values in float64."""
         values = self._values.astype(np.float64, copy=False)
-        return self._operand("float64", np.einsum("ij,ij->i", values, values))
+        return self._operand("float64", np.einsum("ij,ij->i", values, values), values=values)
 
     def _prepare(self) -> None:
         narrow = self.stored.dtype.itemsize <= 2 or self.stored.dtype == np.float32
@@ -181,21 +181,25 @@ class Side:
         zeros_only = not small.any() or not self._values[small].any()
         return zeros_only and float(self._squares.max(initial=0.0)) < _SANE[level]
 
-    def _operand(self, level: str, squares: Array, lengths: float | None = None) -> Operand:
-        """From squared lengths summed with a rounding of `lengths`, that of the level by default."""
+    def _operand(
+        self, level: str, squares: Array, lengths: float | None = None, values: Array | None = None
+    ) -> Operand:
+        """From squared lengths summed with a rounding of `lengths`, that of the level by default; `values` are this
+        side's in the level's dtype, where they are at hand."""
         dim = self.stored.shape[1]
         unit = _UNIT[level]
         summed = dim / 2 * (unit if lengths is None else lengths)
-        values = self._values.astype(np.float64 if level == "float64" else np.float32, copy=False)
+        if values is None:
+            values = self._values.astype(np.float64 if level == "float64" else np.float32, copy=False)
         longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + 2 * summed + 4 * unit)
         error = 0.0
         if self.similarity == "cosine":
             inverse = 1 / np.sqrt(np.where(squares > 0, squares, squares.dtype.type(1)))
-            values = values * inverse.astype(values.dtype)[:, None]
+            values = np.multiply(values, inverse.astype(values.dtype)[:, None], out=self._own_copy(values))
             error = summed + 4 * unit
             longest = 1 + error
         if self._own is not None:
-            values = np.subtract(values, self._own)
+            values = np.subtract(values, self._own, out=self._own_copy(values))
             error += 2 * unit * (longest + float(np.linalg.norm(self._own)))
             squares = np.einsum("ij,ij->i", values, values)
             longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
@@ -208,6 +212,10 @@ class Side:
             shift = np.matmul(values, self._other)
             return Operand(values, longest, error, shift, reach * (error + (dim + 4) * unit * longest))
         return Operand(values, longest, error)
+
+    def _own_copy(self, values: Array) -> Array | None:
+        """Where a result may be written: over values that nobody else holds, in float64 or a new array."""
+        return values if values.dtype == np.float64 and not np.shares_memory(values, self._values) else None
 
 
 def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -> Band:

@@ -5,6 +5,7 @@ next. Two libraries that do so, numpy's BLAS and torch, stand in each other's wa
 1,000 x 1,000 x 512 in turn took 27 ms where 9 would do. So here every thread multiplies for itself.
 """
 
+import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -12,15 +13,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from os import cpu_count, register_at_fork
 from typing import Any
 
 _here = threading.local()
 
 
 def n_threads() -> int:
-    """Threads that work at once."""
-    return min(cpu_count() or 1, 32)
+    """Threads that work at once: one a processor this process may use."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(allowed, 32)
 
 
 def in_parts(work: Callable[[int, int], None], n: int) -> None:
@@ -104,4 +105,4 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads(), thread_name_prefix="ranking")
 
 
-register_at_fork(after_in_child=_pool.cache_clear)  # threads don't survive a fork
+os.register_at_fork(after_in_child=_pool.cache_clear)  # threads don't survive a fork
