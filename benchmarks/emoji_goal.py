@@ -149,7 +149,7 @@ def encoded(
         "text": np.stack([tokens.mean(axis=0) for tokens in states])[number],
     }
     arrays = {name: values.astype(np.float16) for name, values in arrays.items()}
-    np.savez(kept, **arrays)  # type: ignore[arg-type]
+    np.savez(kept, **arrays)
     return arrays
 
 
