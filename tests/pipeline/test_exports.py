@@ -177,6 +177,10 @@ def test_safetensors_are_read_by_its_own_library() -> None:
     rows = stored("store/a/video/e/mean", list("abcde"), list(values))
     invoke("export", "safetensors", rows.folder, "out")
     assert np.array_equal(load_file("out/values.safetensors")["values"], values)
+    done = invoke(
+        "import", "safetensors", "out/values.safetensors", "store/b/video/e"
+    )  # five items, not one of 5 tokens
+    assert done.exit_code == 1 and "need a table of keys" in done.output
 
 
 @pytest.mark.parametrize("kind", FORMATS)

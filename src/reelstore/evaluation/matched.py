@@ -46,7 +46,7 @@ class Matched:
         else:
             n_videos = self.missing["videos"]
             n_captions = self.missing["captions"] + self.missing["captions_of_missing_videos"]
-        return {"missing_videos": n_videos, "missing_captions": n_captions}
+        return {"missing_videos": max(n_videos, 0), "missing_captions": max(n_captions, 0)}
 
     def counts(self, split: str) -> str:
         """`msrvtt/1k-a/test (998 of 1000 videos, 998 of 1000 captions)`, or `test (147 videos, 1371 captions)`."""

@@ -67,8 +67,9 @@ class TensorPerItem:
 def tensors_file(path: Path, naming: Naming, *, tensor: str | None = None) -> Source:
     """A source of a safetensors file.
 
-    With a table of keys, `tensor` (or the only one, or `values`) is a matrix whose row i is the table's row i; with a
-    tensor `offsets` beside `values`, item i is `values[offsets[i]:offsets[i + 1]]`. Otherwise a tensor is an item.
+    `values` alone, as an export has it, or with a table of keys `tensor` or the only one, is a matrix whose row i is
+    the table's row i; with a tensor `offsets` beside `values`, item i is `values[offsets[i]:offsets[i + 1]]`.
+    Otherwise a tensor is an item.
 
     Raises:
         ForeignFileError: it isn't safetensors, or has no such tensor.
@@ -77,11 +78,10 @@ def tensors_file(path: Path, naming: Naming, *, tensor: str | None = None) -> So
     names = list(file.keys())
     if tensor is not None and tensor not in names:
         raise ForeignFileError(f"{path} has no tensor {tensor!r}. It has: {', '.join(sorted(names)[:10])}.")
-    if tensor is None and naming.keys is not None:
-        if len(names) == 1:
-            tensor = names[0]
-        elif VALUES in names and {*names} <= {VALUES, OFFSETS}:
-            tensor = VALUES
+    if tensor is None and VALUES in names and {*names} <= {VALUES, OFFSETS}:
+        tensor = VALUES
+    elif tensor is None and naming.keys is not None and len(names) == 1:
+        tensor = names[0]
     if tensor is None:
         return TensorPerItem(path, naming)
     if naming.keys is None:
