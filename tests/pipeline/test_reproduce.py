@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from reelstore.cli import main
 from reelstore.datasets import llm_like
 from reelstore.pipeline.experiments import RECIPES, REPORT, Scale, experiments
-from reelstore.pipeline.reproduce import params_on
+from reelstore.pipeline.reproduce import _done, params_on
 from reelstore.presets.catalogue import load_preset
 
 SMALL = ("--width", "128", "--token-width", "16", "--epochs", "8", "--steps", "25")
@@ -104,3 +104,12 @@ def test_another_dataset_is_that_of_its_preset() -> None:
     params = params_on(raw, "llm-like")
     assert (params.dataset.kind, params.model.video, params.tracking.wandb) == ("llm-like", ("llm-like",), "disabled")
     assert params_on(raw, "emoji").dataset.name == "emoji"
+
+
+def test_what_is_the_same_experiment_by_another_name_is_not_trained_again(tmp_path: Path) -> None:
+    (tmp_path / "report-03.json").write_text(json.dumps({"key": "a", "seconds": 1}))
+    assert _done(tmp_path / "report-03.json", "a") == ({"key": "a", "seconds": 1}, "")
+    found, note = _done(tmp_path / "report-04.json", "a")
+    assert found["seconds"] == 1
+    assert "report-03 again" in note
+    assert _done(tmp_path / "report-04.json", "b") == ({}, "")

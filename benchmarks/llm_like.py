@@ -1,0 +1,279 @@
+"""Aligners on llm-like, seed by seed, each against a CCA tuned on validation, with paired intervals.
+
+    python benchmarks/llm_like.py --work runs/llm-like --seeds 0 1 2 3 4 --out benchmarks/results/llm_like.json
+
+Every choice (settings, epoch) is made on the validation split; the test split is looked at once a method. Embeddings of
+a seed are drawn into the work folder where they are not there. What is done stays done.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.mapping import mapped
+from reelstore.align.registry import make_aligner
+from reelstore.datasets import llm_like
+from reelstore.params import PairsParams, load_params
+from reelstore.pipeline.dataset import build_dataset
+from reelstore.pipeline.embed import run_embed
+from reelstore.pipeline.pairs import run_pairs
+from reelstore.pipeline.training_rows import training_rows
+from reelstore.store.reader import open_variant
+
+SIDES = ("video", "text")
+MODEL = ("llm-like", "llm-like")
+N_RESAMPLES = 2000
+WHITENED = ["mean", "standardise", "whiten", "unit"]
+QUIET = {"enable_progress_bar": False}
+CCA = {"kind": "cca", "dims": [256, 512], "regularisations": [0.03, 0.1, 0.3], "powers": [0.5, 1.0]}
+METHODS: dict[str, dict[str, Any]] = {
+    "cca": CCA,
+    "unaligned": {"kind": "unaligned"},
+    "ridge": {"kind": "ridge", "preprocess": ["mean", "standardise", "unit"], "alphas": [0.1, 0.3, 1.0]},
+    "report": {
+        "kind": "mlp", "pairs": "report", "preprocess": [], "widths": [256, 256], "block": "report", "dropout": 0.1,
+        "loss": "mse", "weight_decay": 0.01, "warm_up": 0.0, "batch_size": 32, "max_epochs": 5, "patience": 5,
+        "trainer": {**QUIET, "limit_train_batches": 100},
+    },
+    "kernel-ridge": {
+        "kind": "kernel-ridge", "preprocess": WHITENED, "landmarks": 1000, "gammas": [0.5, 1.0], "alphas": [1.0, 3.0],
+    },
+    "mlp": {
+        "kind": "mlp", "preprocess": WHITENED, "components": 512, "captions_per_video": "all", "max_epochs": 8,
+        "trainer": QUIET,
+    },
+}  # fmt: skip
+"""`cca-infonce` is what `refined` makes of the maps of `cca`."""
+
+
+def main() -> None:
+    """Run what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder of a project for each seed")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    parser.add_argument("--width", type=int, default=1024)
+    parser.add_argument("--methods", nargs="+", default=["cca", "cca-infonce", *list(METHODS)[1:]])
+    parser.add_argument("--geometry", type=json.loads, default={}, help="other knobs of the encoders, as JSON")
+    parser.add_argument("--knobs", type=json.loads, default={}, help="other knobs of the dataset, as JSON")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results/llm_like.json"))
+    parser.add_argument("--table", action="store_true", help="print the table of what is done, run nothing")
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    home = Path.cwd()
+    for seed in [] if given.table else given.seeds:
+        folder = given.work.absolute() / str(seed)
+        project(folder, seed, given.width, given.geometry, given.knobs)
+        os.chdir(folder)
+        for method in given.methods:
+            measured(seed, method)
+        os.chdir(home)
+    found = {}
+    for seed in given.seeds:
+        kept = given.work / str(seed) / "runs" / "methods"
+        found[seed] = {path.stem: json.loads(path.read_text()) for path in sorted(kept.glob("*.json"))}
+    summary = table(found)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(summary, indent=1) + "\n")
+    for name, row in summary.items():
+        print(name, json.dumps(row))
+
+
+def project(folder: Path, seed: int, width: int, geometry: dict[str, float], knobs: dict[str, Any]) -> None:
+    """Tables and pooled embeddings of one seed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = Path.cwd()
+    os.chdir(folder)
+    if not Path("params.yaml").is_file():
+        frozen = json.loads(Path(llm_like.__file__).with_suffix(".json").read_text())
+        source = "knobs.json"
+        Path(source).write_text(json.dumps(frozen | knobs))
+        options = {"seed": seed, "width": width, "keep": ["mean"]}
+        if geometry:
+            options["geometry"] = geometry
+        params = {
+            "dataset": {"name": "llm-like", "kind": "llm-like", "source": source, "seed": seed},
+            "streams": {f"{side}/llm-like": options for side in SIDES},
+            "model": {side: ["llm-like"] for side in SIDES},
+            "tracking": {"wandb": "disabled"},
+        }
+        Path("params.yaml").write_text(yaml.safe_dump(params))
+    params_ = load_params()
+    if not Path("data/llm-like/dataset.json").is_file():
+        build_dataset(params_.dataset, folder=params_.data_folder, progress=print)
+    for side in SIDES:
+        if not Path(f"store/llm-like/{side}/llm-like/mean/zarr.json").is_file():
+            run_embed(params_, f"{side}/llm-like", retry_failed=False, workers=1, progress=lambda done, total: None)
+    os.chdir(home)
+
+
+def measured(seed: int, method: str) -> None:
+    """One method on one seed: validation and test reciprocal ranks, kept in runs/methods."""
+    path = Path("runs/methods", f"{method}.json")
+    if path.is_file():
+        return
+    transform, train, validation = fitted(method)
+    test = test_rows(train)
+    scores = {
+        split: reciprocal(*joint(transform, rows), rows.video_of_caption)
+        for split, rows in (("validation", validation), ("test", test))
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "validation": float(scores["validation"].mean()),
+        "test": [round(float(value), 6) for value in scores["test"]],
+        "video": test.video_of_caption.tolist(),
+    }
+    path.write_text(json.dumps(kept))
+    print(f"seed {seed} {method}: validation {kept['validation']:.4f} test {scores['test'].mean():.4f}", flush=True)
+
+
+Transform = Callable[[str, Any], Any]
+
+
+def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
+    """(side, items) -> joint rows, and the rows it was fitted on and chosen by."""
+    settings = dict(METHODS.get(method, CCA))
+    params = load_params()
+    sets = {"captions": PairsParams(), "report": PairsParams(positives=1, negatives=1, doubled=True)}
+    params = replace(params, aligners={method: settings}, pairs=sets)
+    name = str(settings.get("pairs", "captions"))
+    if not Path("pairs/llm-like", name, "train.parquet").is_file():
+        run_pairs(params, name)
+    rows = training_rows(params, video=MODEL[0], text=MODEL[1], aligner=method)
+    aligner, _ = make_aligner(settings)
+    place = Workplace(Path("runs/checkpoints", method), lambda row: None, lambda line: None)
+    aligner.fit(rows.train, rows.validation, validate=mrr, workplace=place)
+
+    def plain(side: str, items: Any) -> Any:
+        return aligner.transform_video(items) if side == "video" else aligner.transform_text(items)
+
+    if method != "cca-infonce":
+        return plain, rows.train, rows.validation
+    return refined(plain, rows.train, rows.validation), rows.train, rows.validation
+
+
+def test_rows(train: PairedRows) -> PairedRows:
+    """All of the test split, of the same variants."""
+    videos, captions = (open_variant(rows.folder).split("test") for rows in (train.videos, train.captions))
+    place = {video_id: number for number, video_id in enumerate(videos.ids)}
+    return PairedRows(videos, captions, np.array([place[video_id] for video_id in captions.video_ids]))
+
+
+def joint(transform: Transform, rows: PairedRows) -> tuple[Any, Any]:
+    """(n_videos, dim) and (n_captions, dim) of length 1."""
+    video = mapped(lambda items: transform("video", items), rows.videos)
+    text = mapped(lambda items: transform("text", items), rows.captions)
+    return video, text
+
+
+def reciprocal(video: Any, text: Any, own: Any) -> Any:
+    """(n_captions,) 1 / rank; ties count half."""
+    scores = text @ video.T
+    right = scores[np.arange(len(text)), own][:, None]
+    return 1 / ((scores > right).sum(axis=1) + ((scores == right).sum(axis=1) + 1) / 2)
+
+
+def mrr(video: Any, text: Any, own: Any) -> float:
+    """Of all captions."""
+    return float(reciprocal(video, text, own).mean())
+
+
+def refined(start: Transform, train: PairedRows, validation: PairedRows) -> Transform:
+    """CCA's joint space, its two maps trained on from there with symmetric InfoNCE over all caption pairs.
+
+    A linear map a side that begins as the identity, batches of 1,000 captions, AdamW, dropout .15 of the input; three
+    epochs of a cosine, after each the validation MRR is measured and the best is kept, the beginning among them.
+    """
+    of_video, of_text = joint(start, train)
+    asked = joint(start, validation)
+    torch.manual_seed(0)
+    dim = of_video.shape[1]
+    maps = torch.nn.ModuleList(torch.nn.Linear(dim, dim, bias=False) for _ in SIDES)
+    for side in maps:
+        torch.nn.init.eye_(side.weight)
+    scale = torch.nn.Parameter(torch.tensor(3.0))
+    optimizer = torch.optim.AdamW([*maps.parameters(), scale], lr=1e-3, weight_decay=0.05)
+    video, text, own = torch.from_numpy(of_video), torch.from_numpy(of_text), torch.from_numpy(train.video_of_caption)
+    normal, drop = torch.nn.functional.normalize, torch.nn.functional.dropout
+    batch, n_epochs = 1000, 3
+    n_steps, step = n_epochs * (len(own) // batch), 0
+
+    def applied() -> list[Any]:
+        with torch.no_grad():
+            return [normal(side(torch.from_numpy(of)), dim=1).numpy() for side, of in zip(maps, asked, strict=True)]
+
+    best, kept = mrr(*applied(), validation.video_of_caption), {n: t.clone() for n, t in maps.state_dict().items()}
+    for _ in range(n_epochs):
+        for rows in torch.randperm(len(own))[: len(own) // batch * batch].split(batch):
+            optimizer.param_groups[0]["lr"] = 0.5e-3 * (1 + np.cos(np.pi * step / n_steps))
+            step += 1
+            left = normal(maps[0](drop(video[own[rows]], 0.15)), dim=1)
+            right = normal(maps[1](drop(text[rows], 0.15)), dim=1)
+            same = (own[rows][:, None] == own[rows][None]) & ~torch.eye(batch, dtype=torch.bool)
+            logits = (scale.exp() * left @ right.T).masked_fill(same, -torch.inf)
+            target = torch.arange(batch)
+            cross_entropy = torch.nn.functional.cross_entropy
+            loss = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        now = mrr(*applied(), validation.video_of_caption)
+        if now > best:
+            best, kept = now, {n: t.clone() for n, t in maps.state_dict().items()}
+    maps.load_state_dict(kept)
+    weights = [side.weight.detach().numpy().T for side in maps]
+
+    def transform(side: str, items: Any) -> Any:
+        values = start(side, items) @ weights[SIDES.index(side)]
+        return values / np.linalg.norm(values, axis=1, keepdims=True)
+
+    return transform
+
+
+def table(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Method -> mean test MRR, its spread over seeds, and the paired difference to `cca` over the seeds both have.
+
+    The interval resamples videos within each seed, the same ones for both; seeds count alike.
+    """
+    rng = np.random.default_rng(0)
+    rows = {}
+    for method in sorted({name for of_seed in found.values() for name in of_seed}):
+        seeds = [seed for seed, of_seed in found.items() if method in of_seed and "cca" in of_seed]
+        if not seeds:
+            continue
+        means = [float(np.mean(found[seed][method]["test"])) for seed in seeds]
+        draws, differences = np.zeros(N_RESAMPLES), []
+        for seed in seeds:
+            own = np.array(found[seed]["cca"]["video"])
+            change = np.array(found[seed][method]["test"]) - np.array(found[seed]["cca"]["test"])
+            differences.append(float(change.mean()))
+            of_video = np.bincount(own, change)
+            counts = np.bincount(own)
+            n = len(counts)
+            for number in range(N_RESAMPLES):
+                drawn = rng.integers(n, size=n)
+                draws[number] += of_video[drawn].sum() / counts[drawn].sum() / len(seeds)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        rows[method] = {
+            "seeds": seeds,
+            "test_MRR": round(float(np.mean(means)), 4),
+            "spread": round(float(np.std(means)), 4),
+            "less_cca": round(float(np.mean(differences)), 4),
+            "low": round(float(low), 4),
+            "high": round(float(high), 4),
+            "by_seed": [round(value, 4) for value in differences],
+        }
+    return rows
+
+
+if __name__ == "__main__":
+    main()
