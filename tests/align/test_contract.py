@@ -22,6 +22,7 @@ SETTINGS = {
     "cca": {"kind": "cca", "dims": [6, 12]},
     "kernel-ridge": {"kind": "kernel-ridge", "gammas": [0.5], "alphas": [0.1, 1.0], "landmarks": 64},
     "asif": {"kind": "asif", "kept": [10, 30]},
+    "ensemble": {"kind": "ensemble", "members": ["ridge", "procrustes"]},
     "mlp": {"kind": "mlp", "widths": [32, 12], **TRAINED},
     "transformer": {
         "kind": "transformer",

@@ -126,3 +126,34 @@ class TestWithItsWeights:
         tokens = encoder.encode([encoder.prepare(self.frames(2))])[0]["tokens"]
         assert tokens.min() >= 0
         assert 0 < tokens.max() <= 6
+
+
+@needs_weights
+def test_stages_come_beside_tokens_that_stay_byte_for_byte_as_they_are() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), dtype=np.uint8)
+    frames = Frames(pixels, np.array([0.0, 0.1]))
+    plain = EfficientNetLite0(n_frames=2, device="cpu")
+    wider = EfficientNetLite0(n_frames=2, device="cpu", stages=True)
+    (alone,) = plain.encode([plain.prepare(frames)])
+    (both,) = wider.encode([wider.prepare(frames)])
+    assert list(alone) == ["tokens"]
+    assert plain.spec.fingerprint() == wider.spec.fingerprint()
+    assert alone["tokens"].tobytes() == both["tokens"].tobytes()
+    assert both["stages"].shape == (2, wider.spec.outputs["stages"].dim) == (2, 2048)
+    starts = np.cumsum([0, 24, 40, 80, 112, 192, 320])
+    lengths = np.sqrt(np.add.reduceat(both["stages"] ** 2, starts, axis=1))
+    np.testing.assert_allclose(lengths, 1, atol=1e-5)
+    head = both["tokens"] / np.linalg.norm(both["tokens"], axis=1, keepdims=True)
+    np.testing.assert_allclose(both["stages"][:, -1280:], head, atol=1e-6)
+
+
+@needs_weights
+def test_a_stage_is_what_a_hook_on_its_last_block_sees() -> None:
+    wider = EfficientNetLite0(n_frames=1, device="cpu", stages=True)
+    seen: list[torch.Tensor] = []
+    for number in (2, 4, 7, 10, 14, 15):
+        wider._network._blocks[number].register_forward_hook(lambda module, given, out: seen.append(out))
+    frames = Frames(np.full((1, 8, 8, 3), 90, np.uint8), np.array([0.0]))
+    (outputs,) = wider.encode([wider.prepare(frames)])
+    expected = np.concatenate([nn.functional.normalize(out.mean((2, 3)), dim=1).numpy() for out in seen], axis=1)
+    np.testing.assert_allclose(outputs["stages"][:, :768], expected, atol=1e-6)

@@ -88,3 +88,26 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half_written(tokens, monkeyp
     assert (code, "the disk is full" in said) == (1, True), said
     assert sorted(Path("store").rglob("*")) == before
     assert pool("2")[0] == 0
+
+
+def test_a_row_whose_tokens_came_later_is_pooled(tokens: None) -> None:
+    """As after `embed --retry-failed`: its fingerprint is what it was when it failed."""
+    folder = Path("store/drawn/text/fake/tokens")
+    spec, table = (
+        open_store("store/drawn")["text/fake/tokens"].spec,
+        open_store("store/drawn")["text/fake/tokens"].table,
+    )
+    for path in sorted(folder.rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    for broken in ([7], []):
+        update = VariantUpdate(folder, spec, table, retry_failed=True)
+        for row in update.todo.tolist():
+            if row in broken:
+                update.fail(row, "it broke off")
+            else:
+                update.put(row, np.full((2, 4), row, dtype=np.float32))
+        update.finish()
+        code, said = pool("0.5")
+        assert code == 0
+        assert len(open_store("store/drawn")["text/fake/mean"].failures) == len(broken)
+    assert "1 pooled, 49 taken over" in said

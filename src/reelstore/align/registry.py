@@ -23,6 +23,7 @@ ALIGNERS: dict[str, str] = {
     "cca": "reelstore.align.cca:Cca",
     "kernel-ridge": "reelstore.align.kernel_ridge:KernelRidge",
     "asif": "reelstore.align.asif:Asif",
+    "ensemble": "reelstore.align.ensemble:Ensemble",
     "mlp": "reelstore.align.mlp:Mlp",
     "transformer": "reelstore.align.transformer:Transformer",
     "attention-pool": "reelstore.align.attention_pool:AttentionPool",

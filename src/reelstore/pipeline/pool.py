@@ -25,13 +25,13 @@ class PoolReport:
 
     folder: Path
     updates: tuple[UpdateReport, ...]
+    n_pooled: int
 
     def summary(self) -> str:
         """A line for people."""
         n_rows = self.updates[0].n_rows
-        new = max(update.n_new for update in self.updates)
         names = ", ".join(update.variant for update in self.updates)
-        return f"{self.folder}: {names} of {n_rows} rows, {new} pooled, {n_rows - new} taken over."
+        return f"{self.folder}: {names} of {n_rows} rows, {self.n_pooled} pooled, {n_rows - self.n_pooled} taken over."
 
 
 def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, progress: Progress) -> PoolReport:
@@ -50,16 +50,16 @@ def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, pr
     folder = tokens.folder.parent
     with ExitStack() as stack:
         updates = [stack.enter_context(_pooled(tokens, pooling, folder)) for pooling in POOLINGS]
-        _pool(tokens, updates, progress)
-        report = PoolReport(folder, tuple(update.finish() for update in updates))
+        n_pooled = _pool(tokens, updates, progress)
+        report = PoolReport(folder, tuple(update.finish() for update in updates), n_pooled)
     if max_failures is not None:
         pooled = open_variant(folder / updates[0].spec.variant)
         check_failures(folder, len(pooled), pooled.failures, max_failures)
     return report
 
 
-def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) -> None:
-    """Give each update the rows it has to do."""
+def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) -> int:
+    """Give each update the rows it has to do, and say how many of them have tokens."""
     rows = np.unique(np.concatenate([update.todo for update in updates]))
     ok = rows[tokens.status[rows] == OK]
     values = tokens.walk(ok)
@@ -78,10 +78,12 @@ def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) ->
             else:
                 update.put(row, pool(value, update.spec.variant))
         progress(done, len(rows))
+    return int((tokens.token_counts[ok] > 0).sum())
 
 
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
     spec = pooled_spec(tokens.spec, Wanted(TOKENS, pooling))
     contents = [fingerprint.tobytes().hex() for fingerprint in tokens.table.fingerprints]
     table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents))
-    return VariantUpdate(folder / pooling, spec, table)
+    # A failed row costs nothing to look at again, and its tokens may have come since.
+    return VariantUpdate(folder / pooling, spec, table, retry_failed=True)

@@ -1,0 +1,179 @@
+"""How far alignment gets on all emoji: closed forms on the head of EfficientNet-Lite0, and on its stages.
+
+    python benchmarks/emoji_goal.py --data data/emoji-all --out runs/emoji_goal.json
+
+`--data` is a folder that the dataset stage wrote with `dataset.still: true`. What the encoders give for the first frame
+of each clip and for each sentence is kept beside `--out`, so that a second run only fits. Settings are chosen on
+validation, test is looked at once for each aligner and seed of split. Two conventions: `own`, that of
+`reelstore evaluate` (only a caption's own video is right), and `sentence`: a video is right for a sentence if one of
+its captions is that sentence, and each sentence counts once among the answers.
+"""
+
+import argparse
+import hashlib
+import json
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+import reelstore
+from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.mapping import mapped
+from reelstore.align.registry import make_aligner
+from reelstore.datasets.splits import split_of_group
+from reelstore.evaluation import bootstrap, evaluate
+from reelstore.store.reader import Rows, open_variant
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
+from reelstore.store.writer import row_fingerprints
+from reelstore.video import Sampling
+from reelstore.video.decode import decode
+
+SHARES = {"train": 0.7, "validation": 0.1, "test": 0.2}
+CONTENDERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "unaligned": ("head", {"kind": "unaligned"}),
+    "ridge": ("head", {"kind": "ridge"}),
+    "cca": ("head", {"kind": "cca"}),
+    "kernel-ridge": ("head", {"kind": "kernel-ridge"}),
+    "kernel-ridge, stages": ("stages", {"kind": "kernel-ridge"}),
+    "ensemble, stages": ("stages", {"kind": "ensemble"}),
+}
+
+
+def main() -> None:
+    """Encode what isn't kept, then fit and evaluate every contender for every seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/emoji_goal.json"))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", choices=list(CONTENDERS), help="one contender instead of all")
+    args = parser.parse_args()
+    contenders = {name: how for name, how in CONTENDERS.items() if args.only in (None, name)}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    videos, captions = (read_lines(args.data / f"{name}.jsonl") for name in ("videos", "captions"))
+    features = encoded(args.data, videos, captions, kept=args.out.parent / "emoji_goal.npz")
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
+    with TemporaryDirectory() as folder:
+        sides = {
+            name: stored(Path(folder), "video", name, [v["video_id"] for v in videos], features[name])
+            for name in ("head", "stages")
+        }
+        keys = [(c["video_id"], c["caption_index"]) for c in captions]
+        texts = stored(Path(folder), "text", "mean", keys, features["text"])
+        for seed in range(args.seeds):
+            split_of = {v["video_id"]: split_of_group(v["group"], SHARES, seed=seed) for v in videos}
+            for name, (variant, settings) in contenders.items():
+                found[name].append(measured(sides[variant], texts, captions, split_of, settings))
+                print(f"seed {seed} {name}: {json.dumps(found[name][-1])}", flush=True)
+            args.out.write_text(json.dumps(found, indent=1) + "\n")
+    for name, runs in found.items():
+        print(f"| {name} | " + " | ".join(spread([run[key] for run in runs]) for key in KEYS) + " |")
+
+
+KEYS = ("validation", "own t2v", "own v2t", "sentence t2v", "sentence v2t")
+
+
+def measured(
+    videos: Rows, texts: Rows, captions: list[dict[str, Any]], split_of: dict[str, str], settings: dict[str, Any]
+) -> dict[str, Any]:
+    """An aligner fitted on train, chosen on validation, evaluated once on test."""
+    started = time.perf_counter()
+    aligner, _ = make_aligner(settings)
+    parts = {split: paired(videos, texts, captions, split_of, split) for split in SHARES}
+    tried: list[dict[str, float]] = []
+    workplace = Workplace(Path("runs"), lambda row: tried.append(dict(row)), lambda line: None)
+
+    def validate(video: Any, text: Any, video_of_caption: Any) -> float:
+        return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+
+    aligner.fit(parts["train"], parts["validation"], validate=validate, workplace=workplace)
+    seconds = time.perf_counter() - started
+    test = parts["test"]
+    video, text = mapped(aligner.transform_video, test.videos), mapped(aligner.transform_text, test.captions)
+    own = evaluate(text, video, test.video_of_caption, ks=(1, 5, 10))
+    sentences, first, number = np.unique(
+        [c["text"] for c in captions if split_of[c["video_id"]] == "test"], return_index=True, return_inverse=True
+    )
+    relevance = np.zeros((len(sentences), len(video)), dtype=bool)
+    relevance[number, test.video_of_caption] = True
+    shared = evaluate(text[first], video, relevance=relevance, ks=(1, 5, 10))
+    # A sentence is asked as often as it is a caption.
+    asked = float(shared.t2v.values["MRR"][number].mean())
+    ensemble = settings["kind"] == "ensemble"  # its own row comes after its members'
+    best = tried[-1] if ensemble else max(tried, key=lambda row: row["validation_MRR"])
+    return {
+        "validation": best["validation_MRR"],
+        "own t2v": own.metrics["t2v"]["MRR"],
+        "own v2t": own.metrics["v2t"]["MRR"],
+        "sentence t2v": asked,
+        "sentence v2t": shared.metrics["v2t"]["MRR"],
+        "intervals": {side: bootstrap(own)[side]["MRR"] for side in ("t2v", "v2t")},
+        "chosen": {key: value for key, value in best.items() if key != "validation_MRR"},
+        "videos": len(video),
+        "captions": len(text),
+        "seconds": round(seconds, 1),
+    }
+
+
+def paired(
+    videos: Rows, texts: Rows, captions: list[dict[str, Any]], split_of: dict[str, str], split: str
+) -> PairedRows:
+    """The pairs of one split."""
+    ids = [video_id for video_id, of in split_of.items() if of == split]
+    position = {video_id: number for number, video_id in enumerate(ids)}
+    keys = [(c["video_id"], c["caption_index"]) for c in captions if c["video_id"] in position]
+    return PairedRows(videos.select(ids), texts.select(keys), np.array([position[video_id] for video_id, _ in keys]))
+
+
+def encoded(
+    data: Path, videos: list[dict[str, Any]], captions: list[dict[str, Any]], *, kept: Path
+) -> dict[str, np.ndarray]:
+    """`head` (n_videos, 1280), `stages` (n_videos, 2048) of first frames, `text` (n_captions, 384), float16."""
+    if kept.exists():
+        with np.load(kept) as arrays:
+            return dict(arrays)
+    network = reelstore.encoder("efficientnet-lite0", n_frames=1, stages=True)
+    outputs = []
+    for video in videos:
+        frames = decode(data / "clips" / video["path"], sampling=Sampling(policy="uniform", n_frames=1, step=None))
+        outputs.append(network.encode_frames(frames.pixels[None]))
+    sentences, number = np.unique([c["text"] for c in captions], return_inverse=True)
+    states = reelstore.encoder("minilm-l6", side="text").encode_texts(sentences.tolist())["tokens"]
+    arrays = {
+        "head": np.stack([output["tokens"][0].mean(axis=0) for output in outputs]),
+        "stages": np.stack([output["stages"][0].mean(axis=0) for output in outputs]),
+        "text": np.stack([tokens.mean(axis=0) for tokens in states])[number],
+    }
+    arrays = {name: values.astype(np.float16) for name, values in arrays.items()}
+    np.savez(kept, **arrays)
+    return arrays
+
+
+def stored(folder: Path, side: Any, variant: str, keys: list[Any], values: np.ndarray) -> Rows:
+    """Values as a variant of a store, which is what aligners read."""
+    spec = VariantSpec(side, "emoji-goal", variant, values.shape[1], 0, "float16", {})
+    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
+    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
+    update = VariantUpdate(folder / side / "emoji-goal" / variant, spec, table)
+    for row in update.todo:
+        update.put(int(row), values[row].astype(np.float32))
+    update.finish()
+    return open_variant(folder / side / "emoji-goal" / variant)
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """A JSON object a line."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def spread(values: list[float]) -> str:
+    """Mean and standard deviation over seeds."""
+    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+
+
+if __name__ == "__main__":
+    main()

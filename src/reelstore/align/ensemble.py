@@ -1,0 +1,66 @@
+"""Several aligners side by side, their scores averaged in one joint space."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from reelstore.align.base import POOLED, Aligner, Floats, PairedRows, Validate, Workplace
+from reelstore.align.items import Items
+from reelstore.align.mapping import mapped
+from reelstore.errors import ParamsError
+
+
+class Ensemble:
+    """Unit vectors of all members one behind the other, divided by the root of their number.
+
+    The cosine of two such vectors is the mean of the members' cosines, so the joint space is searched and evaluated
+    like any other. Members have their default settings, each chosen on validation by itself.
+
+    Args:
+        members: kinds of aligners that take pooled variants.
+    """
+
+    layouts = POOLED
+
+    def __init__(self, *, members: Sequence[str] = ("kernel-ridge", "cca")) -> None:
+        from reelstore.align.registry import make_aligner
+
+        if not members or "ensemble" in members or len(set(members)) < len(members):
+            raise ParamsError(f"ensemble: members must be different kinds, and not ensembles; they are {members}.")
+        self._members: dict[str, Aligner] = {kind: make_aligner({"kind": kind})[0] for kind in members}
+        for kind, member in self._members.items():
+            if "pooled" not in member.layouts:
+                raise ParamsError(f"ensemble: {kind} takes tokens; members take pooled variants.")
+
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+        """Fit the members one after the other; the row logged last is the ensemble's own."""
+        for kind, member in self._members.items():
+            own = replace(workplace, checkpoints=workplace.checkpoints / kind)
+            member.fit(train, validation, validate=validate, workplace=own)
+        video = mapped(self.transform_video, validation.videos)
+        text = mapped(self.transform_text, validation.captions)
+        workplace.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+
+    def transform_video(self, video: Items) -> Floats:
+        """n videos -> (n, sum of the members' joint dims), length 1."""
+        return _joined([member.transform_video(video) for member in self._members.values()])
+
+    def transform_text(self, text: Items) -> Floats:
+        """n captions -> (n, sum of the members' joint dims), length 1."""
+        return _joined([member.transform_text(text) for member in self._members.values()])
+
+    def tensors(self) -> dict[str, Floats]:
+        """Each member's, as `kernel-ridge/…`."""
+        return {f"{kind}/{name}": t for kind, member in self._members.items() for name, t in member.tensors().items()}
+
+    def restore(self, tensors: Mapping[str, Floats]) -> None:
+        """The inverse of `tensors`."""
+        for kind, member in self._members.items():
+            own = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
+            member.restore(own)
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    joined: Floats = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
+    return joined
