@@ -45,7 +45,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 $(VENV)-bench/installed: requirements-bench.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)-bench
 	$(VENV)-bench/bin/python -m pip install --quiet --upgrade "pip>=25"
-	$(VENV)-bench/bin/python -m pip install --quiet --requirement requirements-bench.lock
+	# litdata asks for torchvision without needing it here, and its builds don't go with every build of torch.
+	$(VENV)-bench/bin/python -m pip install --quiet --no-deps --requirement requirements-bench.lock
 	$(VENV)-bench/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 

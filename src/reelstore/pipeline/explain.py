@@ -3,11 +3,10 @@
 import ast
 import inspect
 from dataclasses import MISSING, Field, fields, is_dataclass
-from types import ModuleType
 from typing import Any, get_args, get_type_hints
 
-from reelstore import params
 from reelstore.errors import UnknownNameError
+from reelstore.params import Params, Threshold, project, sections
 
 
 def explain_params(section: str | None = None) -> str:
@@ -16,20 +15,18 @@ def explain_params(section: str | None = None) -> str:
     Raises:
         UnknownNameError: params.yaml has no such section.
     """
-    said = _field_docs(params)
-    kinds = get_type_hints(params.Params)
-    sections = {field.name: field for field in fields(params.Params)}
-    if section is not None and section not in sections:
-        raise UnknownNameError("section of params.yaml", section, sections)
-    return "\n\n".join(
-        _section(field, kinds[name], said) for name, field in sections.items() if section in (None, name)
-    )
+    said = _field_docs()
+    kinds = get_type_hints(Params)
+    known = {field.name: field for field in fields(Params)}
+    if section is not None and section not in known:
+        raise UnknownNameError("section of params.yaml", section, known)
+    return "\n\n".join(_section(field, kinds[name], said) for name, field in known.items() if section in (None, name))
 
 
 def _section(section: "Field[Any]", kind: Any, said: dict[tuple[str, str], str]) -> str:
     title = said.get(("Params", section.name), "")
     held = next((part for part in (kind, *get_args(kind)) if isinstance(part, type) and is_dataclass(part)), None)
-    if held is None or held is params.Threshold:
+    if held is None or held is Threshold:
         return f"{section.name}: {title}"
     title = title or (inspect.getdoc(held) or "").splitlines()[0]
     indent = "  " if held is kind else "  <name>."
@@ -50,10 +47,10 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value) or "''"
 
 
-def _field_docs(module: ModuleType) -> dict[tuple[str, str], str]:
+def _field_docs() -> dict[tuple[str, str], str]:
     """(class, field) -> the text under the field, which Python itself doesn't keep."""
     docs = {}
-    for cls in ast.parse(inspect.getsource(module)).body:
+    for cls in ast.parse(inspect.getsource(sections) + inspect.getsource(project)).body:
         if not isinstance(cls, ast.ClassDef):
             continue
         for field, below in zip(cls.body, cls.body[1:], strict=False):

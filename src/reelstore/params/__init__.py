@@ -1,0 +1,40 @@
+"""params.yaml as frozen values."""
+
+from reelstore.params.parse import load_params, parse_params
+from reelstore.params.project import Params
+from reelstore.params.sections import (
+    ApplyParams,
+    DatasetParams,
+    DoctorParams,
+    EmbedParams,
+    EvaluateParams,
+    GridParams,
+    LeakageParams,
+    MinedParams,
+    ModelParams,
+    OutputsParams,
+    PairsParams,
+    ProtocolParams,
+    TrackingParams,
+)
+from reelstore.params.threshold import Threshold
+
+__all__ = [
+    "ApplyParams",
+    "DatasetParams",
+    "DoctorParams",
+    "EmbedParams",
+    "EvaluateParams",
+    "GridParams",
+    "LeakageParams",
+    "MinedParams",
+    "ModelParams",
+    "OutputsParams",
+    "PairsParams",
+    "Params",
+    "ProtocolParams",
+    "Threshold",
+    "TrackingParams",
+    "load_params",
+    "parse_params",
+]
