@@ -14,8 +14,10 @@ lock() {
   "$environment/bin/python" -m pip install --quiet --editable ".[$2]" torch==2.13.0 zarr==3.1.6
   {
     echo "# $3; written by tools/lock.sh."
-    # A local build's suffix (+cpu) isn't a version that others have.
-    "$environment/bin/python" -m pip freeze --exclude-editable --exclude pip --exclude reelstore | sed 's/+cpu$//'
+    # A local build's suffix (+cpu) isn't a version that others have. litdata asks for torchvision without needing it here,
+    # and its builds don't go with every build of torch.
+    "$environment/bin/python" -m pip freeze --exclude-editable --exclude pip --exclude reelstore --exclude torchvision |
+      sed 's/+cpu$//'
   } > "$1.partial"
   mv "$1.partial" "$1"
   rm -rf "$environment"
