@@ -158,7 +158,7 @@ def test_the_constant_loss_is_the_least_that_equal_cosines_allow(name: str) -> N
 def test_the_temperature_stays_within_bounds() -> None:
     loss = make_loss("infonce", temperature=1e-9)
     loss.clamp()
-    assert float(loss.logit_scale) == pytest.approx(MAX_LOGIT_SCALE)
+    assert loss.logit_scale.item() == pytest.approx(MAX_LOGIT_SCALE)
 
 
 def test_an_unknown_loss_names_those_there_are() -> None:
