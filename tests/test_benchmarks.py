@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
@@ -97,3 +98,28 @@ def test_closed_forms_measures_time_and_memory_of_each_kind(tmp_path: Path) -> N
         assert min(found["fit_seconds"], found["peak_bytes"], found["applied_rows_per_second"]) > 0
         assert f"| `{kind}` |" in done.stdout
     assert not list(tmp_path.glob("closed-forms-*"))
+
+
+def test_emoji_goal_compares_with_the_simplest(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    videos = [{"video_id": f"v{number}", "group": f"v{number}", "path": "none"} for number in range(60)]
+    captions = [
+        {"video_id": f"v{number}", "caption_index": index, "text": f"{number * index}"}
+        for number in range(60)
+        for index in range(2)
+    ]
+    for name, rows in (("videos", videos), ("captions", captions)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = {row["text"]: rng.normal(size=12) for row in captions}
+    arrays = {"head": rng.normal(size=(60, 16)), "stages": rng.normal(size=(60, 20))}
+    np.savez(
+        tmp_path / "emoji_goal.npz", text=[text[row["text"]] for row in captions], **arrays
+    )  # as if encoded before
+    command = [sys.executable, SCRIPTS / "emoji_goal.py", "--data", tmp_path, "--out", tmp_path / "goal.json"]
+    command += ["--seeds", "0", "--only", "kernel-ridge, stages", "kernel-ridge, stages, whitened text"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (simplest,), (whitened,) = json.loads((tmp_path / "goal.json").read_text()).values()
+    difference, low, high = whitened["beyond kernel-ridge, stages"]["t2v"]
+    assert difference == pytest.approx(whitened["own t2v"] - simplest["own t2v"])
+    assert low <= difference <= high
