@@ -37,6 +37,7 @@ QUIET = {"enable_progress_bar": False}
 CCA = {"kind": "cca", "dims": [256, 512], "regularisations": [0.03, 0.1, 0.3], "powers": [0.5, 1.0]}
 METHODS: dict[str, dict[str, Any]] = {
     "cca": CCA,
+    "cca-infonce": {**CCA, "kind": "cca-infonce", "trainer": QUIET},
     "unaligned": {"kind": "unaligned"},
     "ridge": {"kind": "ridge", "preprocess": ["mean", "standardise", "unit"], "alphas": [0.1, 0.3, 1.0]},
     "report": {
@@ -52,7 +53,6 @@ METHODS: dict[str, dict[str, Any]] = {
         "trainer": QUIET,
     },
 }  # fmt: skip
-"""`cca-infonce` is what `refined` makes of the maps of `cca`."""
 
 
 def main() -> None:
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="folder of a project for each seed")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--methods", nargs="+", default=["cca", "cca-infonce", *list(METHODS)[1:]])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--geometry", type=json.loads, default={}, help="other knobs of the encoders, as JSON")
     parser.add_argument("--knobs", type=json.loads, default={}, help="other knobs of the dataset, as JSON")
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/llm_like.json"))
@@ -141,7 +141,7 @@ Transform = Callable[[str, Any], Any]
 
 def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
     """(side, items) -> joint rows, and the rows it was fitted on and chosen by."""
-    settings = dict(METHODS.get(method, CCA))
+    settings = dict(METHODS[method])
     params = load_params()
     sets = {"captions": PairsParams(), "report": PairsParams(positives=1, negatives=1, doubled=True)}
     params = replace(params, aligners={method: settings}, pairs=sets)
@@ -153,12 +153,10 @@ def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
     place = Workplace(Path("runs/checkpoints", method), lambda row: None, lambda line: None)
     aligner.fit(rows.train, rows.validation, validate=mrr, workplace=place)
 
-    def plain(side: str, items: Any) -> Any:
+    def transform(side: str, items: Any) -> Any:
         return aligner.transform_video(items) if side == "video" else aligner.transform_text(items)
 
-    if method != "cca-infonce":
-        return plain, rows.train, rows.validation
-    return refined(plain, rows.train, rows.validation), rows.train, rows.validation
+    return transform, rows.train, rows.validation
 
 
 def test_rows(train: PairedRows) -> PairedRows:
@@ -185,58 +183,6 @@ def reciprocal(video: Any, text: Any, own: Any) -> Any:
 def mrr(video: Any, text: Any, own: Any) -> float:
     """Of all captions."""
     return float(reciprocal(video, text, own).mean())
-
-
-def refined(start: Transform, train: PairedRows, validation: PairedRows) -> Transform:
-    """CCA's joint space, its two maps trained on from there with symmetric InfoNCE over all caption pairs.
-
-    A linear map a side that begins as the identity, batches of 1,000 captions, AdamW, dropout .15 of the input; three
-    epochs of a cosine, after each the validation MRR is measured and the best is kept, the beginning among them.
-    """
-    of_video, of_text = joint(start, train)
-    asked = joint(start, validation)
-    torch.manual_seed(0)
-    dim = of_video.shape[1]
-    maps = torch.nn.ModuleList(torch.nn.Linear(dim, dim, bias=False) for _ in SIDES)
-    for side in maps:
-        torch.nn.init.eye_(side.weight)
-    scale = torch.nn.Parameter(torch.tensor(3.0))
-    optimizer = torch.optim.AdamW([*maps.parameters(), scale], lr=1e-3, weight_decay=0.05)
-    video, text, own = torch.from_numpy(of_video), torch.from_numpy(of_text), torch.from_numpy(train.video_of_caption)
-    normal, drop = torch.nn.functional.normalize, torch.nn.functional.dropout
-    batch, n_epochs = 1000, 3
-    n_steps, step = n_epochs * (len(own) // batch), 0
-
-    def applied() -> list[Any]:
-        with torch.no_grad():
-            return [normal(side(torch.from_numpy(of)), dim=1).numpy() for side, of in zip(maps, asked, strict=True)]
-
-    best, kept = mrr(*applied(), validation.video_of_caption), {n: t.clone() for n, t in maps.state_dict().items()}
-    for _ in range(n_epochs):
-        for rows in torch.randperm(len(own))[: len(own) // batch * batch].split(batch):
-            optimizer.param_groups[0]["lr"] = 0.5e-3 * (1 + np.cos(np.pi * step / n_steps))
-            step += 1
-            left = normal(maps[0](drop(video[own[rows]], 0.15)), dim=1)
-            right = normal(maps[1](drop(text[rows], 0.15)), dim=1)
-            same = (own[rows][:, None] == own[rows][None]) & ~torch.eye(batch, dtype=torch.bool)
-            logits = (scale.exp() * left @ right.T).masked_fill(same, -torch.inf)
-            target = torch.arange(batch)
-            cross_entropy = torch.nn.functional.cross_entropy
-            loss = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        now = mrr(*applied(), validation.video_of_caption)
-        if now > best:
-            best, kept = now, {n: t.clone() for n, t in maps.state_dict().items()}
-    maps.load_state_dict(kept)
-    weights = [side.weight.detach().numpy().T for side in maps]
-
-    def transform(side: str, items: Any) -> Any:
-        values = start(side, items) @ weights[SIDES.index(side)]
-        return values / np.linalg.norm(values, axis=1, keepdims=True)
-
-    return transform
 
 
 def table(found: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ SETTINGS = {
     "asif": {"kind": "asif", "kept": [10, 30]},
     "ensemble": {"kind": "ensemble", "members": ["ridge", "procrustes"]},
     "mlp": {"kind": "mlp", "widths": [32, 12], **TRAINED},
+    "cca-infonce": {"kind": "cca-infonce", "dims": [6, 12], "max_epochs": 10},
     "transformer": {
         "kind": "transformer",
         "width": 32,

@@ -42,5 +42,5 @@ class AttentionPool(Trained):
     def _is_shared(self) -> bool:
         return self.shared
 
-    def _tower(self, dim_in: int) -> nn.Module:
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
         return AttentionPoolTower(dim_in, self.widths, n_queries=self.n_queries, dropout=self.dropout)

@@ -40,6 +40,6 @@ class Mlp(Trained):
     def _is_shared(self) -> bool:
         return self.shared
 
-    def _tower(self, dim_in: int) -> nn.Module:
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
         tower = ResidualTower if self.block == "residual" else ReportTower
         return tower(dim_in, self.widths, dropout=self.dropout)

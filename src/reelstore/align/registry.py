@@ -25,6 +25,7 @@ ALIGNERS: dict[str, str] = {
     "asif": "reelstore.align.asif:Asif",
     "ensemble": "reelstore.align.ensemble:Ensemble",
     "mlp": "reelstore.align.mlp:Mlp",
+    "cca-infonce": "reelstore.align.cca_infonce:CcaInfonce",
     "transformer": "reelstore.align.transformer:Transformer",
     "attention-pool": "reelstore.align.attention_pool:AttentionPool",
 }

@@ -3,8 +3,11 @@
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+
+from reelstore.align.base import Floats
 
 
 class ResidualTower(nn.Module):
@@ -60,6 +63,28 @@ class ReportTower(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         return nn.functional.normalize(self.layers(values), dim=-1)  # (batch, widths[-1])
+
+
+class StartedTower(nn.Module):
+    """A linear map that is given and stays, length 1, then a square one that begins as the identity, length 1.
+
+    Args:
+        start: (dim_in, dim) float32.
+        dropout: share of entries dropped between the two.
+    """
+
+    start: Tensor
+
+    def __init__(self, start: Floats, *, dropout: float) -> None:
+        super().__init__()
+        self.register_buffer("start", torch.from_numpy(np.array(start)))
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(start.shape[1], start.shape[1], bias=False)
+        nn.init.eye_(self.linear.weight)
+
+    def forward(self, values: Tensor) -> Tensor:
+        begun = nn.functional.normalize(values @ self.start, dim=-1)  # (batch, dim)
+        return nn.functional.normalize(self.linear(self.dropout(begun)), dim=-1)
 
 
 class Towers(nn.Module):

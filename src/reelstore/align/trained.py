@@ -107,8 +107,8 @@ class Trained(ABC):
         self._loss: Loss | None = None
 
     @abstractmethod
-    def _tower(self, dim_in: int) -> nn.Module:
-        """A new map of one side, whose items are `dim_in` wide once preprocessed."""
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
+        """A new map of one side (`video` where both share it), whose items are `dim_in` wide once preprocessed."""
 
     def _is_shared(self) -> bool:
         """Whether both sides have one tower."""
@@ -201,7 +201,7 @@ class Trained(ABC):
                 f"{self.kind}: sides {video} and {text} wide can't share a tower. Set shared: false, or whiten both to "
                 "as many components."
             )
-        self._towers = Towers(self._tower(video), None if self._is_shared() else self._tower(text))
+        self._towers = Towers(self._tower("video", video), None if self._is_shared() else self._tower("text", text))
         self._loss = make_loss(self.loss, temperature=self.temperature, margin=self.margin, chunk=self.chunk)
 
     def _shown(self, train: PairedRows) -> PairedRows | LabelledRows:

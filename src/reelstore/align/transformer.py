@@ -63,7 +63,7 @@ class Transformer(Trained):
             )
         super()._make()
 
-    def _tower(self, dim_in: int) -> nn.Module:
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
         width = self.width or dim_in
         self._refuse("n_heads", f"a divisor of the width, {width}", width % self.n_heads != 0)
         return TransformerTower(
