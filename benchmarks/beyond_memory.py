@@ -35,7 +35,7 @@ import numpy as np
 import torch
 from loading import BATCH, DIM, forget, quartiles, write
 
-from reelstore.align.loader import PairLoader
+from reelstore.align.loading.loader import PairLoader
 from reelstore.store.reader import Rows, open_variant
 
 ROW_BYTES = 2 * DIM

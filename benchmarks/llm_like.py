@@ -23,10 +23,10 @@ from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.datasets import llm_like
 from reelstore.params import PairsParams, load_params
+from reelstore.pipeline.align.rows import training_rows
 from reelstore.pipeline.dataset import build_dataset
-from reelstore.pipeline.embed import run_embed
+from reelstore.pipeline.embed.stage import run_embed
 from reelstore.pipeline.pairs import run_pairs
-from reelstore.pipeline.training_rows import training_rows
 from reelstore.store.reader import open_variant
 
 SIDES = ("video", "text")

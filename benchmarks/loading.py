@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from reelstore.align.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
+from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
 from reelstore.store.reader import Rows, aligned_empty, open_variant
 from reelstore.store.schema import VariantSpec
 from reelstore.store.table import RowTable

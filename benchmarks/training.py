@@ -25,10 +25,10 @@ import numpy as np
 import torch
 
 from reelstore.align.base import PairedRows, Workplace
-from reelstore.align.batches import PairBatch
-from reelstore.align.loader import PairLoader
-from reelstore.align.mlp import Mlp
-from reelstore.align.training import Training
+from reelstore.align.loading.batches import PairBatch
+from reelstore.align.loading.loader import PairLoader
+from reelstore.align.trained.mlp import Mlp
+from reelstore.align.training.module import Training
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
 from reelstore.store.table import RowTable

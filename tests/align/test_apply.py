@@ -13,13 +13,13 @@ from reelstore.errors import AlignerError, ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
 from reelstore.params import parse_params
-from reelstore.pipeline.align import run_align
-from reelstore.pipeline.apply import run_apply
-from reelstore.pipeline.evaluate import run_evaluate
-from reelstore.pipeline.evaluate_store import evaluate_store
-from reelstore.pipeline.inventory import inventory
-from reelstore.pipeline.repair import repair
-from reelstore.pipeline.verify import verify
+from reelstore.pipeline.align.apply import run_apply
+from reelstore.pipeline.align.stage import run_align
+from reelstore.pipeline.evaluate.stage import run_evaluate
+from reelstore.pipeline.evaluate.store import evaluate_store
+from reelstore.pipeline.stores.inventory import inventory
+from reelstore.pipeline.stores.repair import repair
+from reelstore.pipeline.stores.verify import verify
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
 from reelstore.store.table import RowTable

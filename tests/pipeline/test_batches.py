@@ -17,9 +17,9 @@ from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.minilm_l6 import MiniLmL6
 from reelstore.errors import BatchMemoryError, UndecodableVideoError
 from reelstore.params import load_params
-from reelstore.pipeline import batch_shape, plan
-from reelstore.pipeline.batch_shape import largest_batch_size
-from reelstore.pipeline.batches import encoded
+from reelstore.pipeline.embed import batch_shape, plan
+from reelstore.pipeline.embed.batch_shape import largest_batch_size
+from reelstore.pipeline.embed.batches import encoded
 from reelstore.store.reader import open_variant
 
 TEXT = "text/minilm-l6"

@@ -11,8 +11,8 @@ from reelstore.cli import main
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import Matched
-from reelstore.pipeline.compare import Condition, run_compare
-from reelstore.pipeline.evaluate import write_queries
+from reelstore.pipeline.evaluate.compare import Condition, run_compare
+from reelstore.pipeline.evaluate.stage import write_queries
 
 VIDEOS = [f"v{number}" for number in range(40)]
 CAPTIONS = [(video, index) for video in VIDEOS for index in range(2)]

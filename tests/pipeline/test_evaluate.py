@@ -14,9 +14,9 @@ from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.params import parse_params
-from reelstore.pipeline.evaluate import run_evaluate, write_curves, write_queries
-from reelstore.pipeline.protocol import run_protocol
-from reelstore.pipeline.thresholds import check_thresholds
+from reelstore.pipeline.evaluate.protocol import run_protocol
+from reelstore.pipeline.evaluate.stage import run_evaluate, write_curves, write_queries
+from reelstore.pipeline.evaluate.thresholds import check_thresholds
 from reelstore.store.reader import open_store
 
 MATCHED = Matched(

@@ -15,8 +15,8 @@ from safetensors.numpy import load_file
 from reelstore.cli import main
 from reelstore.errors import ReelstoreError
 from reelstore.exchange import Held, Listing
-from reelstore.pipeline import exports
-from reelstore.pipeline.imports import Target, run_import
+from reelstore.pipeline.stores import exports
+from reelstore.pipeline.stores.imports import Target, run_import
 from reelstore.store.reader import Rows, open_variant
 
 FORMATS = ["npy", "array", "parquet", "safetensors"]

@@ -20,7 +20,7 @@ from safetensors.torch import save_file as save_torch
 import reelstore
 from reelstore.cli import main
 from reelstore.exchange import npy_folder
-from reelstore.pipeline import imports
+from reelstore.pipeline.stores import imports
 
 VIDEOS = "store/mine/video/llama"
 CAPTIONS = "store/mine/text/llama"

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from reelstore.cli import main
 from reelstore.datasets import llm_like
-from reelstore.pipeline.experiments import RECIPES, REPORT, Scale, experiments
-from reelstore.pipeline.reproduce import _done, params_on
+from reelstore.pipeline.reproduce.experiments import RECIPES, REPORT, Scale, experiments
+from reelstore.pipeline.reproduce.run import _done, params_on
 from reelstore.presets.catalogue import load_preset
 
 SMALL = ("--width", "128", "--token-width", "16", "--epochs", "8", "--steps", "25")

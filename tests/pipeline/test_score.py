@@ -20,7 +20,7 @@ from reelstore.encoders.registry import load_encoder
 from reelstore.errors import EvaluationError, ParamsError, UnknownNameError
 from reelstore.evaluation.rerank import make_reranker
 from reelstore.params import load_params, parse_params
-from reelstore.pipeline.evaluate import run_evaluate
+from reelstore.pipeline.evaluate.stage import run_evaluate
 from reelstore.store.reader import open_store
 from reelstore.video import Sampling, decode
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from reelstore.errors import StoreError
-from reelstore.pipeline.inventory import inventory
+from reelstore.pipeline.stores.inventory import inventory
 from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
 from reelstore.store.reader import open_variant
 

@@ -18,16 +18,16 @@ from reelstore.errors import AlignerError, ParamsError, UnknownNameError
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
-    "procrustes": "reelstore.align.procrustes:Procrustes",
-    "ridge": "reelstore.align.ridge:Ridge",
-    "cca": "reelstore.align.cca:Cca",
-    "kernel-ridge": "reelstore.align.kernel_ridge:KernelRidge",
-    "asif": "reelstore.align.asif:Asif",
+    "procrustes": "reelstore.align.closed_form.procrustes:Procrustes",
+    "ridge": "reelstore.align.closed_form.ridge:Ridge",
+    "cca": "reelstore.align.closed_form.cca:Cca",
+    "kernel-ridge": "reelstore.align.closed_form.kernel_ridge:KernelRidge",
+    "asif": "reelstore.align.closed_form.asif:Asif",
     "ensemble": "reelstore.align.ensemble:Ensemble",
-    "mlp": "reelstore.align.mlp:Mlp",
-    "cca-infonce": "reelstore.align.cca_infonce:CcaInfonce",
-    "transformer": "reelstore.align.transformer:Transformer",
-    "attention-pool": "reelstore.align.attention_pool:AttentionPool",
+    "mlp": "reelstore.align.trained.mlp:Mlp",
+    "cca-infonce": "reelstore.align.trained.cca_infonce:CcaInfonce",
+    "transformer": "reelstore.align.trained.transformer:Transformer",
+    "attention-pool": "reelstore.align.trained.attention_pool:AttentionPool",
 }
 VERSION = 2
 _OURS = ("kind", "video", "text", "pairs")

@@ -69,11 +69,11 @@ def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, worke
     name = "/".join(encoder)
     params = load_params()
     if dry_run:
-        from reelstore.pipeline.estimate import estimate_embed
+        from reelstore.pipeline.stores.estimate import estimate_embed
 
         click.echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
         return
-    from reelstore.pipeline.embed import run_embed
+    from reelstore.pipeline.embed.stage import run_embed
 
     with Bar(f"embed {name}") as bar:
         report = run_embed(
@@ -93,7 +93,7 @@ def embed_plan(encoder: str, retry_failed: bool) -> None:
     \b
         reelstore embed plan video/efficientnet-lite0
     """
-    from reelstore.pipeline.embed import freeze_plan
+    from reelstore.pipeline.embed.stage import freeze_plan
 
     plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
     click.echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
@@ -110,7 +110,7 @@ def embed_task(words: tuple[str, ...]) -> None:
     \b
         reelstore embed task video/efficientnet-lite0 3 4
     """
-    from reelstore.pipeline.embed import run_planned
+    from reelstore.pipeline.embed.stage import run_planned
 
     params = load_params()
     numbers = [int(word) for word in dict.fromkeys(words) if word.isdecimal()]
@@ -130,7 +130,7 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
     \b
         reelstore embed finalise video/efficientnet-lite0
     """
-    from reelstore.pipeline.embed import finalise
+    from reelstore.pipeline.embed.stage import finalise
 
     params = load_params()
     click.echo(finalise(params, _planned(params, list(encoder))).summary())
@@ -138,7 +138,7 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
 
 def _planned(params: Params, names: list[str]) -> str:
     """The encoder named, or the only one that has a plan."""
-    from reelstore.pipeline.embed import open_plans
+    from reelstore.pipeline.embed.stage import open_plans
 
     plans = names or open_plans(params)
     if len(plans) != 1:

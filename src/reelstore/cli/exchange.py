@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from reelstore.exchange import Source
     from reelstore.exchange.arrange import Naming
     from reelstore.exchange.keys import KeyTable
-    from reelstore.pipeline.imports import Target
+    from reelstore.pipeline.stores.imports import Target
 
 _PATH = click.Path(path_type=Path)
 
@@ -182,7 +182,7 @@ def import_safetensors(file: Path, target: Path, tensor: str | None, **options: 
 
 def _import(source: "Callable[[Target, KeyTable | None], Source]", target: Path, options: dict[str, Any]) -> None:
     from reelstore.exchange.keys import KeyTable
-    from reelstore.pipeline.imports import Target, run_import
+    from reelstore.pipeline.stores.imports import Target, run_import
 
     where = Target.parse(target)
     keys = None if options["keys"] is None else KeyTable.read(options["keys"], split=options["split"])
@@ -224,7 +224,7 @@ def export(kind: str, variant: Path, path: Path, split: str | None, normalize: b
         reelstore export parquet store/emoji/video/efficientnet-lite0/mean videos.parquet
         reelstore export faiss store/emoji/text/minilm-l6/mean index --split test --normalize
     """
-    from reelstore.pipeline.exports import run_export
+    from reelstore.pipeline.stores.exports import run_export
 
     if normalize and kind != "faiss":
         raise click.UsageError("--normalize is for faiss; other formats hold what is stored.")

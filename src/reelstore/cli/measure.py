@@ -56,7 +56,7 @@ def evaluate(
         reelstore evaluate --store store/mine --text minilm-l6/mean --video clip/mean --split test
     """
     if video is not None and text is not None and aligner is not None:
-        from reelstore.pipeline.evaluate import run_evaluate
+        from reelstore.pipeline.evaluate.stage import run_evaluate
 
         click.echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
         return
@@ -64,7 +64,7 @@ def evaluate(
         raise click.UsageError("Give VIDEO TEXT ALIGNER; or --text, --video and --keys; or --store.")
     how: dict[str, Any] = {"similarity": similarity, "ties": ties, "ks": ks, "output": output}
     if keys is None:
-        from reelstore.pipeline.evaluate_store import evaluate_store
+        from reelstore.pipeline.evaluate.store import evaluate_store
 
         assert store is not None
         click.echo(evaluate_store(store, text=text_side, video=video_side, split=split, **how).summary())
@@ -73,13 +73,13 @@ def evaluate(
         raise click.UsageError("--keys is the table of two files; give them with --text and --video.")
     files = Path(text_side), Path(video_side), keys
     if store is None:
-        from reelstore.pipeline.evaluate_files import evaluate_files
+        from reelstore.pipeline.evaluate.files import evaluate_files
 
         if split is not None:
             raise click.UsageError("--split needs --store.")
         click.echo(evaluate_files(*files, **how).summary())
         return
-    from reelstore.pipeline.evaluate_store import evaluate_store, import_pair
+    from reelstore.pipeline.evaluate.store import evaluate_store, import_pair
 
     with Bar("import") as bar:
         click.echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
@@ -102,7 +102,7 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
     
         reelstore protocol efficientnet-lite0 minilm-l6 ridge dsl
     """
-    from reelstore.pipeline.protocol import run_protocol
+    from reelstore.pipeline.evaluate.protocol import run_protocol
 
     report = run_protocol(load_params(), video=video, text=text, aligner=aligner, protocol=protocol)
     click.echo(report.summary())
@@ -128,7 +128,7 @@ def compare(
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge plots/emoji/efficientnet-lite0+minilm-l6/mlp
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge --rev main --fail-if 't2v.R@01 < -0.5pt'
     """
-    from reelstore.pipeline.compare import run_compare
+    from reelstore.pipeline.evaluate.compare import run_compare
 
     report = run_compare(first, second, revisions=revisions, fail_if=fail_if, n_changed=changed)
     click.echo(report.summary())
@@ -146,7 +146,7 @@ def metrics(action: str) -> None:
     \b
         reelstore metrics check
     """
-    from reelstore.pipeline.thresholds import check_thresholds
+    from reelstore.pipeline.evaluate.thresholds import check_thresholds
 
     report = check_thresholds(load_params())
     click.echo(report.summary())
@@ -163,6 +163,6 @@ def oracle() -> None:
     \b
         reelstore oracle
     """
-    from reelstore.pipeline.oracle import run_oracle
+    from reelstore.pipeline.evaluate.oracle import run_oracle
 
     click.echo(run_oracle(load_params()).summary())

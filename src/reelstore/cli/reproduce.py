@@ -50,9 +50,9 @@ def reproduce_report(
     import yaml
 
     from reelstore.params import load_params
-    from reelstore.pipeline.experiments import Scale
-    from reelstore.pipeline.reproduce import params_on
-    from reelstore.pipeline.reproduce import reproduce_report as run
+    from reelstore.pipeline.reproduce.experiments import Scale
+    from reelstore.pipeline.reproduce.run import params_on
+    from reelstore.pipeline.reproduce.run import reproduce_report as run
 
     load_params()  # with its own messages, where there is none
     params = params_on(yaml.safe_load(Path("params.yaml").read_text()) or {}, dataset)

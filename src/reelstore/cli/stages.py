@@ -113,7 +113,7 @@ def align(video: str, text: str, aligner: str) -> None:
     \b
         reelstore align efficientnet-lite0 minilm-l6 ridge
     """
-    from reelstore.pipeline.align import run_align
+    from reelstore.pipeline.align.stage import run_align
 
     report = run_align(load_params(), video=video, text=text, aligner=aligner, progress=say)
     if report is not None:
@@ -134,7 +134,7 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
     \b
         reelstore check-loader efficientnet-lite0 minilm-l6 mlp
     """
-    from reelstore.pipeline.check_loader import check_loader as run_check
+    from reelstore.pipeline.align.check_loader import check_loader as run_check
 
     report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
     click.echo(report.summary())
@@ -156,7 +156,7 @@ def apply(video: str, text: str, aligner: str) -> None:
         reelstore apply efficientnet-lite0 minilm-l6 ridge
         reelstore info store/emoji/video/efficientnet-lite0+minilm-l6/aligned.ridge
     """
-    from reelstore.pipeline.apply import run_apply
+    from reelstore.pipeline.align.apply import run_apply
 
     with Bar(f"apply {aligner}") as bar:
         report = run_apply(load_params(), video=video, text=text, aligner=aligner, progress=bar)
@@ -172,7 +172,7 @@ def report() -> None:
     \b
         reelstore report
     """
-    from reelstore.pipeline.report import run_report
+    from reelstore.pipeline.report.stage import run_report
 
     click.echo(run_report(load_params()).summary())
 
@@ -186,6 +186,6 @@ def show() -> None:
     \b
         reelstore show
     """
-    from reelstore.pipeline.show import results
+    from reelstore.pipeline.report.show import results
 
     click.echo(results(load_params()).summary())

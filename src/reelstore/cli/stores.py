@@ -20,7 +20,7 @@ def ls(path: Path) -> None:
     \b
         reelstore ls store
     """
-    from reelstore.pipeline.inventory import inventory
+    from reelstore.pipeline.stores.inventory import inventory
 
     click.echo(inventory(path).summary())
 
@@ -35,7 +35,7 @@ def info(path: Path) -> None:
     \b
         reelstore info store/emoji/video/efficientnet-lite0/mean
     """
-    from reelstore.pipeline.inventory import describe
+    from reelstore.pipeline.stores.inventory import describe
 
     click.echo(describe(path))
 
@@ -55,7 +55,7 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
         reelstore verify store/emoji
         reelstore verify store/emoji/video/efficientnet-lite0/mean --quick
     """
-    from reelstore.pipeline.verify import verify as run_verify
+    from reelstore.pipeline.stores.verify import verify as run_verify
 
     with Bar("verify", unit="variant") as bar:
         report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
@@ -74,7 +74,7 @@ def repair(path: Path) -> None:
     \b
         reelstore repair store/emoji
     """
-    from reelstore.pipeline.repair import repair as run_repair
+    from reelstore.pipeline.stores.repair import repair as run_repair
 
     with Bar("repair") as bar:
         report = run_repair(load_params(), path, progress=bar)

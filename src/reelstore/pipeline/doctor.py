@@ -23,8 +23,8 @@ from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched, match
 from reelstore.pairs.leakage import leakage, near_duplicates
 from reelstore.params import Params
+from reelstore.pipeline.align.findings import read_training_checks
 from reelstore.pipeline.split import matched_split
-from reelstore.pipeline.training_findings import read_training_checks
 from reelstore.pooling import POOLINGS
 from reelstore.report.charts import line_chart
 from reelstore.store.reader import Rows, Store, open_store

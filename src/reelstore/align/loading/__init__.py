@@ -1,0 +1,5 @@
+"""Training batches straight from a store."""
+
+from reelstore.align.loading.loader import PairLoader
+
+__all__ = ["PairLoader"]

@@ -1,0 +1,249 @@
+"""What trained aligners share: settings, a fit under Lightning, and the towers' application."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+
+from reelstore import __version__
+from reelstore.align.base import Floats, LabelledRows, PairedRows, Validate, Workplace, check_width
+from reelstore.align.closed_form.base import SIDES, Steps, steps_of
+from reelstore.align.items import Items
+from reelstore.align.items import batches as batches_of
+from reelstore.align.loading.datamodule import PairDataModule
+from reelstore.align.mapping import first_equal
+from reelstore.align.preprocess import Preprocessing
+from reelstore.align.trained.towers import Towers
+from reelstore.align.training.looks import Looks
+from reelstore.align.training.losses import LOSSES, Loss, make_loss
+from reelstore.align.training.module import Identity, Optimisation, Training, joint
+from reelstore.align.training.run import run
+from reelstore.align.training.trainer_options import n_steps, trainer_options
+from reelstore.errors import AlignerError, ParamsError
+from reelstore.store.reader import Rows
+
+
+@dataclass(kw_only=True)
+class Trained(ABC):
+    """Towers trained until validation MRR no longer rises; the best epoch is kept.
+
+    A subclass adds the settings of its towers, and makes them.
+
+    Args:
+        loss: of `losses.LOSSES`.
+        temperature: to start from, where it is learned.
+        margin: cosine that wrong pairs may have, for `margin`.
+        lr: AdamW's learning rate, at its highest.
+        weight_decay: AdamW's.
+        warm_up: share of all steps in which the learning rate rises.
+        schedule: of the learning rate, `cosine` or `constant`.
+        batch_size: pairs a step, of all ranks together; all of them where there are fewer.
+        captions_per_video: shown in an epoch: `one`, drawn anew each time, `all`, or what the loss wants: all for
+            `multi-positive`, one for the others. Of labelled pairs, all are shown.
+        chunk: items that a tower, and rows that a loss, takes at once, for batches whose activations or logits exceed
+            memory; gradients are those of the whole batch. 0 for all.
+        max_epochs: at most.
+        patience: epochs without a better validation MRR before it stops.
+        checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
+        preprocess: steps of both sides, or of each by its name; see `Preprocessing`.
+        components: of `whiten`.
+        shrinkage: of `whiten`.
+        seed: of weights, order and dropout.
+        threads: CPU threads; they move the last bits.
+        trainer: options of Lightning's Trainer; see `trainer_options.OPTIONS`.
+    """
+
+    kind: ClassVar[str]
+    layouts: ClassVar[tuple[str, ...]]
+    of_tokens: ClassVar[bool]
+
+    loss: str = "infonce"
+    temperature: float = 0.07
+    margin: float = 0.2
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up: float = 0.1
+    schedule: str = "cosine"
+    batch_size: int = 1024
+    captions_per_video: str = "auto"
+    chunk: int = 0
+    max_epochs: int = 200
+    patience: int = 40
+    checkpoint_steps: int = 100
+    preprocess: Steps = ("mean", "unit", "centre", "unit")
+    components: int = 256
+    shrinkage: float = 0.1
+    seed: int = 0
+    threads: int = 1
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "threads"):
+            self._refuse(name, "at least 1", getattr(self, name) < 1)
+        for name in ("lr", "temperature"):
+            self._refuse(name, "above 0", getattr(self, name) <= 0)
+        for name in ("weight_decay", "patience", "seed", "chunk", "checkpoint_steps"):
+            self._refuse(name, "at least 0", getattr(self, name) < 0)
+        self._refuse("batch_size", "at least 2: contrasting needs as many", self.batch_size < 2)
+        self._refuse("margin", "-1 to 1", not -1 <= self.margin <= 1)
+        self._refuse("warm_up", "0 to 1", not 0 <= self.warm_up <= 1)
+        for name, known in (
+            ("schedule", ("cosine", "constant")),
+            ("captions_per_video", ("auto", "one", "all")),
+            ("loss", tuple(LOSSES)),
+        ):
+            self._refuse(name, f"one of {', '.join(known)}", getattr(self, name) not in known)
+        trainer_options(self.trainer, max_epochs=self.max_epochs)
+        self._preprocessing = {
+            side: Preprocessing(steps, components=self.components, shrinkage=self.shrinkage)
+            for side, steps in steps_of(self.preprocess).items()
+        }
+        self._towers: Towers | None = None
+        self._loss: Loss | None = None
+
+    @abstractmethod
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
+        """A new map of one side (`video` where both share it), whose items are `dim_in` wide once preprocessed."""
+
+    def _is_shared(self) -> bool:
+        """Whether both sides have one tower."""
+        return False
+
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+        """Train until validation MRR no longer rises, from where a killed training of the same stood."""
+        torch.set_num_threads(self.threads)
+        lightning.seed_everything(self.seed, verbose=False)
+        options = trainer_options(self.trainer, max_epochs=self.max_epochs)
+        data = self.batches(train)
+        shown, loader = data.train, data.train_dataloader()
+        identity = self._identity(train, workplace.revision, loader.order_of_batches)
+        self._make()
+        assert self._towers is not None and self._loss is not None
+        labels = shown.pairs.label if isinstance(shown, LabelledRows) else np.ones(1)
+        module = Training(
+            self._towers,
+            self._preprocessing,
+            self._loss,
+            constant_loss=self._loss.constant(loader.batch_size, float(np.mean(labels))),
+            optimisation=Optimisation(
+                self.lr, self.weight_decay, self.warm_up, self.schedule, n_steps(options, len(loader))
+            ),
+            chunk=self.chunk,
+            identity=identity,
+            sentence=first_equal(shown.captions) if not self._loss.labelled else np.zeros(len(shown.captions), int),
+            looks=Looks(train, validation, validate=validate, seed=self.seed),
+            workplace=workplace,
+        )
+        run(
+            module,
+            data,
+            options=options,
+            patience=self.patience,
+            checkpoint_steps=self.checkpoint_steps,
+            workplace=workplace,
+        )
+
+    def batches(self, train: PairedRows) -> PairDataModule:
+        """What `fit` trains on; fits the preprocessing."""
+        for side, rows in (("video", train.videos), ("text", train.captions)):
+            self._refuse_rows(side, rows)
+            self._preprocessing[side].fit(rows)
+        return PairDataModule(
+            self._shown(train),
+            batch_size=self.batch_size,
+            seed=self.seed,
+            captions_per_video=self._captions_per_video(),
+            prepare={side: self._preprocessing[side].apply for side in SIDES},
+        )
+
+    def transform_video(self, video: Items) -> Floats:
+        """n videos -> (n, joint dim), length 1."""
+        return self._joint("video", video)
+
+    def transform_text(self, text: Items) -> Floats:
+        """n captions -> (n, joint dim), length 1."""
+        return self._joint("text", text)
+
+    def tensors(self) -> dict[str, Floats]:
+        """Towers and loss as `towers.…` and `loss.…`, each side's preprocessing as `video.…` and `text.…`."""
+        assert self._towers is not None and self._loss is not None, "fit or restore first"
+        learned = {f"{side}.{name}": t for side in SIDES for name, t in self._preprocessing[side].tensors().items()}
+        for part, module in (("towers", self._towers), ("loss", self._loss)):
+            learned |= {f"{part}.{name}": t.detach().cpu().numpy() for name, t in module.state_dict().items()}
+        return learned
+
+    def restore(self, tensors: Mapping[str, Floats]) -> None:
+        """The inverse of `tensors`."""
+        for side in SIDES:
+            self._preprocessing[side].restore(_under(tensors, side))
+        self._make()
+        assert self._towers is not None and self._loss is not None
+        for part, module in (("towers", self._towers), ("loss", self._loss)):
+            state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in _under(tensors, part).items()}
+            module.load_state_dict(state)
+            module.eval()
+
+    def _joint(self, side: str, items: Items) -> Floats:
+        assert self._towers is not None, "fit or restore first"
+        check_width(items, self._preprocessing[side].dim_in, side)
+        return joint(self._towers, self._preprocessing, side, items)
+
+    def _make(self) -> None:
+        """New towers and loss, for sides as wide as the preprocessing gives them."""
+        video, text = (self._preprocessing[side].dim_out for side in SIDES)
+        if self._is_shared() and video != text:
+            raise ParamsError(
+                f"{self.kind}: sides {video} and {text} wide can't share a tower. Set shared: false, or whiten both to "
+                "as many components."
+            )
+        self._towers = Towers(self._tower("video", video), None if self._is_shared() else self._tower("text", text))
+        self._loss = make_loss(self.loss, temperature=self.temperature, margin=self.margin, chunk=self.chunk)
+
+    def _shown(self, train: PairedRows) -> PairedRows | LabelledRows:
+        """What the loss learns from."""
+        if not LOSSES[self.loss].labelled:
+            return train
+        if train.labelled is None or not 0 < train.labelled.pairs.label.mean() < 1:
+            raise AlignerError(
+                f"{self.kind}: the loss {self.loss} learns from right and wrong pairs, and these are all of one kind. "
+                "Name a set with `negatives` as the aligner's `pairs`, or take another loss."
+            )
+        return train.labelled
+
+    def _captions_per_video(self) -> Literal["one", "all"]:
+        if self.captions_per_video == "auto":
+            return "all" if self.loss == "multi-positive" else "one"
+        return "all" if self.captions_per_video == "all" else "one"
+
+    def _refuse_rows(self, side: str, rows: Rows) -> None:
+        """Rows that preprocessing doesn't make into what towers take; rows without tokens."""
+        pools = "mean" in self._preprocessing[side].steps
+        if self.of_tokens and pools:
+            raise ParamsError(f"{self.kind} takes tokens; leave `mean` out of preprocess.")
+        if not self.of_tokens and rows.layout != "pooled" and not pools:
+            raise AlignerError(
+                f"{side}/{rows.encoder}/{rows.variant} holds tokens, and preprocess has no `mean` that makes "
+                f"embeddings of them, as {self.kind} takes. Put it in front, or name a pooled variant."
+            )
+        next(batches_of(rows))
+
+    def _identity(self, train: PairedRows, revision: str, order: Mapping[str, Any]) -> Identity:
+        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"version": __version__}
+        data = {
+            side: {"digest": rows.digest, "fingerprint": rows.fingerprint}
+            for side, rows in (("video", train.videos), ("text", train.captions))
+        }
+        return Identity(self.kind, settings, data, revision, order)
+
+    def _refuse(self, name: str, expected: str, wrong: bool) -> None:
+        if wrong:
+            raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r}; it must be {expected}.")
+
+
+def _under(tensors: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
+    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}

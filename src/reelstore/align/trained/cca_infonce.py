@@ -1,0 +1,90 @@
+"""CCA, its two maps trained on with a contrastive loss."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from torch import nn
+
+from reelstore.align.base import ANY_LAYOUT, Floats, PairedRows, Validate, Workplace
+from reelstore.align.closed_form.base import SIDES, ClosedForm, Steps
+from reelstore.align.closed_form.cca import Cca
+from reelstore.align.mapping import mapped
+from reelstore.align.trained.base import Trained
+from reelstore.align.trained.towers import StartedTower
+
+
+@dataclass(kw_only=True)
+class CcaInfonce(Trained):
+    """A linear map a side that begins as that of `cca`, chosen by validation MRR, and is trained on from there.
+
+    CCA's own maps stay as they are, and a square map behind each is trained, the identity to begin with. Where no epoch
+    has a better validation MRR than CCA, CCA it is.
+
+    Args:
+        dims: see `Cca`.
+        regularisations: see `Cca`.
+        powers: see `Cca`.
+        dropout: share of entries of CCA's joint space that are dropped in training.
+    """
+
+    kind: ClassVar[str] = "cca-infonce"
+    layouts: ClassVar[tuple[str, ...]] = ANY_LAYOUT
+    of_tokens: ClassVar[bool] = False
+
+    dims: Sequence[int] = (64, 128, 256, 512)
+    regularisations: Sequence[float] = (0.01, 0.1, 0.3, 1.0, 3.0)
+    powers: Sequence[float] = (0.0, 0.5, 1.0)
+    dropout: float = 0.15
+
+    temperature: float = 0.05
+    warm_up: float = 0.0
+    captions_per_video: str = "all"
+    max_epochs: int = 3
+    preprocess: Steps = ("mean", "unit", "centre", "unit", "whiten")
+    components: int = 512
+    shrinkage: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
+        self._cca()  # refuses what CCA does
+        self._start: dict[str, Floats] = {}
+
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+        """Fit CCA, then train from there."""
+        cca = self._cca()
+        # Its tries aren't epochs: they would be points of the same curves.
+        cca.fit(train, validation, validate=validate, workplace=replace(workplace, log=lambda row: None))
+        self._start = {side: cca.tensors()[f"{side}_map"] for side in SIDES}
+        super().fit(train, validation, validate=validate, workplace=workplace)
+
+        before, after = _mrr(cca, validation, validate), _mrr(self, validation, validate)
+        if after < before:
+            workplace.say(f"{self.kind}: no epoch is better than CCA, validation t2v MRR {before:.4f}; CCA it is.")
+            workplace.log({"validation_MRR": before})
+            self._make()
+
+    def restore(self, tensors: Mapping[str, Floats]) -> None:
+        """The inverse of `tensors`."""
+        self._start = {side: tensors[f"towers._of_{side}.start"] for side in SIDES}
+        super().restore(tensors)
+
+    def _tower(self, side: str, dim_in: int) -> nn.Module:
+        return StartedTower(self._start[side], dropout=self.dropout)
+
+    def _cca(self) -> Cca:
+        return Cca(
+            dims=self.dims,
+            regularisations=self.regularisations,
+            powers=self.powers,
+            preprocess=self.preprocess,
+            components=self.components,
+            shrinkage=self.shrinkage,
+        )
+
+
+def _mrr(aligner: ClosedForm | Trained, validation: PairedRows, validate: Validate) -> float:
+    video = mapped(aligner.transform_video, validation.videos)
+    text = mapped(aligner.transform_text, validation.captions)
+    return validate(video, text, validation.video_of_caption)

@@ -1,0 +1,102 @@
+"""The align stage: the training pairs' embeddings -> a fitted aligner, its curves, its tracked run."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reelstore import tracking
+from reelstore.align.base import Workplace
+from reelstore.align.registry import FittedAligner
+from reelstore.doctor.training import TrainingWatch
+from reelstore.evaluation import evaluate
+from reelstore.params import Params
+from reelstore.pipeline.align.findings import write_training
+from reelstore.pipeline.align.rows import training_rows
+
+
+@dataclass(frozen=True)
+class AlignReport:
+    """A fitted aligner, what validation said of it, and where it lies."""
+
+    name: str
+    folder: Path
+    n_videos: int
+    n_pairs: int
+    validation_mrr: float
+    seconds: float
+
+    def summary(self) -> str:
+        """A line for people."""
+        return (
+            f"{self.name}: fitted on {self.n_videos} videos, {self.n_pairs} pairs in {self.seconds:.1f} s, "
+            f"validation t2v MRR {self.validation_mrr:.4f}"
+        )
+
+
+def run_align(
+    params: Params, *, video: str, text: str, aligner: str, progress: Callable[[str], None]
+) -> AlignReport | None:
+    """Fit the aligner that params name on one model.
+
+    Returns:
+        None in a process that Lightning started to share the training: the one that started it has the result.
+    """
+    started = time.perf_counter()
+    rows = training_rows(params, video=video, text=text, aligner=aligner)
+    name, checkpoints, revision = rows.name, Path("runs", "align", rows.name), tracking.revision()
+    if _is_helper():
+        silent = Workplace(checkpoints, lambda row: None, lambda line: None, revision=revision)
+        rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=silent)
+        return None
+    tried: list[float] = []
+    model = f"{video}+{text}"
+    config = {
+        "dataset": params.dataset.name,
+        "model": model,
+        "aligner": aligner,
+        "settings": rows.settings,
+        **rows.data,
+    }
+    with tracking.run(params.tracking, job="align", name=name, config=config, tags=[model, aligner]) as log:
+        with _curves(Path("plots", name, "training")) as live:
+
+            def watch(row: Mapping[str, float]) -> None:
+                tried.append(row["validation_MRR"])
+                log.row(row)
+                for metric, value in row.items():
+                    live.log_metric(metric, value)
+                live.next_step()
+
+            doctor = TrainingWatch()
+            workplace = Workplace(checkpoints, watch, progress, doctor.look, revision)
+            rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=workplace)
+        log.summary({"validation": {"best_MRR": max(tried)}})
+    folder = Path("models", name)
+    diagnosis = write_training(doctor, models=folder, plots=Path("plots", name, "training"), name=name)
+    for check in diagnosis.checks:
+        if check.level in ("warning", "fatal"):
+            progress(str(check))
+    FittedAligner(rows.aligner, rows.settings["kind"], rows.settings, rows.pooling, rows.data).save(folder)
+    seconds = time.perf_counter() - started
+    return AlignReport(name, folder, len(rows.train.videos), len(rows.train.captions), max(tried), seconds)
+
+
+def _is_helper() -> bool:
+    """Lightning runs the same command again for every further process, and numbers them from 1."""
+    return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK"))
+
+
+def _validate(video: Any, text: Any, video_of_caption: Any) -> float:
+    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+
+
+def _curves(folder: Path) -> Any:
+    """One TSV a number, by DVCLive, so that `dvc plots` shows every aligner the same way."""
+    from dvclive.live import Live
+
+    shutil.rmtree(folder, ignore_errors=True)
+    return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False)

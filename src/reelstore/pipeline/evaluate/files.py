@@ -1,0 +1,74 @@
+"""Embeddings in .npy files and a table of who belongs to whom -> metrics, without a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelstore.evaluation import Evaluation, bootstrap, evaluate
+from reelstore.evaluation.files import write_json
+from reelstore.evaluation.matched import Matched
+from reelstore.evaluation.ties import Ties
+from reelstore.exchange.npy import map_values
+from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
+from reelstore.pipeline.evaluate.stage import write_curves, write_queries
+from reelstore.ranking import Similarity
+
+
+@dataclass(frozen=True)
+class FilesReport:
+    """What was found, and where it was written."""
+
+    evaluation: Evaluation
+    output: Path | None
+    heading: tuple[str, ...] = ()
+    """Lines on what was measured."""
+
+    def summary(self) -> str:
+        """Metrics beside chance and their intervals."""
+        intervals = bootstrap(self.evaluation)
+        health = ", ".join(f"{n} {what}" for what, n in self.evaluation.metrics["health"].items())
+        lines = [*self.heading, f"{health}; {self.evaluation.similarity}, ties {self.evaluation.ties}"]
+        for direction in self.evaluation.ranks:
+            lines += ["", f"{direction:10} {'':>9} {'chance':>9}   95 % interval over videos"]
+            for metric, value in self.evaluation.metrics[direction].items():
+                ends = intervals[direction].get(metric)
+                interval = f"[{ends['low']:.4f}, {ends['high']:.4f}]" if ends else ""
+                chance = self.evaluation.chance[direction][metric]
+                lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}".rstrip())
+        return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
+
+
+def evaluate_files(
+    text: Path,
+    video: Path,
+    table: Path,
+    *,
+    similarity: Similarity = "cosine",
+    ties: Ties = "expected",
+    ks: Sequence[int] = (1, 5, 10),
+    output: Path | None = None,
+) -> FilesReport:
+    """Evaluate two .npy files; they are mapped, not loaded.
+
+    Args:
+        text: (n_captions, dim) .npy.
+        video: (n_videos, dim) .npy.
+        table: who belongs to whom, by row number or by id: `read_pair_keys`.
+        similarity, ties, ks: as in `evaluate`.
+        output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
+    """
+    sides = map_values(text), map_values(video)
+    keys = read_pair_keys(table, len(sides[0]), len(sides[1]))
+    pairs = keys.caption, keys.video
+    found = evaluate(*sides, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
+    if output is not None:
+        captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
+        write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))
+    return FilesReport(found, output)
+
+
+def write_found(folder: Path, found: Evaluation, matched: Matched) -> None:
+    """metrics.json, curves and queries.parquet."""
+    write_json(folder / "metrics.json", found.metrics)
+    write_curves(folder, found)
+    write_queries(folder / "queries.parquet", found, matched)

@@ -1,0 +1,130 @@
+"""Two variants of any store, imported ones among them -> metrics, without params.yaml; two files into such a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelstore.errors import EvaluationError
+from reelstore.evaluation import evaluate
+from reelstore.evaluation.matched import match
+from reelstore.evaluation.ties import Ties
+from reelstore.exchange.npy import map_values
+from reelstore.exchange.rows_file import RowsOfFile
+from reelstore.pipeline.evaluate.files import FilesReport, write_found
+from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
+from reelstore.pipeline.progress import Progress
+from reelstore.pipeline.stores.imports import ImportReport, Target, run_import
+from reelstore.ranking import Similarity
+from reelstore.records import SIDES, Side
+from reelstore.store.reader import Rows, Store, open_store
+
+
+@dataclass(frozen=True)
+class PairReport:
+    """Two arrays in a store."""
+
+    text: ImportReport
+    video: ImportReport
+
+    def summary(self) -> str:
+        """A line for each."""
+        return f"{self.text.summary()}\n{self.video.summary()}"
+
+
+def import_pair(
+    text: Path,
+    video: Path,
+    table: Path,
+    *,
+    store: Path,
+    encoder: str,
+    dtype: str | None = None,
+    progress: Progress,
+) -> PairReport:
+    """Bring an array of captions and one of videos into a store, as `<side>/<encoder>/embedding`.
+
+    Args:
+        text: (n_captions, dim) .npy.
+        video: (n_videos, dim) .npy.
+        table: who belongs to whom: `read_pair_keys`.
+        store: folder of the dataset, `store/mine`.
+        encoder: what to call what made them.
+        dtype: to round to; by default numbers stay as they are.
+        progress: called with rows read and to read.
+
+    Raises:
+        EvaluationError: a caption has no video, or several.
+    """
+    values = {"text": map_values(text), "video": map_values(video)}
+    keys = read_pair_keys(table, len(values["text"]), len(values["video"]))
+    keys.as_keys()
+    reports: dict[Side, ImportReport] = {}
+    for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
+        name = values[side].dtype.newbyteorder("=").name
+        source = RowsOfFile("array", path, values[side], name, rows)
+        target = Target.parse(store / side / encoder / "embedding")
+        reports[target.side] = run_import(source, target, layout="pooled", dtype=dtype, progress=progress)
+    return PairReport(reports["text"], reports["video"])
+
+
+def evaluate_store(
+    store: Path,
+    *,
+    text: str | None = None,
+    video: str | None = None,
+    split: str | None = None,
+    similarity: Similarity = "cosine",
+    ties: Ties = "expected",
+    ks: Sequence[int] = (1, 5, 10),
+    output: Path | None = None,
+) -> FilesReport:
+    """Measure two pooled variants of a store against each other, as they are.
+
+    Args:
+        store: folder of the dataset.
+        text, video: `<encoder>/<variant>`; the only pooled one by default.
+        split: which rows; the only one by default.
+        similarity, ties, ks: as in `evaluate`.
+        output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
+
+    Raises:
+        EvaluationError: there are several variants or splits, and none is named.
+    """
+    opened = open_store(store)
+    rows = {side: _chosen(opened, side, name) for side, name in zip(SIDES, (video, text), strict=True)}
+    split = split or _only_split(rows["text"])
+    matched = match([rows["video"]], [rows["text"]], split)
+    texts, videos = rows["text"].select(matched.captions), rows["video"].select(matched.videos)
+    found = evaluate(
+        texts, videos, matched.video_of_caption, similarity=similarity, ties=ties, ks=ks, answers=output is not None
+    )
+    if output is not None:
+        write_found(output, found, matched)
+    left_out = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in matched.missing.items() if n)
+    heading = [f"{one.folder} (digest {one.digest[:12]})" for one in (rows["text"], rows["video"])]
+    heading.append(
+        f"split {split}: {len(matched.captions)} captions, {len(matched.videos)} videos"
+        + (f"; left out, for they have no value: {left_out}" if left_out else "")
+    )
+    return FilesReport(found, output, tuple(heading))
+
+
+def _chosen(store: Store, side: Side, name: str | None) -> Rows:
+    if name is not None:
+        rows = store[f"{side}/{name}"]
+        if rows.layout != "pooled":
+            command = f"reelstore pool {side}/{rows.encoder} --store {store.path}"
+            raise EvaluationError(f"{rows.folder} holds tokens. Pool them: {command}")
+        return rows
+    pooled = [key for key in store if key.startswith(f"{side}/") and store[key].layout == "pooled"]
+    if len(pooled) != 1:
+        names = ", ".join(key.removeprefix(f"{side}/") for key in pooled) or "none"
+        raise EvaluationError(f"{store.path}: pooled variants of {side}: {names}. Name one, with --{side}.")
+    return store[pooled[0]]
+
+
+def _only_split(rows: Rows) -> str:
+    splits = sorted(set(rows.table.splits))
+    if len(splits) != 1:
+        raise EvaluationError(f"{rows.folder} has the splits {', '.join(splits)}. Name one with --split.")
+    return splits[0]

@@ -1,0 +1,286 @@
+"""Embeddings that others made -> a variant of a store, row for row as they are; resumed where it was killed."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.errors import ForeignFileError, ValueRangeError
+from reelstore.exchange import Held, Layout, Listing, Source, held_by
+from reelstore.pipeline.progress import Progress
+from reelstore.pipeline.stores.inventory import readable_bytes
+from reelstore.records import SIDES, Side
+from reelstore.store.published import open_published
+from reelstore.store.schema import VariantSpec
+from reelstore.store.staging import StagedRows, Staging
+from reelstore.store.table import RowTable
+from reelstore.store.update import UpdateReport, VariantUpdate, settle
+from reelstore.store.values import fits
+from reelstore.store.writer import row_fingerprints
+
+BLOCK_BYTES = 16 * 2**20
+"""What is held in memory and staged as one file; a kill loses one."""
+BLOCK_ROWS = 4096
+"""At most, of small rows."""
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_DEFAULT_VARIANT = {"pooled": "embedding", "dense": "tokens", "ragged": "tokens"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where rows go: `<store>/<dataset>/<side>/<encoder>/<variant>`; without a variant, `embedding` or `tokens`."""
+
+    dataset: Path
+    side: Side
+    encoder: str
+    variant: str | None = None
+
+    @classmethod
+    def parse(cls, path: Path) -> "Target":
+        """From a path as typed.
+
+        Raises:
+            ForeignFileError: it has no side, or a name isn't letters, digits, `-`, `_` and `.`.
+        """
+        for n_below in (2, 1):  # encoder and variant below the side, or the encoder alone
+            parts = path.absolute().parts
+            side = next((one for one in SIDES if len(parts) > n_below + 2 and parts[-n_below - 1] == one), None)
+            if side is None:
+                continue
+            for part in parts[-n_below - 2 :]:
+                if not _PART.fullmatch(part):
+                    raise ForeignFileError(f"{path}: {part!r} must be letters, digits, - _ and . only.")
+            dataset = path.parents[n_below] if len(path.parts) > n_below + 2 else path.absolute().parents[n_below]
+            return cls(dataset, side, parts[-n_below], parts[-1] if n_below == 2 else None)
+        raise ForeignFileError(
+            f"{path} names no place in a store: it must be <store>/<dataset>/video/<encoder>/<variant>, or text "
+            "instead of video, such as store/msrvtt/video/video-llama-7b/mean."
+        )
+
+    def folder(self, held: Held) -> Path:
+        """The variant's."""
+        return self.dataset / self.side / self.encoder / (self.variant or _DEFAULT_VARIANT[held.layout])
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did."""
+
+    folder: Path
+    held: Held
+    update: UpdateReport
+    n_bytes_read: int
+    notes: tuple[str, ...]
+
+    def summary(self) -> str:
+        """Lines for people."""
+        done = self.update
+        new = f"{done.n_new} of them new" if done.n_new else "none of them new"
+        written = f"{readable_bytes(done.n_bytes_written)} written" if done.n_bytes_written else "nothing written"
+        failed = f", {done.n_failed} without a value" if done.n_failed else ""
+        head = (
+            f"{self.folder}: {done.n_rows} rows, {new}{failed}; {self.held.layout}, dim {self.held.dim}, "
+            f"{self.held.dtype}; {written}. Digest {done.digest[:12]}."
+        )
+        return "\n".join([head, *(f"  {note}" for note in self.notes), *(f"  mended: {file}" for file in done.mended)])
+
+
+def run_import(
+    source: Source,
+    target: Target,
+    *,
+    layout: Layout | None = None,
+    dtype: str | None = None,
+    revision: str = "",
+    progress: Progress,
+) -> ImportReport:
+    """Bring a variant up to date with what a source holds: its rows, in its order, bit for bit.
+
+    Blocks of rows are staged beside the store (`runs/import`) and published at once in the end; a run that was killed
+    takes up what was staged, if file and rows haven't changed since. Rows that are stored already aren't written again.
+
+    Args:
+        source: where they lie.
+        target: where they go.
+        layout: what the items are, where their shapes leave it open.
+        dtype: to round to; by default numbers stay as they are.
+        revision: what else determined the numbers: a checkpoint's name, a commit; kept in the recipe.
+        progress: called with rows read and to read.
+
+    Raises:
+        ForeignFileError: files are damaged, or of different kinds; the message names them.
+        ValueRangeError: a value is NaN, infinite, or beyond the stored dtype; the message names the file.
+    """
+    listing = source.listing
+    held = held_by(listing, layout=layout, dtype=dtype)
+    folder = target.folder(held)
+    recipe = {"imported": {"encoder": target.encoder, "from": source.kind, "revision": revision}}
+    spec = VariantSpec(target.side, target.encoder, folder.name, held.dim, held.n_tokens, held.dtype, recipe)
+    settle(folder)
+    staging = Staging(_staging_folder(target, folder.name))
+    blocks = _Blocks(source, listing, held, spec, staging)
+    fingerprints = blocks.stage(_stored(folder, spec), progress=progress)
+    update = VariantUpdate(
+        folder, spec, RowTable(list(listing.keys), list(listing.splits), fingerprints), retry_failed=False
+    )
+    blocks.give(update)
+    report = update.finish()
+    staging.clear()
+    _remove_empty(staging.folder.parent)
+    return ImportReport(folder, held, report, blocks.n_bytes_read, listing.notes)
+
+
+class _Blocks:
+    """Rows of a source, read and staged in blocks."""
+
+    def __init__(self, source: Source, listing: Listing, held: Held, spec: VariantSpec, staging: Staging) -> None:
+        self._source = source
+        self._listing = listing
+        self._held = held
+        self._spec = spec
+        self._staging = staging
+        self.n_bytes_read = 0
+
+    def stage(self, stored: set[bytes], *, progress: Progress) -> npt.NDArray[np.uint8]:
+        """Stage every block that has rows which aren't stored; fingerprints of all rows, (n, 16)."""
+        found = np.zeros((len(self._listing), 16), dtype=np.uint8)
+        progress(0, len(found))
+        for start, stop in self._cuts():
+            name = self._name(start, stop)
+            rows = self._staging.read(name)[self._spec.variant] if self._staging.has(name) else None
+            if rows is None:
+                rows = self._read(start, stop)
+                if not stored.issuperset(one.tobytes() for one in rows.fingerprints):
+                    self._staging.write(name, {self._spec.variant: rows})
+            found[start:stop] = rows.fingerprints
+            progress(stop, len(found))
+        return found
+
+    def give(self, update: VariantUpdate) -> None:
+        """Give an update all rows it has to do, from what is staged; from the source, where rows that seemed to be
+        stored turned out to be damaged.
+
+        Raises:
+            ForeignFileError: the source changed meanwhile.
+        """
+        for start, stop in self._cuts():
+            todo = update.todo[(update.todo >= start) & (update.todo < stop)]
+            if not len(todo):
+                continue
+            name = self._name(start, stop)
+            rows = self._staging.read(name)[self._spec.variant] if self._staging.has(name) else self._read(start, stop)
+            if not np.array_equal(rows.fingerprints, update.table.fingerprints[start:stop]):
+                raise ForeignFileError(f"{self._listing.names[start]} changed while it was imported. Run it again.")
+            for first, last in _runs(todo, rows.status[todo - start]):
+                if rows.reasons[first - start] is not None:
+                    for row in range(first, last):
+                        update.fail(row, str(rows.reasons[row - start]))
+                    continue
+                ends = rows.starts[[first - start, last - start]]
+                counts = None if rows.counts is None else rows.counts[first - start : last - start]
+                update.put_rows(np.arange(first, last), rows.values[ends[0] : ends[1]], counts)
+
+    def _cuts(self) -> Iterator[tuple[int, int]]:
+        """First and, without, last row of each block."""
+        item = np.dtype(self._held.dtype).itemsize
+        start, n_bytes = 0, 0
+        for number, shape in enumerate(self._listing.shapes):
+            n_here = item * int(np.prod(shape)) if number not in self._listing.failures else 0
+            if number > start and (n_bytes + n_here > BLOCK_BYTES or number - start == BLOCK_ROWS):
+                yield start, number
+                start, n_bytes = number, 0
+            n_bytes += n_here
+        yield start, len(self._listing)
+
+    def _name(self, start: int, stop: int) -> str:
+        """Of a block's file: what its rows are, as far as is known without reading them."""
+        about = (
+            self._spec.fingerprint,
+            list(self._listing.keys[start:stop]),
+            list(self._listing.names[start:stop]),
+            list(self._listing.stamps[start:stop]),
+            [self._listing.failures.get(number) for number in range(start, stop)],
+        )
+        return sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+    def _read(self, start: int, stop: int) -> StagedRows:
+        listing, held = self._listing, self._held
+        values = self._source.read(start, stop)
+        here = [number for number in range(start, stop) if number not in listing.failures]
+        rows = [held.row(values[number - start]) for number in here]
+        self.n_bytes_read += sum(row.nbytes for row in rows)
+        stored = self._as_stored(rows, here)
+        lengths = np.array([len(row) if held.layout == "ragged" else 1 for row in rows], dtype=np.int64)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        contents, counts = [], np.zeros(stop - start, dtype=np.int64)
+        position = 0
+        for number in range(start, stop):
+            if number in listing.failures:
+                contents.append(sha256(f"no value: {listing.failures[number]}".encode()).hexdigest())
+                continue
+            value = stored[ends[position] : ends[position + 1]]
+            contents.append(sha256(value.data).hexdigest())
+            counts[number - start] = lengths[position]
+            position += 1
+        return StagedRows(
+            fingerprints=row_fingerprints(self._spec.fingerprint, contents),
+            values=stored,
+            counts=counts if held.layout == "ragged" else None,
+            reasons=[listing.failures.get(number) for number in range(start, stop)],
+        )
+
+    def _as_stored(self, rows: Sequence[npt.NDArray[Any]], numbers: Sequence[int]) -> npt.NDArray[Any]:
+        """Values of a block in the stored dtype, one behind the other."""
+        spec, ragged = self._spec, self._held.layout == "ragged"
+        shape = (0, *spec.row_shape)
+        if not rows:
+            return np.zeros(shape, dtype=spec.dtype)
+        values = np.concatenate(rows) if ragged else np.stack(rows)
+        limit = float(np.finfo(spec.dtype).max)
+        if not fits(values, limit):
+            self._refuse(rows, numbers, limit)
+        return np.ascontiguousarray(values, dtype=spec.dtype)
+
+    def _refuse(self, rows: Sequence[npt.NDArray[Any]], numbers: Sequence[int], limit: float) -> None:
+        for row, number in zip(rows, numbers, strict=True):
+            wide = row.astype(np.float64)
+            if not np.isfinite(wide).all():
+                raise ValueRangeError(f"{self._listing.names[number]} holds NaN or infinity. It isn't imported.")
+            worst = float(np.abs(wide).max(initial=0))
+            if worst > limit:
+                raise ValueRangeError(
+                    f"{self._listing.names[number]} holds {worst:g}, beyond {self._spec.dtype}'s {limit:g}. "
+                    "Say --dtype float32."
+                )
+
+
+def _stored(folder: Path, spec: VariantSpec) -> set[bytes]:
+    """Fingerprints of the rows that seem to be stored: nothing is verified yet."""
+    published = open_published(folder, verify=False)
+    if published is None or published.attributes["fingerprint"] != spec.fingerprint:
+        return set()
+    return {one.tobytes() for one in published.fingerprints[published.usable]}
+
+
+def _staging_folder(target: Target, variant: str) -> Path:
+    """Beside the store, wherever the import is run from; outside it, so that no version holds half of something."""
+    dataset = target.dataset.absolute()
+    return dataset.parent.parent / "runs" / "import" / dataset.name / target.side / target.encoder / variant
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder and those above it as long as they are empty."""
+    while folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        folder = folder.parent
+
+
+def _runs(rows: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
+    """First and, without, last row of each run of consecutive rows of one kind."""
+    breaks = np.flatnonzero((np.diff(rows) != 1) | (kinds[1:] != kinds[:-1])) + 1
+    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, breaks)]

@@ -1,0 +1,134 @@
+"""A training whose process was killed goes on, and ends as the one that wasn't; checkpoints know what they are of."""
+
+import json
+import runpy
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reelstore.align.training.live_checkpoint import NAME, check_embeddings, load_checkpoint
+from reelstore.align.training.module import Training
+from reelstore.errors import AlignerError
+
+SCRIPT = Path(__file__).with_name("train_killed.py")
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def train(towers):
+    """(folder, settings) -> the aligner's tensors, the rows logged, the lines said."""
+    run = runpy.run_path(str(SCRIPT))["train"]
+
+    def train(folder: Path, **settings) -> tuple[dict[str, np.ndarray], list[dict], list[str]]:
+        rows: list[dict] = []
+        lines: list[str] = []
+        folders = towers.videos.folder, towers.captions.folder, folder
+        aligner = run(*folders, lambda row: rows.append(dict(row)), lines.append, **settings)
+        return aligner.tensors(), rows, lines
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def whole(train, tmp_path_factory):
+    return train(tmp_path_factory.mktemp("whole"))
+
+
+def assert_same(found: tuple, whole: tuple) -> None:
+    assert found[1] == whole[1]
+    assert set(found[0]) == set(whole[0])
+    for name, tensor in whole[0].items():
+        assert np.array_equal(found[0][name], tensor), name
+
+
+def test_after_two_kills_the_weights_and_curves_are_bit_for_bit_those_of_no_kill(
+    towers, train, whole, tmp_path
+) -> None:
+    for step in (11, 20):  # in the middle of the second and of the third epoch, two steps behind a checkpoint
+        command = [sys.executable, SCRIPT, towers.videos.folder, towers.captions.folder, tmp_path, str(step)]
+        assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
+    found = train(tmp_path)
+    assert f"goes on from {tmp_path / NAME}, step 18" in found[2][0]
+    assert_same(found, whole)
+    assert not (tmp_path / NAME).exists()
+
+
+@pytest.fixture
+def stop(monkeypatch):
+    """step -> training breaks off behind it, within the process."""
+    done = Training.optimizer_step
+
+    def stop(step: int | None) -> None:
+        def optimizer_step(module: Training, *args, **kwargs) -> None:
+            done(module, *args, **kwargs)
+            if module.global_step == step:
+                raise Stopped
+
+        monkeypatch.setattr(Training, "optimizer_step", optimizer_step)
+
+    return stop
+
+
+@pytest.mark.parametrize("every", [1, 7])
+@pytest.mark.parametrize("step", [6, 7, 8, 14])
+def test_around_an_epochs_end_nothing_is_done_twice_or_left_out(train, whole, stop, tmp_path, step, every) -> None:
+    stop(step)
+    with pytest.raises(Stopped):
+        train(tmp_path, checkpoint_steps=every)
+    stop(None)
+    found = train(tmp_path, checkpoint_steps=every)
+    assert_same(found, whole)
+
+
+@pytest.fixture
+def live(train, stop, tmp_path) -> Path:
+    stop(5)
+    with pytest.raises(Stopped):
+        train(tmp_path)
+    stop(None)
+    return tmp_path / NAME
+
+
+def test_a_checkpoint_names_its_data_settings_and_revision(live, towers) -> None:
+    kept = load_checkpoint(live)["reelstore"]
+    for side, rows in (("video", towers.videos), ("text", towers.captions)):
+        assert kept["data"][side] == {"digest": rows.digest, "fingerprint": rows.fingerprint}
+    assert (kept["kind"], kept["revision"], kept["settings"]["widths"]) == ("mlp", "abc", [16, 8])
+
+
+def test_a_checkpoint_refuses_embeddings_of_another_encoder(live, towers) -> None:
+    same = {
+        side: {"fingerprint": rows.fingerprint} for side, rows in (("video", towers.videos), ("text", towers.captions))
+    }
+    check_embeddings(load_checkpoint(live), same)
+    with pytest.raises(AlignerError, match="another encoder"):
+        check_embeddings(load_checkpoint(live), same | {"text": {"fingerprint": "f" * 64}})
+
+
+@pytest.mark.parametrize("changed", ["fingerprint", "settings", "bytes"])
+def test_a_checkpoint_of_something_else_is_left_and_said(live, train, whole, changed) -> None:
+    if changed == "bytes":
+        live.write_bytes(live.read_bytes()[:1000])
+    elif changed == "fingerprint":
+        checkpoint = load_checkpoint(live)
+        checkpoint["reelstore"]["data"]["video"]["fingerprint"] = "0" * 64
+        torch.save(checkpoint, live)
+    settings = {"lr": 0.02} if changed == "settings" else {}
+    _, rows, lines = train(live.parent, **settings)
+    assert "begins anew" in lines[0]
+    assert len(rows) == len(whole[1])
+    assert (rows == whole[1]) == (changed != "settings")
+
+
+def test_a_checkpoint_is_plain_data(live) -> None:
+    kept = load_checkpoint(live)["reelstore"]
+    assert json.dumps({name: kept[name] for name in ("kind", "settings", "data", "revision", "order")})
