@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image, ImageDraw
@@ -125,6 +126,40 @@ def test_a_first_run_makes_everything_and_leaves_a_clean_status(project: Project
     assert "ridge" in page and "<svg" in page and "http" not in page.replace("http://www.w3.org/2000/svg", "")
     shown = project.run("reelstore", "show")
     assert "drawn" in shown and "chance" in shown and "6 videos, 12 captions" in shown
+
+
+@pytest.mark.parametrize(("aligner", "source"), [("ridge", "aligned.ridge"), ("mlp", "mapped by mlp")])
+def test_a_stored_caption_finds_what_the_evaluation_ranked(project: Project, aligner: str, source: str) -> None:
+    queries = pq.read_table(
+        project.folder / "plots" / "drawn" / MODEL / aligner / "evaluation" / "queries.parquet"
+    ).to_pylist()
+    queries = [row for row in queries if row["direction"] == "t2v"]
+    captions = {}
+    for line in (project.folder / "data/drawn/captions.jsonl").read_text().splitlines():
+        caption = json.loads(line)
+        captions[caption["video_id"], caption["caption_index"]] = caption["text"]
+    texts = [captions[row["video_id"], row["caption_index"]] for row in queries]
+    command = ["reelstore", "search", MODEL, *texts, "--aligner", aligner, "--split", "test", "-k", "6"]
+    found = [json.loads(line) for line in project.run(*command, "--json").splitlines()]
+    assert [one["sentence"] for one in found] == texts
+    for row, one in zip(queries, found, strict=True):
+        place = {hit["video_id"]: hit["rank"] for hit in one["hits"]}
+        assert len(place) == 6
+        assert place[row["video_id"]] == row["rank"]
+        best_wrong = next(video for video in place if video != row["video_id"])
+        assert best_wrong == row["best_wrong_video_id"]
+    assert source in project.run(*command)
+
+
+def test_a_search_that_cannot_be_says_why(project: Project) -> None:
+    for arguments, said in [
+        ([MODEL, " "], "sentence is empty"),
+        ([MODEL, "a", "--aligner", "nobody"], "Unknown aligner 'nobody'"),
+        ([MODEL, "a", "--split", "nowhere"], "no split 'nowhere'"),
+        (["minilm-l6", "a"], "A model is <video encoder>+<text encoder>"),
+        (["xclip+minilm-l6", "a"], "No aligner at models/drawn/xclip+minilm-l6"),
+    ]:
+        assert said in project.run("reelstore", "search", *arguments, check=False)
 
 
 def test_the_store_opens_as_one_hierarchy_and_by_key(project: Project) -> None:

@@ -41,7 +41,7 @@ def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, 
         kept: Floats | None = None
         for positions in batches(rows):
             new = positions[first[positions] == positions]
-            fresh = _map(transform, read_items(rows, new)) if len(new) else None
+            fresh = mapped_items(transform, read_items(rows, new)) if len(new) else None
             if kept is None:
                 assert fresh is not None, "the first row is always new"
                 kept = _space((len(repeated), fresh.shape[1]), stack)
@@ -53,6 +53,18 @@ def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, 
             again = np.flatnonzero(first[positions] != positions)
             out[again] = kept[np.searchsorted(repeated, first[positions[again]])]
             yield positions, out
+
+
+def mapped_items(transform: Transform, items: Items) -> Floats:
+    """Some items mapped as they would be among a store's rows, (n, joint dim) float32."""
+    if isinstance(items, ItemTokens) or len(items) == BATCH_ROWS:
+        return transform(items)
+    parts = []
+    for start in range(0, len(items), BATCH_ROWS):
+        some = items[start : start + BATCH_ROWS]
+        filled = np.concatenate([some, np.repeat(some[:1], BATCH_ROWS - len(some), axis=0)])
+        parts.append(transform(filled)[: len(some)])
+    return np.concatenate(parts)
 
 
 def first_equal(rows: Rows) -> Indices:
@@ -69,13 +81,6 @@ def first_equal(rows: Rows) -> Indices:
             digest = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
             first[position] = seen.setdefault(digest, position)
     return first
-
-
-def _map(transform: Transform, items: Items) -> Floats:
-    if isinstance(items, ItemTokens) or len(items) == BATCH_ROWS:
-        return transform(items)
-    filled = np.concatenate([items, np.repeat(items[:1], BATCH_ROWS - len(items), axis=0)])
-    return transform(filled)[: len(items)]
 
 
 def _found(repeated: Indices, new: Indices) -> tuple[Indices, Indices]:

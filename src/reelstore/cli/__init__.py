@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, stages, stores
+from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, search, stages, stores
 from reelstore.errors import ReelstoreError
 
 
@@ -60,6 +60,7 @@ for _command in (
     stages.report,
     reproduce.reproduce,
     stages.show,
+    search.search,
     params.params,
     preset.preset,
     stores.ls,

@@ -1,5 +1,6 @@
 """params.yaml as frozen values."""
 
+from reelstore.params.names import split_model
 from reelstore.params.parse import load_params, parse_params
 from reelstore.params.project import Params
 from reelstore.params.sections import (
@@ -37,4 +38,5 @@ __all__ = [
     "TrackingParams",
     "load_params",
     "parse_params",
+    "split_model",
 ]

@@ -18,3 +18,11 @@ def check_name(key: str, name: str) -> None:
     """Refuse what can't name a folder and a DVC stage; `key` says where it stands."""
     if not _NAME.fullmatch(name):
         raise ParamsError(f"{key}: {name!r} must be letters, digits, - and _ (it names folders and DVC stages).")
+
+
+def split_model(model: str) -> tuple[str, str]:
+    """`<video encoder>+<text encoder>` -> both."""
+    video, plus, text = model.partition("+")
+    if not plus or not video or not text or "+" in text:
+        raise ParamsError(f"A model is <video encoder>+<text encoder>, as efficientnet-lite0+minilm-l6; not {model!r}.")
+    return video, text

@@ -22,7 +22,7 @@ from reelstore.evaluation import evaluate, pad_to_same_width, shuffled_cells
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched, match
 from reelstore.pairs.leakage import leakage, near_duplicates
-from reelstore.params import Params
+from reelstore.params import Params, split_model
 from reelstore.pipeline.align.findings import read_training_checks
 from reelstore.pipeline.split import matched_split
 from reelstore.pooling import POOLINGS
@@ -59,14 +59,6 @@ class DoctorReport:
                 f"doctor: {{allow: [{names}]}}."
             )
         return "\n".join(lines)
-
-
-def split_model(model: str) -> tuple[str, str]:
-    """`<video encoder>+<text encoder>` -> both."""
-    video, plus, text = model.partition("+")
-    if not plus or not video or not text or "+" in text:
-        raise ParamsError(f"A model is <video encoder>+<text encoder>, as efficientnet-lite0+minilm-l6; not {model!r}.")
-    return video, text
 
 
 def run_doctor(params: Params, model: str) -> DoctorReport:

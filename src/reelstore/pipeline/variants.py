@@ -35,12 +35,19 @@ def recipe_of(spec: EncoderSpec) -> dict[str, Any]:
     return recipe
 
 
-def wanted_variants(params: Params, key: str, spec: EncoderSpec) -> list[Wanted]:
-    """What is stored of an encoder: its tokens, or what `keep` lists."""
+def possible_variants(spec: EncoderSpec) -> dict[str, Wanted]:
+    """Whatever could be stored of an encoder, by the name it would have."""
     possible = {}
     for output, shape in spec.outputs.items():
         for pooling in [None] if shape.n_tokens == 0 else [None, *POOLINGS]:
-            possible[Wanted(output, pooling).variant] = Wanted(output, pooling)
+            wanted = Wanted(output, pooling)
+            possible[wanted.variant] = wanted
+    return possible
+
+
+def wanted_variants(params: Params, key: str, spec: EncoderSpec) -> list[Wanted]:
+    """What is stored of an encoder: its tokens, or what `keep` lists."""
+    possible = possible_variants(spec)
     keep = params.keep(key)
     if keep is None:
         if list(spec.outputs) != [TOKENS]:
@@ -56,15 +63,15 @@ def wanted_variants(params: Params, key: str, spec: EncoderSpec) -> list[Wanted]
 
 def variants_of(params: Params, key: str, spec: EncoderSpec) -> tuple[tuple[Wanted, VariantSpec], ...]:
     """What is stored, with its spec."""
-    variants = []
-    for wanted in wanted_variants(params, key, spec):
-        output = spec.outputs[wanted.output]
-        name = Wanted(wanted.output, None).variant
-        tokens = VariantSpec(
-            spec.side, spec.name, name, output.dim, output.n_tokens, params.embed.dtype, recipe_of(spec)
-        )
-        variants.append((wanted, pooled_spec(tokens, wanted) if wanted.pooling else tokens))
-    return tuple(variants)
+    return tuple((wanted, variant_spec(params, spec, wanted)) for wanted in wanted_variants(params, key, spec))
+
+
+def variant_spec(params: Params, spec: EncoderSpec, wanted: Wanted) -> VariantSpec:
+    """What a variant of an encoder is."""
+    output = spec.outputs[wanted.output]
+    name = Wanted(wanted.output, None).variant
+    tokens = VariantSpec(spec.side, spec.name, name, output.dim, output.n_tokens, params.embed.dtype, recipe_of(spec))
+    return pooled_spec(tokens, wanted) if wanted.pooling else tokens
 
 
 def pooled_spec(tokens: VariantSpec, wanted: Wanted) -> VariantSpec:

@@ -4,6 +4,7 @@ from reelstore.ranking.counter import count_pairs, refuse_nonfinite, score_matri
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts
 from reelstore.ranking.filters import Level
 from reelstore.ranking.maxsim import MaxSim
+from reelstore.ranking.nearest import Nearest, nearest
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity
 from reelstore.ranking.scorers import Matrix, Scorer, count_scores
 
@@ -17,11 +18,13 @@ __all__ = [
     "Level",
     "Matrix",
     "MaxSim",
+    "Nearest",
     "PairCounts",
     "Scorer",
     "Similarity",
     "count_pairs",
     "count_scores",
+    "nearest",
     "refuse_nonfinite",
     "score_matrix",
 ]
