@@ -23,7 +23,7 @@ def reproduce() -> None:
 @click.option("--full", is_flag=True, help="As large and as long as in the report; otherwise smaller, as below.")
 @click.option("--width", default=256, show_default=True, help="What 4,096 becomes in an MLP.")
 @click.option("--token-width", default=64, show_default=True, help="Width of the transformers.")
-@click.option("--epochs", default=5, show_default=True, help="Epochs at most.")
+@click.option("--epochs", default=5, show_default=True, help="Epochs, or a tenth of the report's if that is more.")
 @click.option("--steps", default=100, show_default=True, help="Steps of an epoch at most.")
 @click.option("--seeds", default=1, show_default=True, help="Trainings of each, with seeds from 0.")
 @click.option("--only", multiple=True, help="Run this experiment alone, such as report-01; repeat it.")

@@ -19,7 +19,7 @@ from reelstore.ranking.passes import Lengths, Pass, Problem, refuse_overflow
 from reelstore.ranking.products import Products, bfloat16_pays
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
-from reelstore.ranking.threads import each_alone, n_threads, one_by_one
+from reelstore.ranking.threads import each_alone, meanwhile, n_threads, one_by_one
 from reelstore.ranking.tiles import GROUP
 
 _SMALL = 1e9
@@ -64,23 +64,43 @@ def count_pairs(
     sides = Source(text, "text"), Source(video, "video")
     pairs = unique_pairs(caption, video_of, len(sides[1]))
     known = Lengths(len(sides[0])), Lengths(len(sides[1]))
-    score = _own_scores(*sides, pairs, similarity, known)
-    counts: dict[Direction, PairCounts] = {}
+    if sides[0].shape[1] != sides[1].shape[1]:
+        raise EvaluationError(f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space.")
     n_groups = 0 if group is None else int(group.max(initial=-1)) + 1
     if group is not None:
         group = np.where(group < 0, n_groups, group)
         if (group[1:] < group[:-1]).any():
             raise EvaluationError("Groups of captions must ascend, those of no group (-1) last.")
-    if "t2v" in directions:
-        counts["t2v"] = PairCounts.empty(len(sides[0]), len(sides[1]), pairs[0], pairs[1], score)
-    if "v2t" in directions:
-        counts["v2t"] = PairCounts.empty(len(sides[1]), len(sides[0]), pairs[1], pairs[0], score)
-        if group is not None:
-            counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
-    if len(pairs[0]):
+
+    def counts_of(score: Floats) -> dict[Direction, PairCounts]:
+        """Nothing counted yet."""
+        counts: dict[Direction, PairCounts] = {}
+        if "t2v" in directions:
+            counts["t2v"] = PairCounts.empty(len(sides[0]), len(sides[1]), *pairs, score)
+        if "v2t" in directions:
+            counts["v2t"] = PairCounts.empty(len(sides[1]), len(sides[0]), *pairs[::-1], score)
+            if group is not None:
+                counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
+        return counts
+
+    counts = counts_of(np.zeros(len(pairs[0])))
+    if not len(pairs[0]):
+        return counts
+
+    def score() -> None:
+        for direction, scored in counts_of(_own_scores(*sides, pairs, similarity, known)).items():
+            counts[direction].score[:] = scored.score
+
+    # Thresholds are needed once the first product is there.
+    scored = meanwhile(score)
+    try:
         device = device or sides[0].device or sides[1].device
-        problem = Problem(similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups)
+        problem = Problem(
+            similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups, scored=scored
+        )
         _Counter(*sides, problem, device=device, memory=memory, first=first).run()
+    finally:
+        scored()
     return counts
 
 
@@ -157,8 +177,8 @@ class _Counter:
         self.threads = threads
 
     def _fastest(self, many: bool, device: str | None) -> Level:
-        # With many thresholds a row, what bfloat16 leaves open costs more than its product saves; with centres too.
-        if many or self.problem.centres is not None or self.problem.similarity == "euclidean" or device is not None:
+        # With many thresholds a row, what bfloat16 leaves open costs more than its product saves.
+        if many or self.problem.similarity == "euclidean" or device is not None:
             return "float32"
         work = float(len(self.text)) * len(self.video) * self.text.shape[1]
         return "bfloat16" if bfloat16_pays(work) else "float32"
@@ -196,9 +216,9 @@ class _Counter:
     def _side(self, rows: Array, name: str) -> Side:
         centres, similarity = self.problem.centres, self.problem.similarity
         if centres is None:
-            return Side(rows, similarity, precise=self.precise)
+            return Side(rows, similarity, left=name == "video", precise=self.precise)
         own, other = (centres.text, centres.video) if name == "text" else (centres.video, centres.text)
-        return Side(rows, similarity, own, other)
+        return Side(rows, similarity, own, other, left=name == "video")
 
     def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: Ints) -> None:
         """All videos of a block with some captions, each at its level; those left too open go on to the next."""
@@ -227,8 +247,6 @@ def _own_scores(
     text: Source, video: Source, pairs: tuple[Ints, Ints], similarity: Similarity, known: tuple[Lengths, Lengths]
 ) -> Floats:
     """Reference scores of the right pairs; lengths of their rows are known from then on."""
-    if text.shape[1] != video.shape[1]:
-        raise EvaluationError(f"text is {text.shape[1]} wide and video {video.shape[1]}: they share no space.")
     scores = np.empty(len(pairs[0]))
     for start in range(0, len(scores), 4096):
         some = slice(start, start + 4096)

@@ -4,9 +4,12 @@ A filter needn't be right, it must know how wrong it can be. The bound holds for
 the textbook inequalities: the rounding of both operands, a sum of products in any order, shifts, and the rounding of
 the reference itself. For unit vectors of dimension n it is about n * 2**-24 in float32, and 2 * 2**-8 in bfloat16,
 where the operands dominate.
+
+A shift is a term that belongs to one row, whatever it is multiplied with. It rides along in the product, in a few more
+dimensions in which the other side is 1.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
 
@@ -26,6 +29,8 @@ _SANE = {"float32": 2.0**80, "float64": 2.0**800}
 
 _BLOCK_VALUES = 2**16
 """Values made ready at once where that goes through float64."""
+_PARTS = {"float32": 3, "float64": 1}
+"""Numbers a shift is split into: three of bfloat16 hold as much as one of float32, and serve both levels."""
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,17 @@ class Operand:
     """One side of a product.
 
     Attributes:
-        values: (n, dim) float32 or float64.
-        reach: upper bound of the length of a row of `values`, and of what it stands for.
+        values: (n, dim) float32 or float64; wider by what shifts take.
+        reach: upper bound of the length of the first `dim` values of a row, and of what they stand for.
         error: upper bound of the length of the difference of the two.
-        shift: (n,) float64, added to the products of a row before they are compared; None where nothing is.
+        shift: upper bound of the size of a shift; 0 where there is none.
         shift_error: upper bound of its error.
     """
 
     values: Array
     reach: float
     error: float
-    shift: Floats | None = None
+    shift: float = 0.0
     shift_error: float = 0.0
 
 
@@ -93,6 +98,7 @@ class Side:
         stored: (n, dim) stored values.
         similarity: what they are scored by.
         own, other: (dim,) float64 centres of this side and of the other; both None where nothing is taken off.
+        left: whether it is the left operand of products; the shifts of the two lie in different dimensions.
         precise: whether a narrow bound in float32 is worth some time.
 
     Attributes:
@@ -107,11 +113,13 @@ class Side:
         own: Floats | None = None,
         other: Floats | None = None,
         *,
+        left: bool = False,
         precise: bool = True,
     ) -> None:
         self.stored = stored
         self.similarity = similarity
-        self._own, self._other, self._precise = own, other, precise
+        self._own, self._other, self._left, self._precise = own, other, left, precise
+        self._shifted = own is not None or similarity == "euclidean"
         self.lowest: Level = "exact"
         self._prepare()
 
@@ -122,43 +130,68 @@ class Side:
     def bfloat16(self) -> Operand:
         """In float32 still: whoever multiplies rounds."""
         rough = self.rough
-        return Operand(rough.values, rough.reach * 1.01, rough.error + rough.reach * _UNIT["bfloat16"])
+        error = rough.error + rough.reach * _UNIT["bfloat16"]
+        return Operand(rough.values, rough.reach * 1.01, error, rough.shift, rough.shift_error)
 
     @cached_property
     def rough(self) -> Operand:
         """Values in float32 by lengths summed in float32."""
-        return self._operand("float32", self._squares) if self._values.dtype == np.float32 else self.float32
+        if self._shifted or self._values.dtype != np.float32:
+            return self.float32
+        return self._operand("float32", self._values, self._squares)[0]
 
     @cached_property
     def float32(self) -> Operand:
         """Values in float32; `precise` halves the bound for the price of lengths summed in float64."""
-        if self._own is not None or self.similarity == "euclidean" or self._values.dtype != np.float32:
+        if self._shifted or self._values.dtype != np.float32:
             return self._narrowed()
         if not self._precise:
             return self.rough
-        return self._operand("float32", _squares(self._values), lengths=_UNIT["float64"])
+        return self._operand("float32", self._values, _squares(self._values), lengths=_UNIT["float64"])[0]
 
     def _narrowed(self) -> Operand:
         """From float64, some rows at a time: they stay in a core's cache."""
         n, dim = self.stored.shape
-        values = np.empty((n, dim), dtype=np.float32)
-        shift = None if self._own is None and self.similarity != "euclidean" else np.empty(n)
+        values = np.empty((n, dim + 2 * _PARTS["float32"] * self._shifted), dtype=np.float32)
+        shift = np.empty(n)
         reach = error = shift_error = 0.0
         step = max(1, _BLOCK_VALUES // max(dim, 1))
         for some in (slice(start, start + step) for start in range(0, n, step)):
-            wide = Side(self.stored[some], self.similarity, self._own, self._other).float64
-            values[some] = wide.values
-            if shift is not None:
-                shift[some] = wide.shift
-            reach, error = max(reach, wide.reach), max(error, wide.error)
-            shift_error = max(shift_error, wide.shift_error)
-        return Operand(values, reach * 1.001, error + reach * _UNIT["float32"], shift, shift_error)
+            wide = self._values[some].astype(np.float64)
+            operand, own_shift = self._operand("float64", wide, np.einsum("ij,ij->i", wide, wide))
+            values[some, :dim] = operand.values
+            if own_shift is not None:
+                shift[some] = own_shift
+            reach, error = max(reach, operand.reach), max(error, operand.error)
+            shift_error = max(shift_error, operand.shift_error)
+        narrow = Operand(values, reach * 1.001, error + reach * _UNIT["float32"], shift_error=shift_error)
+        return self._with_shift(narrow, shift) if self._shifted else narrow
 
     @cached_property
     def float64(self) -> Operand:
         """Values in float64."""
-        values = self._values.astype(np.float64, copy=False)
-        return self._operand("float64", np.einsum("ij,ij->i", values, values), values=values)
+        values = self._values.astype(np.float64)
+        operand, shift = self._operand("float64", values, np.einsum("ij,ij->i", values, values))
+        if shift is None:
+            return operand
+        room = np.empty((len(values), 2 * _PARTS["float64"]))
+        return self._with_shift(replace(operand, values=np.concatenate([operand.values, room], axis=1)), shift)
+
+    def _with_shift(self, operand: Operand, shift: Floats) -> Operand:
+        """An operand whose last dimensions are still empty, with the shift in them, and 1 where the other side's is."""
+        values, dim = operand.values, self.stored.shape[1]
+        parts = _PARTS[values.dtype.name]
+        values[:, dim:] = 1.0
+        rest = shift.copy()
+        for place in range(parts):
+            part = rest.copy() if parts == 1 else _as_bfloat16(rest)
+            values[:, dim + place + (0 if self._left else parts)] = part
+            rest -= part
+        return replace(
+            operand,
+            shift=float(np.abs(shift).max(initial=0.0)),
+            shift_error=operand.shift_error + float(np.abs(rest).max(initial=0.0)),
+        )
 
     def _prepare(self) -> None:
         narrow = self.stored.dtype.itemsize <= 2 or self.stored.dtype == np.float32
@@ -172,8 +205,8 @@ class Side:
             with np.errstate(over="ignore"):
                 self._squares = np.einsum("ij,ij->i", self._values, self._values)
         if self._in_range("float64"):
-            # A shift is added after bfloat16 has rounded the product, which would undo what it is for.
-            coarse: Level = "float32" if self._own is not None or self.similarity == "euclidean" else "bfloat16"
+            # Minus a distance is negative, which is looked through slowly in bfloat16.
+            coarse: Level = "float32" if self.similarity == "euclidean" else "bfloat16"
             self.lowest = coarse if self._in_range("float32") else "float64"
 
     def _in_range(self, level: str) -> bool:
@@ -182,15 +215,19 @@ class Side:
         return zeros_only and float(self._squares.max(initial=0.0)) < _SANE[level]
 
     def _operand(
-        self, level: str, squares: Array, lengths: float | None = None, values: Array | None = None
-    ) -> Operand:
-        """From squared lengths summed with a rounding of `lengths`, that of the level by default; `values` are this
-        side's in the level's dtype, where they are at hand."""
-        dim = self.stored.shape[1]
+        self, level: str, values: Array, squares: Array, lengths: float | None = None
+    ) -> tuple[Operand, Floats | None]:
+        """An operand without its shift, and that, (n,), where there is one.
+
+        Args:
+            level: its dtype.
+            values: (n, dim) of the level's dtype, rows of `_values`; float64 ones are overwritten.
+            squares: their squared lengths.
+            lengths: rounding they were summed with, that of the level by default.
+        """
+        dim = values.shape[1]
         unit = _UNIT[level]
         summed = dim / 2 * (unit if lengths is None else lengths)
-        if values is None:
-            values = self._values.astype(np.float64 if level == "float64" else np.float32, copy=False)
         longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + 2 * summed + 4 * unit)
         error = 0.0
         if self.similarity == "cosine":
@@ -204,14 +241,12 @@ class Side:
             squares = np.einsum("ij,ij->i", values, values)
             longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
         if self.similarity == "euclidean":
-            return Operand(
-                values, longest, error, -squares.astype(np.float64) / 2, longest * (error + (dim + 4) * unit * longest)
-            )
+            shift_error = longest * (error + (dim + 4) * unit * longest)
+            return Operand(values, longest, error, shift_error=shift_error), -squares.astype(np.float64) / 2
         if self._other is not None:
-            reach = float(np.linalg.norm(self._other))
-            shift = np.matmul(values, self._other)
-            return Operand(values, longest, error, shift, reach * (error + (dim + 4) * unit * longest))
-        return Operand(values, longest, error)
+            shift_error = float(np.linalg.norm(self._other)) * (error + (dim + 4) * unit * longest)
+            return Operand(values, longest, error, shift_error=shift_error), np.matmul(values, self._other)
+        return Operand(values, longest, error), None
 
     def _own_copy(self, values: Array) -> Array | None:
         """Where a result may be written: over values that nobody else holds, in float64 or a new array."""
@@ -222,13 +257,12 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     """How far a product of this level, shifts included, may lie from the reference."""
     dim = text.values.shape[1]
     product = text.reach * video.reach
+    shifts = text.shift + video.shift
     # Sums are carried in float32 at least; bfloat16 units may round in other ways than to nearest.
     unit = {"float64": _UNIT["float64"], "float32": _UNIT["float32"], "bfloat16": 2 * _UNIT["float32"]}[level]
     error = text.error * video.reach + video.error * text.reach + text.error * video.error
-    error += (dim + 4) * unit * product + dim * _TINY[level] * (1 + text.reach + video.reach)
-    shifts = [0.0 if side.shift is None else float(np.abs(side.shift).max(initial=0.0)) for side in (text, video)]
-    if any(shifts):
-        error += text.shift_error + video.shift_error + 4 * unit * (sum(shifts) + product)
+    error += (dim + 4) * unit * (product + shifts) + dim * _TINY[level] * (1 + text.reach + video.reach)
+    error += text.shift_error + video.shift_error
     # The reference itself, its threshold and the terms taken off it: a few dozen roundings in float64 of numbers of
     # this size at most, whatever the level.
     off = 0.0 if centres is None else float(np.linalg.norm(centres.text) + np.linalg.norm(centres.video))
@@ -248,7 +282,7 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
         side = Side(stored, similarity)
         if side.lowest in ("exact", "float64"):
             return None
-        values = side.float64.values
+        values = side.float64.values[:, : stored.shape[1]]
         mean = values.mean(axis=0)
         spread = float(np.einsum("ij,ij->", values, values)) / max(len(values), 1)
         means.append(mean)
@@ -259,6 +293,12 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
         # Both sides move alike, or their distances would change.
         means = [(means[0] + means[1]) / 2] * 2
     return Centres(*means)
+
+
+def _as_bfloat16(values: Floats) -> Floats:
+    """(n,) to the nearest bfloat16, whose bits are the upper half of a float32's."""
+    bits = values.astype(np.float32).view(np.uint32)
+    return ((bits + np.uint32(0x8000)) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
 def _squares(values: Array) -> Floats:

@@ -88,7 +88,7 @@ def _nearest(
     item = np.full((len(rows), k), -1, dtype=np.int64)
     step = max(k, 1, memory // 2 // (24 * max(sought.shape[1], 16) + 8 * len(rows)))
     for start in range(0, len(sought), step):
-        block = Side(sought.rows(start, start + step), similarity)
+        block = Side(sought.rows(start, start + step), similarity, left=True)
         if not block.finite:
             sought.refuse_nonfinite()
         query, place, score = _candidates(queries, block, best[:, -1], k, similarity)
@@ -109,9 +109,6 @@ def _candidates(queries: Side, block: Side, known: Floats, k: int, similarity: S
     ours, theirs = getattr(queries, level), getattr(block, level)
     scores = theirs.values @ ours.values.T
     scale = 0.5 if similarity == "euclidean" else 1.0  # a product is half of a squared distance
-    for side, axis in ((theirs, np.s_[:, None]), (ours, np.s_[None, :])):
-        if side.shift is not None:
-            scores = scores + side.shift[axis].astype(scores.dtype)
     bound = band(level, ours, theirs, None)
     met = known * scale
     if len(scores) >= k:

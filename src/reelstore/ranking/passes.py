@@ -1,6 +1,7 @@
 """One tile of scores at one level: compared with the right pairs' scores, and what it leaves open settled."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -57,6 +58,7 @@ class Problem:
         group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
             group's score is that of its best caption. Captions of no group have the largest number.
         n_groups: groups.
+        scored: waits until the scores of the right pairs are in `counts`.
     """
 
     similarity: Similarity
@@ -69,6 +71,7 @@ class Problem:
     answers: bool
     group: Ints | None = None
     n_groups: int = 0
+    scored: Callable[[], None] = lambda: None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -85,14 +88,14 @@ class Pass:
     ) -> None:
         self.problem, self.text, self.video, self.level = problem, text, video, level
         self.start, self.begin, self.columns = start, begin, columns
-        self.tile, self.bounds, self.row_shift, self.column_shift, self.common = self._scores()
+        self.tile, self.bounds, self.common = self._scores()
         self.place = np.full(len(text), -1, dtype=np.int64)  # column of each caption of the block
         self.place[columns] = np.arange(len(columns))
         own = self._right_pairs()
         self.tile.hide(problem.video_of[own] - begin, self.place[problem.caption[own] - start])
-        self._views: dict[Direction, Tile] = {}
         # Where videos search groups: first column of each, and its number. Captions of none come last.
         self.first, self.groups = self._groups()
+        self._by_group: Tile | None = None
 
     def _groups(self) -> tuple[Ints, Ints]:
         if self.problem.group is None:
@@ -101,13 +104,13 @@ class Pass:
         groups, first = np.unique(of, return_index=True)
         return first, groups
 
-    def _scores(self) -> tuple[Tile, Band, Floats | None, Floats | None, float]:
+    def _scores(self) -> tuple[Tile, Band, float]:
         if self.level == "exact":
             scores = block_scores(self.text.stored[self.columns], self.video.stored, self.problem.similarity)
             refuse_overflow(scores.T, self.start)
             padding = -len(scores) % GROUP
             padded = np.pad(scores, ((0, padding), (0, 0)), constant_values=-np.inf)
-            return Tile(padded, len(scores)), Band(0.0), None, None, 0.0
+            return Tile(padded, len(scores)), Band(0.0), 0.0
         with self.problem.lock:
             text = getattr(self.text, self.level)
         video = getattr(self.video, self.level)
@@ -118,18 +121,18 @@ class Pass:
         )
         centres = self.problem.centres
         common = 0.0 if centres is None or self.problem.similarity == "euclidean" else centres.common
-        shift = None if text.shift is None else text.shift[columns]
-        return tile, band(self.level, text, video, centres), video.shift, shift, common
+        return tile, band(self.level, text, video, centres), common
 
     def count(self) -> Ints:
         """Add this tile to the counts. Gives back captions of the block it left too open, of which nothing is added."""
+        self.problem.scored()
         found = {direction: self._search(direction) for direction in self.problem.counts}
         left = self._whole_groups(self._too_open(found))
         if left.any():
             n_left = int(left.sum())
             rows = np.repeat(np.arange(self.tile.n_rows), n_left)
             self.tile.hide(rows, np.tile(np.flatnonzero(left), self.tile.n_rows))
-            self._views.clear()
+            self._by_group = None
             found = {direction: self._search(direction) for direction in self.problem.counts}
         self._settle(found, left)
         return self.columns[left]
@@ -139,7 +142,7 @@ class Pass:
         pairs = self._thresholds(direction)
         exact = counts.score[pairs]
         line = self._line(direction, counts.query[pairs])
-        low, high = self._around(exact, direction, line)
+        low, high = self._around(exact)
         view = self._view(direction)
         search = view.in_columns if direction == "t2v" else view.in_rows
         found = search(line, low, high, listed=self.level != "exact")
@@ -165,29 +168,21 @@ class Pass:
     def _query(self, direction: Direction, line: Ints) -> Ints:
         return self.columns[line] + self.start if direction == "t2v" else line + self.begin
 
-    def _around(self, exact: Floats, direction: Direction, line: Ints) -> tuple[Array, Array]:
-        """Bounds of the approximate score of an exact one, in the view of its direction."""
+    def _around(self, exact: Floats) -> tuple[Array, Array]:
+        """Bounds of the approximate score of an exact one."""
         if self.level == "exact":
             return exact, exact
-        shift = self.column_shift if direction == "t2v" else self.row_shift
-        value = exact * self.problem.exact_scale - self.common
-        return self.bounds.around(value if shift is None else value - shift[line], self.tile.dtype)
+        return self.bounds.around(exact * self.problem.exact_scale - self.common, self.tile.dtype)
 
     def _view(self, direction: Direction) -> Tile:
-        """The tile with the shift that differs between the items of a query; for videos by groups, if there are any."""
-        shift = self.row_shift if direction == "t2v" else self.column_shift
-        grouped = direction == "v2t" and self.problem.group is not None
-        if shift is None and not grouped:
+        """The tile; for videos by groups, if there are any."""
+        if direction == "t2v" or self.problem.group is None:
             return self.tile
-        if direction not in self._views:
-            view = self.tile
-            if shift is not None:
-                view = view.shifted(of_rows=shift) if direction == "t2v" else view.shifted(of_columns=shift)
-            if grouped:
-                kept = self.groups < self.problem.n_groups
-                view = Tile(np.maximum.reduceat(view.host(), self.first, axis=1)[:, kept], view.n_rows)
-            self._views[direction] = view
-        return self._views[direction]
+        if self._by_group is None:
+            kept = self.groups < self.problem.n_groups
+            best = np.maximum.reduceat(self.tile.host(), self.first, axis=1)[:, kept]
+            self._by_group = Tile(best, self.tile.n_rows)
+        return self._by_group
 
     def _whole_groups(self, left: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
         """A group goes on as a whole."""
@@ -207,7 +202,7 @@ class Pass:
         certain = highest - self.bounds.error - self.bounds.slope * np.abs(highest)
         by_highest = self.bounds.around(certain, self.tile.dtype)[0]
         known = counts.best_wrong_score[self._query(direction, lines)]
-        by_known = self._around(known, direction, lines)[0]
+        by_known = self._around(known)[0]
         bound = np.maximum(by_highest, by_known)
         worth = highest >= bound
         return bound[worth], lines[worth]
@@ -290,7 +285,7 @@ class Pass:
     def _told_by_float32(self, direction: Direction, one: "Searched", rows: Ints, columns: Ints) -> Floats:
         """inf or -inf by the side on which a score certainly lies, NaN where float32 can't tell."""
         text, video = self.text.rough, self.video.rough
-        bounds = band("float32", text, video, None)
+        bounds = band("float32", text, video, self.problem.centres)
         rough = np.empty(len(rows), dtype=np.float32)
         step = max(1, 2**17 // max(text.values.shape[1], 1))
         for start in range(0, len(rows), step):
@@ -299,7 +294,8 @@ class Pass:
             np.einsum("ij,ij->i", left, right, out=rough[some])
         scores = np.full(len(rows), np.nan)
         n = len(one.found.row)
-        low, high = bounds.around(self.problem.counts[direction].score[one.pairs[one.found.near]], np.float32)
+        exact = self.problem.counts[direction].score[one.pairs[one.found.near]]
+        low, high = bounds.around(exact * self.problem.exact_scale - self.common, np.float32)
         scores[:n] = np.where(rough[:n] > high, np.inf, np.where(rough[:n] < low, -np.inf, np.nan))
         # What is surely below another candidate of its query isn't the best.
         certain = np.full(int(one.near.near.max(initial=-1)) + 1, -np.inf)

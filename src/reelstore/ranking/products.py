@@ -38,7 +38,7 @@ class Products:
         self._held: dict[Level, tuple[Operand, Any]] = {}
 
     def tile(self, level: Level, video: Operand, text: Operand, columns: slice | Ints) -> Tile:
-        """Products of all videos with some captions; without shifts. The thread's last tile is overwritten."""
+        """Products of all videos with some captions. The thread's last tile is overwritten."""
         if self._device is None and level != "bfloat16":
             right = text.values[columns]
             plain = self._empty(len(video.values), len(right), video.values.dtype)
@@ -188,10 +188,6 @@ class TorchTile(Tile):
 
         where = [torch.from_numpy(index).to(self._scores.device) for index in (group, column)]
         return self._plain(self._grouped()[where[0], :, where[1]])
-
-    def shifted(self, of_rows: Any = None, of_columns: Any = None) -> Tile:
-        """The same with a number added to every row, or to every column, in the machine's memory."""
-        return Tile(self._padded_host(), self.n_rows).shifted(of_rows, of_columns)
 
     def host(self) -> Array:
         """(n_rows, n_columns) in the machine's memory."""

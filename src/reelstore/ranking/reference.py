@@ -23,7 +23,7 @@ Array = npt.NDArray[Any]
 
 _BLOCK_VALUES = 2**16
 """Products held at once: two buffers of them stay in a core's cache."""
-_NARROW = 16
+_NARROW = 32
 """From this width on the fold goes down columns, because a strided step costs as much as its few values."""
 
 
@@ -118,17 +118,21 @@ def lengths(rows: Array) -> Floats:
 
 def fold(products: Floats) -> Floats:
     """(n,) sum of each row of (n, dim) in the stated order; overwrites `products`. Zeros at a row's end add nothing."""
-    width = products.shape[1]
-    while width > _NARROW:
+    products = _halved(products, down_to=_NARROW)
+    columns = _halved(np.ascontiguousarray(products.T).T, down_to=1)
+    return columns[:, 0] if columns.shape[1] else np.zeros(len(products))
+
+
+def _halved(values: Floats, *, down_to: int) -> Floats:
+    """The columns beyond the largest power of two below their number added onto the first, until few are left."""
+    while (width := values.shape[1]) > down_to:
         half = 1 << (width - 1).bit_length() - 1
-        products[:, : width - half] += products[:, half:width]
-        width = half
-    columns = np.ascontiguousarray(products[:, :width].T)
-    while width > 1:
-        half = 1 << (width - 1).bit_length() - 1
-        columns[: width - half] += columns[half:width]
-        width = half
-    return columns[0] if width else np.zeros(len(products))
+        if width == 2 * half:
+            values = values[:, :half] + values[:, half:]  # into memory of its own: in place, numpy makes sure by a copy
+        else:
+            values[:, : width - half] += values[:, half:]
+            values = values[:, :half]
+    return values
 
 
 def _combined(left: Floats, right: Floats, similarity: Similarity, out: Floats | None = None) -> Floats:

@@ -81,6 +81,22 @@ def each_alone(work: Callable[[int], None], n: int) -> None:
                     job.exception()
 
 
+def meanwhile(work: Callable[[], None]) -> Callable[[], None]:
+    """Begin `work` in another thread; call what comes back to wait until it is done, or has failed."""
+    if n_threads() == 1 or getattr(_here, "working", False):
+        work()
+        return lambda: None
+
+    def alone() -> None:
+        _here.working = True
+        try:
+            work()
+        finally:
+            _here.working = False
+
+    return _pool().submit(alone).result
+
+
 @contextmanager
 def _one_thread_products() -> Iterator[None]:
     torch: Any = sys.modules.get("torch")

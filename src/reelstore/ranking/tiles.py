@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.ranking.reference import Array, Floats, Ints
+from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.threads import in_parts
 
 GROUP = 64
@@ -78,13 +78,6 @@ class Tile:
         self._padded[row, column] = -np.inf
         self.__dict__.pop("maxima", None)
 
-    def shifted(self, of_rows: Floats | None = None, of_columns: Floats | None = None) -> "Tile":
-        """The same with a number added to every row, or to every column."""
-        shift = np.zeros((1, 1)) if of_rows is None else np.pad(of_rows, (0, len(self._padded) - self.n_rows))[:, None]
-        if of_columns is not None:
-            shift = of_columns[None, :]
-        return Tile(self._padded + shift.astype(self.dtype), self.n_rows)
-
     @cached_property
     def maxima(self) -> Array:
         """(n_groups, n_columns) highest score of each group of rows."""
@@ -127,8 +120,28 @@ class Tile:
 
     def in_rows(self, row: Ints, low: Array, high: Array, *, listed: bool = True) -> Found:
         """Search each threshold's row; `row` (n,) is ascending and may repeat."""
-        host = self.host()
         rows, first, times = np.unique(row, return_index=True, return_counts=True)
+        if len(row) < _SORT_FROM * len(rows):
+            return self._compared_in_rows(row, low, high, listed)
+        above, over_low = np.zeros((2, len(row)), dtype=np.int64)
+        parts = [_nowhere()]
+        step = max(1, _CHUNK_VALUES // max(self.n_columns, 1))
+
+        def rank(start: int, stop: int) -> None:
+            for begin in range(start, stop, step):
+                some = np.arange(begin, min(begin + step, stop))
+                own = slice(first[some[0]], first[some[-1]] + times[some[-1]])
+                found = self._ranked_in_rows(rows[some], times[some], low[own], high[own])
+                above[own], over_low[own], near, near_row, column = found
+                if listed:
+                    parts.append((near + own.start, near_row, column))
+
+        in_parts(rank, len(rows))
+        return Found(above, over_low - above, *_joined(parts))
+
+    def _compared_in_rows(self, row: Ints, low: Array, high: Array, listed: bool) -> Found:
+        """Every threshold with its whole row."""
+        host = self.host()
         above, over_low = np.zeros((2, len(row)), dtype=np.int64)
         step = max(1, _CHUNK_VALUES // max(self.n_columns, 1))
 
@@ -138,17 +151,7 @@ class Tile:
                 above[some] = np.count_nonzero(scores > high[some, None], axis=1)
                 over_low[some] = np.count_nonzero(scores >= low[some, None], axis=1)
 
-        def sort(start: int, stop: int) -> None:
-            for place in range(start, stop):
-                own = slice(first[place], first[place] + times[place])
-                ranked = np.sort(host[rows[place]])
-                above[own] = self.n_columns - np.searchsorted(ranked, high[own], side="right")
-                over_low[own] = self.n_columns - np.searchsorted(ranked, low[own], side="left")
-
-        if len(row) < _SORT_FROM * len(rows):
-            in_parts(compare, len(row))
-        else:
-            in_parts(sort, len(rows))
+        in_parts(compare, len(row))
         parts = [_nowhere()]
         open_ones = np.flatnonzero(over_low != above) if listed else np.zeros(0, dtype=np.int64)
         for start in range(0, len(open_ones), step):
@@ -160,6 +163,35 @@ class Tile:
             at, column = np.divmod(np.flatnonzero(inside), self.n_columns)
             parts.append((some[at], row[some[at]], column))
         return Found(above, over_low - above, *_joined(parts))
+
+    def _ranked_in_rows(self, rows: Ints, times: Ints, low: Array, high: Array) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+        """Some rows with `times` thresholds each, by sorting what no threshold of a row is above.
+
+        Returns:
+            Scores above each threshold and from its `low` on; threshold, row and column of those between.
+        """
+        host, n_columns = self.host(), self.n_columns
+        ends = np.cumsum(times)
+        lowest = np.minimum.reduceat(low, ends - times)
+        scores = host[rows[0] : rows[-1] + 1] if len(rows) == rows[-1] - rows[0] + 1 else host[rows]
+        place = np.flatnonzero(scores >= lowest[:, None])
+        kept = scores.reshape(-1)[place]
+        bounds = np.searchsorted(place, np.arange(len(rows) + 1) * n_columns).tolist()
+        from_low, from_high = np.empty((2, len(low)), dtype=np.int64)
+        order = np.empty(len(place), dtype=np.int64)
+        for number, (stop, n) in enumerate(zip(ends.tolist(), times.tolist(), strict=True)):
+            own, (start, end) = slice(stop - n, stop), bounds[number : number + 2]
+            ascending = kept[start:end].argsort()
+            ranked = kept[start:end][ascending]
+            order[start:end] = ascending + start
+            from_low[own] = ranked.searchsorted(low[own]) + start
+            from_high[own] = ranked.searchsorted(high[own], side="right") + start
+        end_of = np.repeat(bounds[1:], times)
+        n_between = from_high - from_low
+        near = np.repeat(np.arange(len(low)), n_between)
+        at = np.arange(len(near)) + np.repeat(from_low - (np.cumsum(n_between) - n_between), n_between)
+        found = place[order[at]]
+        return end_of - from_high, end_of - from_low, near, rows[found // n_columns], found % n_columns
 
     def highest_in_columns(self) -> Array:
         """(n_columns,) highest score."""

@@ -30,7 +30,7 @@ class Scale:
     Attributes:
         width: what 4,096 becomes in an MLP; other widths in proportion.
         token_width: of the transformer, and of its [CLS].
-        epochs: at most.
+        epochs: at most; where a tenth of the report's is more, that.
         steps: of an epoch, at most; batches are drawn from all pairs.
         recipe_epochs: of the recipes that are trained, at most.
     """
@@ -44,7 +44,8 @@ class Scale:
     def __str__(self) -> str:
         return (
             f"MLPs {self.width} wide where the report has 4,096, other widths in proportion; transformers "
-            f"{self.token_width} wide; at most {self.epochs} epochs of at most {self.steps} steps"
+            f"{self.token_width} wide; {self.epochs} epochs or, where that is more, a tenth of the report's, of at "
+            f"most {self.steps} steps"
         )
 
     def applied(self, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +55,8 @@ class Scale:
             smaller["widths"] = [max(8, width * self.width // REPORT_WIDTH) for width in settings["widths"]]
         else:
             smaller |= {"width": self.token_width, "dim": self.token_width, "feedforward": 4 * self.token_width}
-        epochs = min(settings["max_epochs"], self.epochs)
+        # In proportion where there are many, so that trainings which differ in nothing else still do.
+        epochs = min(settings["max_epochs"], max(self.epochs, settings["max_epochs"] // 10))
         trainer = {**settings["trainer"], "limit_train_batches": self.steps}
         return {**smaller, "max_epochs": epochs, "patience": epochs, "trainer": trainer}
 
