@@ -40,9 +40,9 @@ class TieGroups:
     @classmethod
     def of(cls, counts: PairCounts) -> "TieGroups":
         """Groups of one direction's counts."""
-        order = np.lexsort((-counts.score, counts.query))
+        new_query = np.r_[True, counts.query[1:] != counts.query[:-1]][: len(counts.query)]
+        order = slice(None) if new_query.all() else np.lexsort((-counts.score, counts.query))
         query, score = counts.query[order], counts.score[order]
-        new_query = np.r_[True, query[1:] != query[:-1]][: len(query)]
         starts = np.flatnonzero(new_query | np.r_[True, score[1:] != score[:-1]][: len(query)])
         query_starts = np.flatnonzero(new_query)
         number = np.cumsum(new_query)[starts] - 1

@@ -19,12 +19,12 @@ from reelstore.ranking.passes import Lengths, Pass, Problem, refuse_overflow
 from reelstore.ranking.products import Products, bfloat16_pays
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
-from reelstore.ranking.threads import each_alone, meanwhile, n_threads, one_by_one
+from reelstore.ranking.threads import do_nothing, each_alone, meanwhile, n_threads, on_this_thread, one_by_one
 from reelstore.ranking.tiles import GROUP
 
 _SMALL = 1e9
 """Multiplications below which threads cost more than they save."""
-_SAMPLE = 64
+_SAMPLE = 32
 
 
 def count_pairs(
@@ -83,24 +83,23 @@ def count_pairs(
                 counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
         return counts
 
-    counts = counts_of(np.zeros(len(pairs[0])))
+    def scored() -> dict[Direction, PairCounts]:
+        return counts_of(_own_scores(*sides, pairs, similarity, known))
+
+    if _is_small(*sides):
+        counts, wait = on_this_thread(scored), do_nothing
+    else:
+        # Scores of the right pairs aren't needed before the first products are there.
+        counts = counts_of(np.zeros(len(pairs[0])))
+        wait = meanwhile(lambda: _put_scores(counts, scored()))
     if not len(pairs[0]):
         return counts
-
-    def score() -> None:
-        for direction, scored in counts_of(_own_scores(*sides, pairs, similarity, known)).items():
-            counts[direction].score[:] = scored.score
-
-    # Thresholds are needed once the first product is there.
-    scored = meanwhile(score)
     try:
         device = device or sides[0].device or sides[1].device
-        problem = Problem(
-            similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups, scored=scored
-        )
+        problem = Problem(similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups, wait)
         _Counter(*sides, problem, device=device, memory=memory, first=first).run()
     finally:
-        scored()
+        wait()
     return counts
 
 
@@ -131,6 +130,15 @@ def score_matrix(
 def refuse_nonfinite(values: Any, name: str) -> None:
     """Raise NonFiniteError with the rows of `values` (n, dim) that hold NaN or infinity."""
     Source(values, name).refuse_nonfinite()
+
+
+def _put_scores(counts: dict[Direction, PairCounts], scored: dict[Direction, PairCounts]) -> None:
+    for direction, of in counts.items():
+        of.score[:] = scored[direction].score
+
+
+def _is_small(text: Source, video: Source) -> bool:
+    return float(len(text)) * len(video) * max(text.shape[1], 16) < _SMALL
 
 
 def _by_group(counts: PairCounts, group: Ints, n_groups: int) -> PairCounts:
@@ -166,7 +174,7 @@ class _Counter:
         width = max(self.text.shape[1], 16)
         row = 24 * width  # as stored, in float32, in bfloat16 and, should it come to it, in float64
         threads = n_threads()
-        if float(len(self.text)) * len(self.video) * width < _SMALL:
+        if _is_small(self.text, self.video):
             threads = 1
         self.n_captions = max(GROUP, memory // 2 // row)
         # Where a video has many captions their scores are sorted, and long rows are sorted best.
@@ -257,7 +265,9 @@ def _own_scores(
             in_a_row = len(distinct) == distinct[-1] - distinct[0] + 1
             blocks.append(side.rows(int(distinct[0]), int(distinct[-1]) + 1) if in_a_row else side.take(distinct))
             at.append(place)
-            given.append(of.put(distinct, blocks[-1])[place] if similarity == "cosine" else None)
+            # Lengths of rows that repeat are found once; of others along with their scores.
+            repeated = similarity == "cosine" and len(distinct) < len(place)
+            given.append(of.put(distinct, blocks[-1])[place] if repeated else None)
         scores[some] = pair_scores(
             blocks[0], blocks[1], similarity, at=(at[0], at[1]), text_lengths=given[0], video_lengths=given[1]
         )

@@ -48,7 +48,9 @@ class PairCounts:
     @classmethod
     def empty(cls, n_queries: int, n_items: int, query: Ints, item: Ints, score: Floats) -> "PairCounts":
         """Nothing counted yet; pairs in any order."""
-        order = np.lexsort((item, query))
+        again = query[1:] == query[:-1]
+        in_order = (query[1:] > query[:-1]) | (again & (item[1:] >= item[:-1]))
+        order = slice(None) if in_order.all() else np.lexsort((item, query))
         zeros = np.zeros((2, len(query)), dtype=np.int64)
         none = np.full(n_queries, -1, dtype=np.int64)
         worst = np.full(n_queries, -np.inf)

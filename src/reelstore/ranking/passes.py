@@ -12,6 +12,7 @@ from reelstore.ranking.counts import Direction, PairCounts
 from reelstore.ranking.filters import Band, Centres, Level, Side, band
 from reelstore.ranking.products import Products
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, lengths, pair_scores
+from reelstore.ranking.threads import do_nothing
 from reelstore.ranking.tiles import GROUP, Found, Tile
 
 _UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
@@ -58,7 +59,7 @@ class Problem:
         group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
             group's score is that of its best caption. Captions of no group have the largest number.
         n_groups: groups.
-        scored: waits until the scores of the right pairs are in `counts`.
+        wait: until the scores of the right pairs are in `counts`.
     """
 
     similarity: Similarity
@@ -71,7 +72,7 @@ class Problem:
     answers: bool
     group: Ints | None = None
     n_groups: int = 0
-    scored: Callable[[], None] = lambda: None
+    wait: Callable[[], None] = do_nothing
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -125,7 +126,7 @@ class Pass:
 
     def count(self) -> Ints:
         """Add this tile to the counts. Gives back captions of the block it left too open, of which nothing is added."""
-        self.problem.scored()
+        self.problem.wait()
         found = {direction: self._search(direction) for direction in self.problem.counts}
         left = self._whole_groups(self._too_open(found))
         if left.any():

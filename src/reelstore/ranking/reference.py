@@ -74,13 +74,15 @@ def pair_scores(
     def work(some: slice) -> None:
         # Gathered by blocks: a copy of all rows would have to come from memory once more.
         ours, theirs = as_float64(text[left[some]], similarity), as_float64(video[right[some]], similarity)
-        scores[some] = _combined(ours, theirs, similarity, out=ours)
+        if similarity != "cosine":
+            scores[some] = _combined(ours, theirs, similarity, out=ours)
+            return
+        products = fold(ours * theirs)
+        own = _lengths(ours, out=ours) if text_lengths is None else text_lengths[some]
+        other = _lengths(theirs, out=theirs) if video_lengths is None else video_lengths[some]
+        scores[some] = products / (own * other)
 
     _by_blocks(work, len(left), text.shape[1])
-    if similarity == "cosine":
-        scores /= (lengths(text)[left] if text_lengths is None else text_lengths) * (
-            lengths(video)[right] if video_lengths is None else video_lengths
-        )
     return scores
 
 

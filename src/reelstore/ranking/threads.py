@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 _here = threading.local()
+T = TypeVar("T")
 
 
 def n_threads() -> int:
@@ -39,14 +40,26 @@ def in_parts(work: Callable[[int, int], None], n: int) -> None:
             job.result()
 
 
+def on_this_thread(work: Callable[[], T]) -> T:
+    """Run `work` here, its parts one after the other; only its products use more threads.
+
+    Threads that take turns at short calls wait more for each other than they work.
+    """
+    before, _here.working = getattr(_here, "working", False), True
+    try:
+        return work()
+    finally:
+        _here.working = before
+
+
 def one_by_one(work: Callable[[int], None], n: int) -> None:
     """Run `work(0)` to `work(n - 1)` here; only the products use more threads."""
-    _here.working = True
-    try:
+
+    def every() -> None:
         for number in range(n):
             work(number)
-    finally:
-        _here.working = False
+
+    on_this_thread(every)
 
 
 def each_alone(work: Callable[[int], None], n: int) -> None:
@@ -56,13 +69,9 @@ def each_alone(work: Callable[[int], None], n: int) -> None:
     """
 
     def alone(number: int) -> None:
-        _here.working = True
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)  # of this thread; the caller's number is put back below
-        try:
-            work(number)
-        finally:
-            _here.working = False
+        on_this_thread(lambda: work(number))
 
     with _one_thread_products():
         if n_threads() == 1 or n < 2:
@@ -85,16 +94,12 @@ def meanwhile(work: Callable[[], None]) -> Callable[[], None]:
     """Begin `work` in another thread; call what comes back to wait until it is done, or has failed."""
     if n_threads() == 1 or getattr(_here, "working", False):
         work()
-        return lambda: None
+        return do_nothing
+    return _pool().submit(on_this_thread, work).result
 
-    def alone() -> None:
-        _here.working = True
-        try:
-            work()
-        finally:
-            _here.working = False
 
-    return _pool().submit(alone).result
+def do_nothing() -> None:
+    """There is nothing to wait for."""
 
 
 @contextmanager
