@@ -244,3 +244,33 @@ def test_a_dot_product_that_overflows_is_an_error():
 def test_an_unknown_similarity_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="cosine, dot, euclidean"):
         score_matrix(np.ones((1, 1)), np.ones((1, 1)), similarity="manhattan")
+
+
+def close_together(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Captions, videos and the video of each caption, about one point or two, at any spread and scale."""
+    generator = np.random.default_rng(seed)
+    dim = int(generator.choice([3, 16, 64, 200]))
+    n_captions, n_videos = generator.integers(2, 300, size=2).tolist()
+    spread, scale = 10.0 ** generator.uniform(-7, 1), 10.0 ** generator.uniform(-6, 6)
+    centre = generator.normal(size=(2, dim))
+    other = centre[0] if generator.random() < 0.6 else centre[1]
+    video = spread * generator.normal(size=(n_videos, dim))
+    owner = np.sort(generator.integers(0, n_videos, size=n_captions))
+    text = video[owner] + spread * generator.uniform(0, 3) * generator.normal(size=(n_captions, dim))
+    dtype = generator.choice([np.float32, np.float64])
+    return ((text + centre[0]) * scale).astype(dtype), ((video + other) * scale).astype(dtype), owner
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+def test_rows_however_close_together_have_the_reference_s_counts_at_every_level(similarity: str) -> None:
+    for seed in (*range(40), 73, 87, 173, 244):  # the last ones notice a bound that leaves out the rounding of sums
+        text, video, owner = close_together(seed)
+        caption = np.arange(len(text))
+        group = owner if seed % 5 == 0 else None
+        counts = [
+            count_pairs(text, video, caption, owner, similarity=similarity, answers=True, group=group, first=first)
+            for first in LEVELS
+        ]
+        for found in counts[:-1]:
+            for direction, of in found.items():
+                assert as_lists(of) == as_lists(counts[-1][direction]), f"seed {seed}, {direction}"
