@@ -4,9 +4,10 @@
 
 `--data` is a folder that the dataset stage wrote with `dataset.still: true`. What the encoders give for the first frame
 of each clip and for each sentence is kept beside `--out`, so that a second run only fits. Settings are chosen on
-validation, test is looked at once for each aligner and seed of split. Two conventions: `own`, that of
-`reelstore evaluate` (only a caption's own video is right), and `sentence`: a video is right for a sentence if one of
-its captions is that sentence, and each sentence counts once among the answers.
+validation, test is looked at once for each aligner and seed of split. Three conventions: `own`, that of
+`reelstore evaluate` (only a caption's own video is right); `sentence`: a video is right for a sentence if one of
+its captions is that sentence, and each sentence counts once among the answers; `together`: a video's captions are one
+query, the mean of what they are mapped to.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(spread([run[key] for run in runs]) for key in KEYS) + " |")
 
 
-KEYS = ("validation", "own t2v", "own v2t", "sentence t2v", "sentence v2t")
+KEYS = ("validation", "own t2v", "own v2t", "sentence t2v", "sentence v2t", "together t2v", "together v2t")
 
 
 def measured(
@@ -118,6 +119,9 @@ def measured(
     shared = evaluate(text[first], video, relevance=relevance, ks=(1, 5, 10))
     # A sentence is asked as often as it is a caption.
     asked = float(shared.t2v.values["MRR"][number].mean())
+    together = np.zeros((len(video), text.shape[1]))
+    np.add.at(together, test.video_of_caption, text)
+    joined = evaluate(together, video, np.arange(len(video)), ks=(1, 5, 10))
     ensemble = settings["kind"] == "ensemble"  # its own row comes after its members'
     best = tried[-1] if ensemble else max(tried, key=lambda row: row["validation_MRR"])
     numbers = {
@@ -126,6 +130,9 @@ def measured(
         "own v2t": own.metrics["v2t"]["MRR"],
         "sentence t2v": asked,
         "sentence v2t": shared.metrics["v2t"]["MRR"],
+        "together t2v": joined.metrics["t2v"]["MRR"],
+        "together v2t": joined.metrics["v2t"]["MRR"],
+        "together t2v R@1, 5, 10": [joined.metrics["t2v"][f"R@{k:02d}"] for k in (1, 5, 10)],
         "intervals": {side: bootstrap(own)[side]["MRR"] for side in ("t2v", "v2t")},
         "chosen": {key: value for key, value in best.items() if key != "validation_MRR"},
         "videos": len(video),

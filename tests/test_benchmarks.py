@@ -100,8 +100,9 @@ def test_closed_forms_measures_time_and_memory_of_each_kind(tmp_path: Path) -> N
     assert not list(tmp_path.glob("closed-forms-*"))
 
 
-def test_emoji_goal_compares_with_the_simplest(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
+@pytest.fixture
+def emoji(tmp_path: Path) -> list[str]:
+    """Tables of 60 clips with two captions each in `tmp_path`; gives the captions' texts."""
     videos = [{"video_id": f"v{number}", "group": f"v{number}", "path": "none"} for number in range(60)]
     captions = [
         {"video_id": f"v{number}", "caption_index": index, "text": f"{number * index}"}
@@ -110,11 +111,14 @@ def test_emoji_goal_compares_with_the_simplest(tmp_path: Path) -> None:
     ]
     for name, rows in (("videos", videos), ("captions", captions)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    text = {row["text"]: rng.normal(size=12) for row in captions}
+    return [str(row["text"]) for row in captions]
+
+
+def test_emoji_goal_compares_with_the_simplest(tmp_path: Path, emoji: list[str]) -> None:
+    rng = np.random.default_rng(0)
+    text = {one: rng.normal(size=12) for one in emoji}
     arrays = {"head": rng.normal(size=(60, 16)), "stages": rng.normal(size=(60, 20))}
-    np.savez(
-        tmp_path / "emoji_goal.npz", text=[text[row["text"]] for row in captions], **arrays
-    )  # as if encoded before
+    np.savez(tmp_path / "emoji_goal.npz", text=[text[one] for one in emoji], **arrays)  # as if encoded before
     command = [sys.executable, SCRIPTS / "emoji_goal.py", "--data", tmp_path, "--out", tmp_path / "goal.json"]
     command += ["--seeds", "0", "--only", "kernel-ridge, stages", "kernel-ridge, stages, whitened text"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -123,3 +127,26 @@ def test_emoji_goal_compares_with_the_simplest(tmp_path: Path) -> None:
     difference, low, high = whitened["beyond kernel-ridge, stages"]["t2v"]
     assert difference == pytest.approx(whitened["own t2v"] - simplest["own t2v"])
     assert low <= difference <= high
+
+
+def test_emoji_views_fits_on_train_and_then_on_validation_too(tmp_path: Path, emoji: list[str]) -> None:
+    """Clips that say what their captions say are found; their captions' texts are all the script reads of them."""
+    rng = np.random.default_rng(0)
+    latent = rng.normal(size=(60, 12))
+    arrays = {
+        f"{view} {part}": latent @ rng.normal(size=(12, 16)) + 0.1 * rng.normal(size=(60, 16))
+        for view in ("frames", "mirrored", "larger", "smaller", "turned", "grey")
+        for part in ("head", "stages")
+    }
+    text = np.repeat(latent, 2, axis=0) + 0.1 * rng.normal(size=(120, 12))
+    np.savez(tmp_path / "emoji_views.npz", text=text, **arrays)  # as if encoded before
+    command = [sys.executable, SCRIPTS / "emoji_views.py", "--data", tmp_path, "--out", tmp_path / "views.json"]
+    done = subprocess.run([*command, "--seeds", "0"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads((tmp_path / "views.json").read_text())
+    for fitted_on in ("train", "train and validation"):
+        for direction in ("t2v", "v2t"):
+            of = found[fitted_on][direction]
+            assert of["MRR"] > 0.5
+            assert of["interval"]["low"] <= of["MRR"] <= of["interval"]["high"]
+    assert "| fitted on train and validation |" in done.stdout

@@ -108,6 +108,7 @@ class HalfTile(Tile):
         """Take these scores out of the competition."""
         self._padded[row, column] = _LOWEST
         self.__dict__.pop("maxima", None)
+        self.__dict__.pop("_wide", None)
 
     @cached_property
     def maxima(self) -> Array:
@@ -138,9 +139,13 @@ class HalfTile(Tile):
 
     def host(self) -> Array:
         """(n_rows, n_columns) as float32."""
-        return _widened(self._padded[: self.n_rows])
+        return self._wide[: self.n_rows]
 
     def _padded_host(self) -> Array:
+        return self._wide
+
+    @cached_property
+    def _wide(self) -> Array:
         return _widened(self._padded)
 
 
