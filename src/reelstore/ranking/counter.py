@@ -15,7 +15,8 @@ import numpy.typing as npt
 from reelstore.errors import EvaluationError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
 from reelstore.ranking.filters import LEVELS, Level, Side, find_centres
-from reelstore.ranking.passes import Lengths, Pass, Problem, refuse_overflow
+from reelstore.ranking.passes import Pass
+from reelstore.ranking.problem import Lengths, Problem, refuse_overflow
 from reelstore.ranking.products import Products, bfloat16_pays
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source

@@ -1,84 +1,20 @@
 """One tile of scores at one level: compared with the right pairs' scores, and what it leaves open settled."""
 
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import NonFiniteError
-from reelstore.ranking.counts import Direction, PairCounts
-from reelstore.ranking.filters import Band, Centres, Level, Side, band
-from reelstore.ranking.products import Products
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, lengths, pair_scores
-from reelstore.ranking.threads import do_nothing
+from reelstore.ranking.counts import Direction
+from reelstore.ranking.filters import Band, Level, Side, band
+from reelstore.ranking.problem import Problem, refuse_overflow
+from reelstore.ranking.reference import Array, Floats, Ints, block_scores, pair_scores
 from reelstore.ranking.tiles import GROUP, Found, Tile
 
 _UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
 """One comparison in this many may be left undecided; from there on the next level is cheaper than the reference."""
 _FEW = 128
 """One undecided comparison in this many scores of a whole tile isn't worth another product."""
-
-
-class Lengths:
-    """Lengths of the rows of one side that were needed so far, (n,); NaN of the others."""
-
-    def __init__(self, n: int) -> None:
-        self._known = np.full(n, np.nan)
-
-    def of(self, block: Array, rows: Ints, first: int) -> Floats:
-        """Lengths of these rows of a block that begins at row `first`."""
-        found = self._known[rows + first]
-        if np.isnan(found).any():
-            missing = np.unique(rows[np.isnan(found)])
-            self._known[missing + first] = lengths(block[missing])
-            found = self._known[rows + first]
-        return found
-
-    def put(self, rows: Ints, values: Array) -> Floats:
-        """Lengths of these distinct rows, of which `values` are given."""
-        missing = np.isnan(self._known[rows])
-        if missing.any():
-            self._known[rows[missing]] = lengths(values[missing])
-        return self._known[rows]
-
-
-@dataclass
-class Problem:
-    """What all tiles of one count share.
-
-    Attributes:
-        similarity: what is compared.
-        counts: added to, under `lock`.
-        caption, video_of: (n_pairs,) the right pairs, sorted by caption.
-        centres: taken off before products; None where nothing is.
-        products: what multiplies.
-        known: lengths of captions and of videos.
-        answers: whether the best wrong items are looked for.
-        group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
-            group's score is that of its best caption. Captions of no group have the largest number.
-        n_groups: groups.
-        wait: until the scores of the right pairs are in `counts`.
-    """
-
-    similarity: Similarity
-    counts: dict[Direction, PairCounts]
-    caption: Ints
-    video_of: Ints
-    centres: Centres | None
-    products: Products
-    known: tuple[Lengths, Lengths]
-    answers: bool
-    group: Ints | None = None
-    n_groups: int = 0
-    wait: Callable[[], None] = do_nothing
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def exact_scale(self) -> float:
-        """A product is half of a squared distance."""
-        return 0.5 if self.similarity == "euclidean" else 1.0
 
 
 class Pass:
@@ -341,10 +277,3 @@ class Searched:
     pairs: Ints
     found: Found
     near: Found
-
-
-def refuse_overflow(scores: Floats, first: int = 0) -> None:
-    """Raise NonFiniteError where a score (n_captions, n_videos) isn't finite."""
-    if not np.isfinite(scores).all():
-        row = first + int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])
-        raise NonFiniteError(f"text row {row}: its product with a video overflows. Use similarity='cosine'.")
