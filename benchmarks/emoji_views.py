@@ -26,7 +26,9 @@ from emoji_goal import SHARES, read_lines, spread
 from PIL import Image
 
 import reelstore
+from reelstore.align.closed_form.kernel_ridge import squared_distances
 from reelstore.datasets.splits import split_of_group
+from reelstore.doctor.geometry import unit
 from reelstore.evaluation import Evaluation, bootstrap, evaluate
 from reelstore.video import Sampling
 from reelstore.video.decode import decode
@@ -165,15 +167,9 @@ def combined(features: dict[str, Any]) -> list[Floats]:
 
 def gaussian(values: Floats, others: Floats, gamma: float, train: Rows) -> Floats:
     """Kernel of rows of length 1, its width relative to the median squared distance in train."""
-    distances = np.maximum(2 - 2 * values @ others.T, 0)
+    distances = squared_distances(values, others)
     kernel: Floats = np.exp(-gamma * distances / np.median(distances[train]))
     return kernel
-
-
-def unit(values: Any) -> Floats:
-    """Rows of length 1."""
-    wide = np.asarray(values, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
 
 
 def encoded(data: Path, videos: list[Any], captions: list[Any], *, kept: Path) -> dict[str, Any]:

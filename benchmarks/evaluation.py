@@ -68,6 +68,7 @@ WORKLOADS = [
     Workload("1k-t2v", 1_000, 1_000, 5.0, rounds=25),
     Workload("1k-both", 1_000, 1_000, 5.0, ("t2v", "v2t"), rounds=25),
     Workload("20k-both", 20_000, 1_000, 6.0, ("t2v", "v2t")),
+    Workload("20k-poorly", 20_000, 1_000, 60.0, ("t2v", "v2t")),
     Workload("200k-well", 512, 200_000, 3.0),
     Workload("200k-poorly", 512, 200_000, 6.0),
     Workload("200k-collapsed-1e-2", 512, 200_000, 3.0, spread=1e-2),

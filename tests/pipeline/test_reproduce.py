@@ -95,6 +95,11 @@ def test_at_full_size_the_experiments_are_the_presets() -> None:
     assert {one.name for one in experiments(Scale())} <= {*REPORT, *RECIPES}
 
 
+def test_smaller_experiments_that_differ_in_their_length_still_do() -> None:
+    epochs = {one.name: one.settings["max_epochs"] for one in experiments(Scale(epochs=5)) if one.name in REPORT}
+    assert [epochs[f"report-{number:02d}"] for number in range(1, 11)] == [5, 5, 10, 50, 5, 5, 10, 5, 5, 5]
+
+
 def test_a_preset_brings_its_pairs() -> None:
     assert {key for key in load_preset("report-02").values} == {"pairs.report-20", "aligners.report-02"}
 

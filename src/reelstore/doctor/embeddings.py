@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.doctor.findings import Check
+from reelstore.doctor.findings import Check, Level
 from reelstore.doctor.geometry import (
     alignment,
     kernel_alignment,
@@ -237,10 +237,10 @@ def probe(scores: ProbeScores, right: NullScore, shuffled: NullScore) -> list[Ch
 
 def leakage(kind: str, n_shared: int, words: str, *, allowed: bool) -> Check:
     """What splits share of one kind."""
-    level = "ok" if not n_shared else "note" if allowed else "fatal"
+    level: Level = "ok" if not n_shared else "note" if allowed else "fatal"
     meaning = words or "Splits share none."
     advice = "Give what is alike one group, or remove it."
-    return Check("leakage", kind, n_shared, "0", level, meaning, advice)  # type: ignore[arg-type]  # it is a level
+    return Check("leakage", kind, n_shared, "0", level, meaning, advice)
 
 
 def sampled(rows: Rows, *, seed: int = 0) -> Rows:

@@ -26,6 +26,7 @@ from reelstore.ranking.tiles import GROUP
 _SMALL = 1e9
 """Multiplications below which threads cost more than they save."""
 _SAMPLE = 32
+"""Rows of each side that say whether a centre comes off."""
 
 
 def count_pairs(
@@ -87,14 +88,14 @@ def count_pairs(
     def scored() -> dict[Direction, PairCounts]:
         return counts_of(_own_scores(*sides, pairs, similarity, known))
 
+    if not len(pairs[0]):
+        return counts_of(np.zeros(0))
     if _is_small(*sides):
         counts, wait = on_this_thread(scored), do_nothing
     else:
         # Scores of the right pairs aren't needed before the first products are there.
         counts = counts_of(np.zeros(len(pairs[0])))
         wait = meanwhile(lambda: _put_scores(counts, scored()))
-    if not len(pairs[0]):
-        return counts
     try:
         device = device or sides[0].device or sides[1].device
         problem = Problem(similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups, wait)

@@ -84,7 +84,8 @@ class AttentionPoolTower(nn.Module):
         if mask is not None:
             answers = answers.masked_fill(~mask[:, :, None], -torch.inf)
         weights = answers.softmax(dim=1)
-        return self.tower(torch.einsum("ntq,ntd->nqd", weights, tokens).flatten(1))  # type: ignore[no-any-return]
+        joint: Tensor = self.tower(torch.einsum("ntq,ntd->nqd", weights, tokens).flatten(1))
+        return joint
 
 
 def _sinusoids(n_tokens: int, width: int) -> Tensor:

@@ -20,7 +20,7 @@ def gathered(values: Tensor) -> Tensor:
     """
     if not is_shared():
         return values
-    gathered_rows: Tensor = _Gather.apply(values)  # type: ignore[no-untyped-call]
+    gathered_rows: Tensor = _Gather.apply(values)  # type: ignore[no-untyped-call]  # torch leaves it so
     return gathered_rows
 
 

@@ -94,6 +94,8 @@ class Training(lightning.LightningModule):
         workplace: is told of it.
     """
 
+    _sentence: Tensor
+
     def __init__(
         self,
         towers: Towers,
@@ -123,7 +125,7 @@ class Training(lightning.LightningModule):
         video, text = self._batch_joint("video", batch.video), self._batch_joint("text", batch.text)
         with torch.autocast(self.device.type, enabled=False):
             dtype = self.towers.dtype
-            sentence = self._sentence[batch.caption_positions]  # type: ignore[index]
+            sentence = self._sentence[batch.caption_positions]
             pairs = Pairs(video.to(dtype), text.to(dtype), batch.video_positions, sentence, batch.label.to(dtype))
             loss: Tensor = self.loss(pairs)
         self._losses.append(float(loss.detach()))

@@ -1,0 +1,71 @@
+"""What both sides of Video-LLaMA share: their options checked, and items and sequences in one shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from reelstore.errors import ParamsError
+
+VERSION = 1
+PAD_TO = 16
+"""Sequences are padded to the next multiple, by their own length alone, so that their neighbours change nothing."""
+
+
+def padded(length: int) -> int:
+    """A sequence's length in its batch, by its own length alone."""
+    return -(-length // PAD_TO) * PAD_TO
+
+
+def record(**fields: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Arrays of several kinds as one, so that an item stays one array."""
+    one = np.zeros((), dtype=[(name, values.dtype, values.shape) for name, values in fields.items()])
+    for name, values in fields.items():
+        one[name] = values
+    return one
+
+
+def arrays(values: Tensor) -> npt.NDArray[np.float32]:
+    """NumPy has no bfloat16."""
+    return values.float().cpu().numpy()
+
+
+def short(dtype: torch.dtype) -> str:
+    """`float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def dtypes(key: str, dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
+    """Of the ViT and of the LLaMA."""
+    if dtype == "auto":
+        return (torch.float32, torch.float32) if torch.device(device).type == "cpu" else (torch.float16, torch.bfloat16)
+    if dtype not in ("float32", "float16", "bfloat16"):
+        raise ParamsError(f"encoders.{key}: dtype is {dtype!r}; it must be auto, float32, float16 or bfloat16.")
+    named: torch.dtype = getattr(torch, dtype)
+    return named, named
+
+
+def check_list(key: str, option: str, values: object) -> None:
+    """Refuse what isn't a list."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ParamsError(f"encoders.{key}: {option} is {values!r}; a list is expected.")
+
+
+def check_names(key: str, option: str, values: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse names that aren't known, none at all, and one twice."""
+    check_list(key, option, values)
+    for value in values:
+        if value not in known:
+            raise ParamsError(f"encoders.{key}: {option} has {value!r}. Known: {', '.join(known)}.")
+    if not values or len(set(values)) < len(values):
+        raise ParamsError(f"encoders.{key}: {option} is {list(values)}; each at most once, and at least one.")
+
+
+def checked_prompt(key: str, prompt: str, slot: str) -> str:
+    """The prompt, if it has its slot once."""
+    if not isinstance(prompt, str) or prompt.count(slot) != 1:
+        raise ParamsError(f"encoders.{key}: prompt is {prompt!r}; a text with {slot} in it, once, is expected.")
+    return prompt
