@@ -67,6 +67,7 @@ class Workload:
 WORKLOADS = [
     Workload("1k-t2v", 1_000, 1_000, 5.0, rounds=25),
     Workload("1k-both", 1_000, 1_000, 5.0, ("t2v", "v2t"), rounds=25),
+    Workload("1k-poorly", 1_000, 1_000, 60.0, rounds=25),
     Workload("20k-both", 20_000, 1_000, 6.0, ("t2v", "v2t")),
     Workload("20k-poorly", 20_000, 1_000, 60.0, ("t2v", "v2t")),
     Workload("200k-well", 512, 200_000, 3.0),

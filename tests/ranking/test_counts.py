@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 from reelstore.errors import NonFiniteError, UnknownNameError
 from reelstore.ranking import PairCounts, count_pairs, count_scores, score_matrix
+from reelstore.ranking.problem import Problem
 from reelstore.ranking.scorers import Matrix
+from reelstore.ranking.tiles import Tile
 
 LEVELS = ["bfloat16", "float32", "float64", "exact"]
 
@@ -173,8 +175,8 @@ def test_counts_follow_the_rows_when_rows_are_reordered():
     owner = np.arange(50) % 20
     order = np.random.default_rng(0).permutation(20)
     place = np.argsort(order)
-    straight = count_pairs(text, video, np.arange(50), owner)["t2v"]
-    shuffled = count_pairs(text, video[order], np.arange(50), place[owner])["t2v"]
+    straight = count_pairs(text, video, np.arange(50), owner, answers=True)["t2v"]
+    shuffled = count_pairs(text, video[order], np.arange(50), place[owner], answers=True)["t2v"]
     assert straight.greater.tolist() == shuffled.greater.tolist()
     assert straight.score.tolist() == shuffled.score.tolist()
 
@@ -274,3 +276,72 @@ def test_rows_however_close_together_have_the_reference_s_counts_at_every_level(
         for found in counts[:-1]:
             for direction, of in found.items():
                 assert as_lists(of) == as_lists(counts[-1][direction]), f"seed {seed}, {direction}"
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_right_pairs_left_undefined_change_no_count(kind: str, similarity: str) -> None:
+    """Without answers, queries with one right item are compared with estimates first."""
+    for seed in range(5):
+        generator = np.random.default_rng([KINDS.index(kind), seed])
+        text, video = (side.astype(generator.choice([np.float32, np.float64])) for side in drawn(kind, generator))
+        if seed % 2:  # videos beside their captions, and far from the others
+            n = min(len(text), len(video))
+            text[:n] = (video[:n] + generator.uniform(0, 3) * text[:n]).astype(text.dtype)
+        n_pairs = int(generator.integers(1, min(len(text), len(video)) + 1))
+        caption = np.sort(generator.permutation(len(text))[:n_pairs])
+        owner = generator.permutation(len(video))[:n_pairs]
+        for directions in (["t2v"], ["v2t"], ["t2v", "v2t"]):
+            plain = {"similarity": similarity, "directions": directions}
+            defined = count_pairs(text, video, caption, owner, answers=True, **plain)
+            levels = [{"first": level, "memory": memory} for level in LEVELS for memory in (2**20, 2**30)]
+            for options in (*levels, {}, {"device": "cpu"}):
+                found = count_pairs(text, video, caption, owner, **plain, **options)
+                for direction, of in found.items():
+                    assert of.greater.tolist() == defined[direction].greater.tolist(), (seed, options, direction)
+                    assert of.equal.tolist() == defined[direction].equal.tolist(), (seed, options, direction)
+
+
+def test_several_right_items_are_ordered_by_defined_scores() -> None:
+    text, video = embeddings(60, 16, 4, np.float32), embeddings(20, 16, 5, np.float32)
+    found = count_pairs(text, video, np.arange(60), np.arange(60) % 20, directions=["v2t"])["v2t"]
+    assert np.array_equal(found.score, score_matrix(text, video)[found.item, found.query])
+
+
+def test_estimates_as_wrong_as_they_may_be_change_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    sign, estimate = generator.choice([-1.0, 1.0], size=300), Problem.estimate
+    monkeypatch.setattr(
+        Problem, "estimate", lambda self, product, error: estimate(self, product + sign * 0.999 * error, error)
+    )
+    text, video = embeddings(300, 64, 0, np.float32), embeddings(300, 64, 1, np.float32)
+    rivals = (video + 1e-6 * generator.normal(size=video.shape)).astype(np.float32)
+    video = np.concatenate([video, rivals])
+    scores = score_matrix(text, video)
+    for first in ("bfloat16", "float32"):
+        found = count_pairs(text, video, np.arange(300), np.arange(300), first=first)
+        assert np.isnan(found["t2v"].score).all()
+        right = scores[np.arange(300), np.arange(300)]
+        assert found["t2v"].greater.tolist() == (scores > right[:, None]).sum(axis=1).tolist()
+        assert found["v2t"].greater.tolist() == (scores[:, :300] > right).sum(axis=0).tolist()
+
+
+@pytest.mark.parametrize("infinite", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sorted_rows_find_what_comparing_finds(dtype: type, infinite: bool) -> None:
+    rng = np.random.default_rng(int(infinite))
+    for n_columns in range(1, 60):
+        scores = rng.integers(-3, 4, (3, n_columns)).astype(dtype)
+        scores[rng.random(scores.shape) < 0.1] = -0.0
+        if infinite:
+            scores[rng.random(scores.shape) < 0.3] = -np.inf
+            scores[rng.random(scores.shape) < 0.1] = np.inf
+        row = np.repeat(np.arange(3), 8)
+        threshold = scores[row, rng.integers(0, n_columns, len(row))]
+        low, high = threshold - rng.integers(0, 2, len(row)).astype(dtype), threshold
+        found = Tile(scores, len(scores)).in_rows(row, low, high)
+        between = (scores[row] >= low[:, None]) & (scores[row] <= high[:, None])
+        assert found.above.tolist() == (scores[row] > high[:, None]).sum(axis=1).tolist()
+        assert found.between.tolist() == between.sum(axis=1).tolist()
+        listed = sorted(zip(found.near.tolist(), found.row.tolist(), found.column.tolist(), strict=True))
+        assert listed == [(near, row[near], column) for near, column in np.argwhere(between).tolist()]

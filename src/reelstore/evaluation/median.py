@@ -19,10 +19,10 @@ def median_rank(groups: TieGroups) -> float:
     For an even number of queries the median is the mean of the two in the middle.
     """
     n = len(groups)
-    alike = all(len(np.unique(of[groups.first])) == 1 for of in (groups.above, groups.right, groups.wrong))
-    if alike and groups.right[0] == 1:
+    above, right, wrong = (of[groups.first] for of in (groups.above, groups.right, groups.wrong))
+    if right[0] == 1 and all((of == of[0]).all() for of in (above, right, wrong)):
         # Draws that are alike and evenly spread are the same turned round: the median's mean is the middle.
-        return float(groups.above[0] + (groups.wrong[0] + 2) / 2)
+        return float(above[0] + (wrong[0] + 2) / 2)
     middle = {(n - 1) // 2 + 1, n // 2 + 1}
     return float(np.mean([_order_statistic(groups, place) for place in middle]))
 

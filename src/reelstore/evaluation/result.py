@@ -165,7 +165,7 @@ def result(
 
 def _one_right(direction: str, counts: PairCounts) -> bool:
     """Whether every caption has one video at most: then there is one number to print where elsewhere there are two."""
-    return direction == "t2v" and bool((counts.query[1:] != counts.query[:-1]).all())
+    return direction == "t2v" and counts.one_right
 
 
 def _ranks(
@@ -179,15 +179,11 @@ def _ranks(
     answers: bool,
 ) -> Ranks:
     query = groups.query[groups.first]
-    best = np.full(counts.n_queries, -np.inf)
-    np.maximum.at(best, counts.query, counts.score)
     video = query
     if direction == "t2v":
         first = np.full(counts.n_queries, counts.n_items, dtype=np.int64)
         np.minimum.at(first, pairs[0], pairs[1])
         video = first[query]
-    with np.errstate(invalid="ignore"):
-        gap = best[query] - counts.best_wrong_score[query]
     return Ranks(
         query=query,
         video=video,
@@ -197,6 +193,14 @@ def _ranks(
         equal=groups.wrong[groups.first],
         tied=groups.tied,
         best_wrong=counts.best_wrong[query] if answers else None,
-        gap=gap if answers else None,
+        gap=_gap(counts)[query] if answers else None,
         values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
     )
+
+
+def _gap(counts: PairCounts) -> Floats:
+    """(n_queries,) score of the best right item less that of the best wrong one."""
+    best = np.full(counts.n_queries, -np.inf)
+    np.maximum.at(best, counts.query, counts.score)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(best - counts.best_wrong_score)

@@ -98,7 +98,9 @@ def hit(groups: TieGroups, k: int) -> Floats:
     above, right, wrong = _best(groups)
     n = right + wrong
     # One right item: k / n as such, without the rounding of one minus its complement.
-    alone = np.clip(k - above, 0, n) / n
+    alone: Floats = np.clip(k - above, 0, n) / n
+    if (right == 1).all():
+        return alone
     return np.where(right == 1, alone, 1.0 - later_than(np.maximum(k - above, 0), right, wrong))
 
 

@@ -14,19 +14,21 @@ import numpy.typing as npt
 
 from reelstore.errors import EvaluationError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
-from reelstore.ranking.filters import LEVELS, Level, Side, find_centres
+from reelstore.ranking.filters import LEVELS, Level, Side, band, find_centres, pair_products
 from reelstore.ranking.passes import Pass
 from reelstore.ranking.problem import Lengths, Problem, refuse_overflow
 from reelstore.ranking.products import Products, bfloat16_pays
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
-from reelstore.ranking.threads import do_nothing, each_alone, meanwhile, n_threads, on_this_thread, one_by_one
+from reelstore.ranking.threads import each_alone, keep_memory, meanwhile, n_threads, on_this_thread, one_by_one
 from reelstore.ranking.tiles import GROUP
 
 _SMALL = 1e9
 """Multiplications below which threads cost more than they save."""
 _SAMPLE = 32
-"""Rows of each side that say whether a centre comes off."""
+"""Rows of each side that say whether a centre comes off, and whether bfloat16 decides enough."""
+_OPEN = 0.01
+"""Share of comparisons left open by bfloat16 from which on settling them costs more than the product saves."""
 
 
 def count_pairs(
@@ -62,6 +64,7 @@ def count_pairs(
     Raises:
         NonFiniteError: a row holds NaN or infinity, or a product of float64 numbers overflows.
     """
+    keep_memory()
     check_similarity(similarity)
     sides = Source(text, "text"), Source(video, "video")
     pairs = unique_pairs(caption, video_of, len(sides[1]))
@@ -85,23 +88,41 @@ def count_pairs(
                 counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
         return counts
 
-    def scored() -> dict[Direction, PairCounts]:
-        return counts_of(_own_scores(*sides, pairs, similarity, known))
+    def right_scores(caption: Ints, video_of: Ints) -> Floats:
+        return _own_scores(*sides, (caption, video_of), similarity, known)
 
+    def define() -> None:
+        for direction, of in counts_of(right_scores(*pairs)).items():
+            counts[direction].score[:] = of.score
+
+    counts = counts_of(np.zeros(len(pairs[0])))
     if not len(pairs[0]):
-        return counts_of(np.zeros(0))
-    if _is_small(*sides):
-        counts, wait = on_this_thread(scored), do_nothing
+        return counts
+    device = device or sides[0].device or sides[1].device
+    shared = Problem(
+        similarity,
+        counts,
+        *pairs,
+        Products(device),
+        known,
+        answers,
+        right_scores,
+        define,
+        group=group,
+        n_groups=n_groups,
+    )
+    counter = _Counter(*sides, shared, device=device, memory=memory, first=first)
+    # Scores of the right pairs aren't needed before the first products are there.
+    if counter.may_defer:
+        shared.defer()
+    elif counter.threads == 1:
+        on_this_thread(define)
     else:
-        # Scores of the right pairs aren't needed before the first products are there.
-        counts = counts_of(np.zeros(len(pairs[0])))
-        wait = meanwhile(lambda: _put_scores(counts, scored()))
+        shared.wait = meanwhile(define)
     try:
-        device = device or sides[0].device or sides[1].device
-        problem = Problem(similarity, counts, *pairs, None, Products(device), known, answers, group, n_groups, wait)
-        _Counter(*sides, problem, device=device, memory=memory, first=first).run()
+        counter.run()
     finally:
-        wait()
+        shared.wait()
     return counts
 
 
@@ -115,6 +136,7 @@ def score_matrix(
         array([[1. , 0.6],
                [0. , 0. ]])
     """
+    keep_memory()
     check_similarity(similarity)
     sides = Source(text, "text"), Source(video, "video")
     for side in sides:
@@ -134,9 +156,9 @@ def refuse_nonfinite(values: Any, name: str) -> None:
     Source(values, name).refuse_nonfinite()
 
 
-def _put_scores(counts: dict[Direction, PairCounts], scored: dict[Direction, PairCounts]) -> None:
-    for direction, of in counts.items():
-        of.score[:] = scored[direction].score
+def _spread(n: int) -> Ints:
+    """Rows of a sample, evenly spread."""
+    return np.linspace(0, n - 1, min(_SAMPLE, n)).astype(np.int64)
 
 
 def _is_small(text: Source, video: Source) -> bool:
@@ -160,10 +182,10 @@ class _Counter:
         self, text: Source, video: Source, problem: Problem, *, device: str | None, memory: int, first: Level | None
     ) -> None:
         self.text, self.video, self.problem = text, video, problem
-        sample = [
-            side.take(np.linspace(0, len(side) - 1, min(_SAMPLE, len(side))).astype(np.int64)) for side in (text, video)
-        ]
-        self._refuse_nonfinite(*(Side(rows, "dot") for rows in sample))
+        sample = [side.take(_spread(len(side))) for side in (text, video)]
+        for rows, side in zip(sample, (text, video), strict=True):
+            if not np.isfinite(rows).all():
+                side.refuse_nonfinite()
         problem.centres = find_centres(sample[0], sample[1], problem.similarity)
         # Many thresholds leave much open where the bound is wide.
         self.precise = many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
@@ -171,6 +193,17 @@ class _Counter:
         self.first: Level = first or self._fastest(many, device)
         if problem.group is not None and self.first == "bfloat16":
             self.first = "float32"  # what it leaves open is looked at pair by pair, not group by group
+
+    @property
+    def may_defer(self) -> bool:
+        """Whether scores of right pairs can be left out until one is needed.
+
+        They are most of the work of a small problem. Where a query has several right items they order them.
+        """
+        problem = self.problem
+        one_block = self.threads == 1 and len(self.text) <= self.n_captions and len(self.video) <= self.n_videos
+        needed = problem.answers or problem.group is not None
+        return one_block and not needed and all(of.one_right for of in problem.counts.values())
 
     def _plan(self, memory: int, many: bool) -> None:
         width = max(self.text.shape[1], 16)
@@ -191,7 +224,19 @@ class _Counter:
         if many or self.problem.similarity == "euclidean" or device is not None:
             return "float32"
         work = float(len(self.text)) * len(self.video) * self.text.shape[1]
-        return "bfloat16" if bfloat16_pays(work) else "float32"
+        return "bfloat16" if bfloat16_pays(work) and self._open_in_bfloat16() < _OPEN else "float32"
+
+    def _open_in_bfloat16(self) -> float:
+        """Share of comparisons that bfloat16 would leave open, from a sample."""
+        pairs = _spread(len(self.problem.caption))
+        text = self._side(self.text.take(self.problem.caption[pairs]), "text").bfloat16
+        right = self._side(self.video.take(self.problem.video_of[pairs]), "video").bfloat16
+        others = self._side(self.video.take(_spread(len(self.video))), "video").bfloat16
+        here = np.arange(len(pairs))
+        # Not a matrix product: a BLAS's threads would go on waiting for the next one, in the way of ours.
+        products = np.vecdot(text.values[:, None], others.values[None])
+        distance = np.abs(products - pair_products(text, right, here, here)[:, None])
+        return float(np.mean(distance <= band("bfloat16", text, others, self.problem.centres).error))
 
     def run(self) -> None:
         """Count."""

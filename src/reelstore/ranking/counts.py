@@ -24,7 +24,7 @@ class PairCounts:
         n_items: number of items.
         query: (n_pairs,) query of each right pair.
         item: (n_pairs,) its right item.
-        score: (n_pairs,) float64.
+        score: (n_pairs,) float64; NaN where nothing needed it: a query's only right pair, if no answers are looked for.
         greater: (n_pairs,) wrong items that score higher for this query.
         equal: (n_pairs,) wrong items that score exactly the same.
         best_wrong: (n_queries,) wrong item with the highest score, the first of several; -1 where all are right, where
@@ -56,15 +56,22 @@ class PairCounts:
         worst = np.full(n_queries, -np.inf)
         return cls(n_queries, n_items, query[order], item[order], score[order], zeros[0], zeros[1], none, worst)
 
+    @property
+    def one_right(self) -> bool:
+        """Whether no query has a second right item."""
+        return bool((self.query[1:] != self.query[:-1]).all())
+
     def of(self, start: int, stop: int) -> slice:
         """Pairs of the queries from start (inclusive) to stop (exclusive)."""
         return slice(*np.searchsorted(self.query, [start, stop]))
 
     def improve(self, query: Ints, item: Ints, score: Floats) -> None:
         """Take these wrong items where they are better than what is known; of equals the first."""
+        if not len(query):
+            return
         order = np.lexsort((item, -score, query))
         query, item, score = query[order], item[order], score[order]
-        first = np.r_[True, query[1:] != query[:-1]][: len(query)]
+        first = np.r_[True, query[1:] != query[:-1]]
         query, item, score = query[first], item[first], score[first]
         known, place = self.best_wrong_score[query], self.best_wrong[query]
         better = (score > known) | ((score == known) & ((item < place) | (place < 0)))
@@ -74,5 +81,7 @@ class PairCounts:
 
 def unique_pairs(caption: Any, video_of: Any, n_videos: int) -> tuple[Ints, Ints]:
     """Sorted by caption, then video."""
-    key = np.unique(np.asarray(caption, dtype=np.int64) * max(n_videos, 1) + np.asarray(video_of, dtype=np.int64))
+    key = np.asarray(caption, dtype=np.int64) * max(n_videos, 1) + np.asarray(video_of, dtype=np.int64)
+    if not (key[1:] > key[:-1]).all():
+        key = np.unique(key)
     return key // max(n_videos, 1), key % max(n_videos, 1)

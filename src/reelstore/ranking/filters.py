@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.ranking.reference import Array, Floats, Similarity, as_float64
+from reelstore.ranking.reference import Array, Floats, Ints, Similarity, as_float64, rows_at
 
 Level = Literal["bfloat16", "float32", "float64", "exact"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -29,6 +29,8 @@ _SANE = {"float32": 2.0**80, "float64": 2.0**800}
 
 _BLOCK_VALUES = 2**16
 """Values made ready at once where that goes through float64."""
+_GATHERED = 2**17
+"""Values of a side copied at once where pairs of rows are multiplied."""
 _PARTS = {"float32": 3, "float64": 1}
 """Numbers a shift is split into: three of bfloat16 hold as much as one of float32, and serve both levels."""
 
@@ -158,7 +160,7 @@ class Side:
         step = max(1, _BLOCK_VALUES // max(dim, 1))
         for some in (slice(start, start + step) for start in range(0, n, step)):
             wide = self._values[some].astype(np.float64)
-            operand, own_shift = self._operand("float64", wide, np.einsum("ij,ij->i", wide, wide))
+            operand, own_shift = self._operand("float64", wide, np.vecdot(wide, wide))
             values[some, :dim] = operand.values
             if own_shift is not None:
                 shift[some] = own_shift
@@ -171,7 +173,7 @@ class Side:
     def float64(self) -> Operand:
         """Values in float64."""
         values = self._values.astype(np.float64)
-        operand, shift = self._operand("float64", values, np.einsum("ij,ij->i", values, values))
+        operand, shift = self._operand("float64", values, np.vecdot(values, values))
         if shift is None:
             return operand
         room = np.empty((len(values), 2 * _PARTS["float64"]))
@@ -198,12 +200,12 @@ class Side:
         with np.errstate(over="ignore", invalid="ignore"):
             dtype = np.float32 if narrow else np.float64
             self._values: Array = self.stored.astype(dtype, copy=False)
-            self._squares: Array = np.einsum("ij,ij->i", self._values, self._values)
+            self._squares: Array = np.vecdot(self._values, self._values)
         self.finite = bool(np.isfinite(self._squares).all()) or bool(np.isfinite(self.stored).all())
         if self.finite and not self._in_range("float32") and (narrow or self.similarity == "cosine"):
             self._values = as_float64(self.stored.astype(np.float64), self.similarity)
             with np.errstate(over="ignore"):
-                self._squares = np.einsum("ij,ij->i", self._values, self._values)
+                self._squares = np.vecdot(self._values, self._values)
         if self._in_range("float64"):
             # Minus a distance is negative, which is looked through slowly in bfloat16.
             coarse: Level = "float32" if self.similarity == "euclidean" else "bfloat16"
@@ -238,7 +240,7 @@ class Side:
         if self._own is not None:
             values = np.subtract(values, self._own, out=self._own_copy(values))
             error += 2 * unit * (longest + float(np.linalg.norm(self._own)))
-            squares = np.einsum("ij,ij->i", values, values)
+            squares = np.vecdot(values, values)
             longest = float(np.sqrt(squares.max(initial=0.0))) * (1 + (dim + 4) * unit)
         if self.similarity == "euclidean":
             shift_error = longest * (error + (dim + 4) * unit * longest)
@@ -269,6 +271,16 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     error += 64 * _UNIT["float64"] * (text.reach + video.reach + off) ** 2
     slope = 1.01 * _UNIT["bfloat16"] if level == "bfloat16" else 0.0
     return Band(1.01 * error, slope)
+
+
+def pair_products(text: Operand, video: Operand, captions: Ints, videos: Ints) -> Array:
+    """(n,) products of these rows, of the dtype of the operands."""
+    found = np.empty(len(captions), dtype=text.values.dtype)
+    step = max(1, _GATHERED // max(text.values.shape[1], 1))
+    for start in range(0, len(captions), step):
+        some = slice(start, start + step)
+        np.vecdot(rows_at(text.values, captions[some]), rows_at(video.values, videos[some]), out=found[some])
+    return found
 
 
 def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres | None:
@@ -307,5 +319,5 @@ def _squares(values: Array) -> Floats:
     step = max(1, _BLOCK_VALUES // max(values.shape[1], 1))
     for start in range(0, len(values), step):
         some = values[start : start + step].astype(np.float64)
-        np.einsum("ij,ij->i", some, some, out=found[start : start + step])
+        np.vecdot(some, some, out=found[start : start + step])
     return found

@@ -16,6 +16,7 @@ from reelstore.ranking.counts import MEMORY
 from reelstore.ranking.filters import LEVELS, Side, band
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
+from reelstore.ranking.threads import keep_memory
 
 _QUERIES = 256
 """Queries that are looked up at once."""
@@ -60,6 +61,7 @@ def nearest(
         (array([[1, 2]]), array([[1.   , 0.707]]))
     """
     check_similarity(similarity)
+    keep_memory()
     asked, sought = Source(queries, "queries"), Source(items, "items")
     if asked.shape[1] != sought.shape[1]:
         raise EvaluationError(

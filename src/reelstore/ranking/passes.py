@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.ranking.counts import Direction
-from reelstore.ranking.filters import Band, Level, Side, band
+from reelstore.ranking.filters import Band, Level, Side, band, pair_products
 from reelstore.ranking.problem import Problem, refuse_overflow
 from reelstore.ranking.reference import Array, Floats, Ints, block_scores, pair_scores
 from reelstore.ranking.tiles import GROUP, Found, Tile
@@ -15,6 +15,8 @@ _UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
 """One comparison in this many may be left undecided; from there on the next level is cheaper than the reference."""
 _FEW = 128
 """One undecided comparison in this many scores of a whole tile isn't worth another product."""
+_KNOWN_FROM = 64
+"""Pairs from which on looking up lengths of rows is faster than finding them again."""
 
 
 class Pass:
@@ -25,11 +27,14 @@ class Pass:
     ) -> None:
         self.problem, self.text, self.video, self.level = problem, text, video, level
         self.start, self.begin, self.columns = start, begin, columns
-        self.tile, self.bounds, self.common = self._scores()
+        self.tile, self.bounds = self._scores()
         self.place = np.full(len(text), -1, dtype=np.int64)  # column of each caption of the block
         self.place[columns] = np.arange(len(columns))
         own = self._right_pairs()
-        self.tile.hide(problem.video_of[own] - begin, self.place[problem.caption[own] - start])
+        row, column = problem.video_of[own] - begin, self.place[problem.caption[own] - start]
+        if problem.deferred:
+            self._estimate(row, column)
+        self.tile.hide(row, column)
         # Where videos search groups: first column of each, and its number. Captions of none come last.
         self.first, self.groups = self._groups()
         self._by_group: Tile | None = None
@@ -41,13 +46,13 @@ class Pass:
         groups, first = np.unique(of, return_index=True)
         return first, groups
 
-    def _scores(self) -> tuple[Tile, Band, float]:
+    def _scores(self) -> tuple[Tile, Band]:
         if self.level == "exact":
             scores = block_scores(self.text.stored[self.columns], self.video.stored, self.problem.similarity)
             refuse_overflow(scores.T, self.start)
             padding = -len(scores) % GROUP
             padded = np.pad(scores, ((0, padding), (0, 0)), constant_values=-np.inf)
-            return Tile(padded, len(scores)), Band(0.0), 0.0
+            return Tile(padded, len(scores)), Band(0.0)
         with self.problem.lock:
             text = getattr(self.text, self.level)
         video = getattr(self.video, self.level)
@@ -56,9 +61,19 @@ class Pass:
         tile = self.problem.products.tile(
             self.level, video, text, slice(int(columns[0]), int(columns[-1]) + 1) if straight else columns
         )
-        centres = self.problem.centres
-        common = 0.0 if centres is None or self.problem.similarity == "euclidean" else centres.common
-        return tile, band(self.level, text, video, centres), common
+        return tile, band(self.level, text, video, self.problem.centres)
+
+    def _estimate(self, row: Ints, column: Ints) -> None:
+        """Scores of all right pairs, from this tile's own where it is precise and has them all."""
+        problem = self.problem
+        if self.level in ("float64", "exact"):
+            problem.define_all()
+        elif problem.estimates is None and self.level == "float32" and len(row) == len(problem.caption):
+            problem.estimate(self.tile.at(row, column), self.bounds.error)
+        elif problem.estimates is None:
+            sides = self.text.rough, self.video.rough
+            products = pair_products(*sides, problem.caption, problem.video_of)
+            problem.estimate(products, band("float32", *sides, problem.centres).error)
 
     def count(self) -> Ints:
         """Add this tile to the counts. Gives back captions of the block it left too open, of which nothing is added."""
@@ -77,9 +92,11 @@ class Pass:
     def _search(self, direction: Direction) -> "Searched":
         counts = self.problem.counts[direction]
         pairs = self._thresholds(direction)
-        exact = counts.score[pairs]
         line = self._line(direction, counts.query[pairs])
-        low, high = self._around(exact)
+        if self.level == "exact":
+            low = high = counts.score[pairs]
+        else:
+            low, high = self.problem.around(direction, pairs, self.bounds, self.tile.dtype)
         view = self._view(direction)
         search = view.in_columns if direction == "t2v" else view.in_rows
         found = search(line, low, high, listed=self.level != "exact")
@@ -104,12 +121,6 @@ class Pass:
 
     def _query(self, direction: Direction, line: Ints) -> Ints:
         return self.columns[line] + self.start if direction == "t2v" else line + self.begin
-
-    def _around(self, exact: Floats) -> tuple[Array, Array]:
-        """Bounds of the approximate score of an exact one."""
-        if self.level == "exact":
-            return exact, exact
-        return self.bounds.around(exact * self.problem.exact_scale - self.common, self.tile.dtype)
 
     def _view(self, direction: Direction) -> Tile:
         """The tile; for videos by groups, if there are any."""
@@ -139,7 +150,7 @@ class Pass:
         certain = highest - self.bounds.error - self.bounds.slope * np.abs(highest)
         by_highest = self.bounds.around(certain, self.tile.dtype)[0]
         known = counts.best_wrong_score[self._query(direction, lines)]
-        by_known = self._around(known)[0]
+        by_known = self.bounds.around(self.problem.as_product(known), self.tile.dtype)[0]
         bound = np.maximum(by_highest, by_known)
         worth = highest >= bound
         return bound[worth], lines[worth]
@@ -166,10 +177,12 @@ class Pass:
             for direction, one in found.items()
             for part in (one.found, one.near)
         ]
-        if sum(map(len, undecided)) <= max(1024, self.tile.size // _FEW):
+        worth = max(1024, self.tile.size // _FEW)
+        if sum(map(len, undecided)) <= worth:
             return left
         per_column = np.bincount(np.concatenate(undecided), minlength=len(left))
-        return np.asarray(per_column > max(8, self.tile.n_rows // _UNDECIDED[self.level]))
+        left = np.asarray(per_column > max(8, self.tile.n_rows // _UNDECIDED[self.level]))
+        return left if per_column[left].sum() > worth else np.zeros_like(left)
 
     def _settle(self, found: dict[Direction, "Searched"], left: npt.NDArray[np.bool_]) -> None:
         for direction, one in found.items():
@@ -180,7 +193,10 @@ class Pass:
             scores = self._worth_settling(direction, one)
             own, candidates = scores[: len(one.found.row)], scores[len(one.found.row) :]
             settled = one.pairs[one.found.near]
-            above, same = own > counts.score[settled], own == counts.score[settled]  # certain ones are inf or -inf
+            above, same = own == np.inf, np.zeros(len(own), dtype=bool)
+            told = np.isfinite(own)
+            exact = self.problem.score_of(direction, settled[told])
+            above[told], same[told] = own[told] > exact, own[told] == exact
             best = candidates > -np.inf
             row, column = one.near.row[best] + self.begin, self._item(direction, one.near.column[best])
             with self.problem.lock:
@@ -200,7 +216,8 @@ class Pass:
     def _worth_settling(self, direction: Direction, one: "Searched") -> Floats:
         """Exact scores of what is undecided, then of the candidates for the best wrong item; inf or -inf where float32
         has told already on which side they are."""
-        rows, columns = np.r_[one.found.row, one.near.row], np.r_[one.found.column, one.near.column]
+        rows = np.concatenate([one.found.row, one.near.row])
+        columns = np.concatenate([one.found.column, one.near.column])
         scores = np.full(len(rows), np.nan)
         if not len(rows):
             return scores
@@ -223,16 +240,10 @@ class Pass:
         """inf or -inf by the side on which a score certainly lies, NaN where float32 can't tell."""
         text, video = self.text.rough, self.video.rough
         bounds = band("float32", text, video, self.problem.centres)
-        rough = np.empty(len(rows), dtype=np.float32)
-        step = max(1, 2**17 // max(text.values.shape[1], 1))
-        for start in range(0, len(rows), step):
-            some = slice(start, start + step)
-            left, right = text.values[self.columns[columns[some]]], video.values[rows[some]]
-            np.einsum("ij,ij->i", left, right, out=rough[some])
+        rough = pair_products(text, video, self.columns[columns], rows)
         scores = np.full(len(rows), np.nan)
         n = len(one.found.row)
-        exact = self.problem.counts[direction].score[one.pairs[one.found.near]]
-        low, high = bounds.around(exact * self.problem.exact_scale - self.common, np.float32)
+        low, high = self.problem.around(direction, one.pairs[one.found.near], bounds, np.float32)
         scores[:n] = np.where(rough[:n] > high, np.inf, np.where(rough[:n] < low, -np.inf, np.nan))
         # What is surely below another candidate of its query isn't the best.
         certain = np.full(int(one.near.near.max(initial=-1)) + 1, -np.inf)
@@ -250,15 +261,18 @@ class Pass:
         return np.asarray(np.maximum.reduceat(self._exact(np.repeat(row, size), column), ends - size))
 
     def _exact(self, row: Ints, column: Ints) -> Floats:
-        known, text_row = self.problem.known, self.columns[column]
-        cosine = self.problem.similarity == "cosine"
+        text_row = self.columns[column]
+        text_lengths = video_lengths = None
+        if self.problem.similarity == "cosine" and len(row) >= _KNOWN_FROM:
+            text_lengths = self.problem.known[0].of(self.text.stored, text_row, self.start)
+            video_lengths = self.problem.known[1].of(self.video.stored, row, self.begin)
         return pair_scores(
             self.text.stored,
             self.video.stored,
             self.problem.similarity,
             at=(text_row, row),
-            text_lengths=known[0].of(self.text.stored, text_row, self.start) if cosine else None,
-            video_lengths=known[1].of(self.video.stored, row, self.begin) if cosine else None,
+            text_lengths=text_lengths,
+            video_lengths=video_lengths,
         )
 
     def _right_pairs(self) -> Ints:

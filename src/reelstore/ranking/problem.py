@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from reelstore.errors import NonFiniteError
 from reelstore.ranking.counts import Direction, PairCounts
-from reelstore.ranking.filters import Centres
+from reelstore.ranking.filters import Band, Centres
 from reelstore.ranking.products import Products
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, lengths
 from reelstore.ranking.threads import do_nothing
@@ -37,6 +38,19 @@ class Lengths:
         return self._known[rows]
 
 
+@dataclass(frozen=True)
+class Estimates:
+    """Products of the right pairs, so nearly their scores that most comparisons need no more.
+
+    Attributes:
+        product: direction -> (n_pairs,) in the order of its pairs.
+        error: bound of its absolute error.
+    """
+
+    product: dict[Direction, Floats]
+    error: float
+
+
 @dataclass
 class Problem:
     """What all tiles of one count share.
@@ -45,33 +59,75 @@ class Problem:
         similarity: what is compared.
         counts: added to, under `lock`.
         caption, video_of: (n_pairs,) the right pairs, sorted by caption.
-        centres: taken off before products; None where nothing is.
         products: what multiplies.
         known: lengths of captions and of videos.
         answers: whether the best wrong items are looked for.
+        right_scores: scores of the pairs of these captions and videos, (n,) each, as they are defined.
+        define: puts the scores of all right pairs into `counts`.
+        centres: taken off before products; None where nothing is.
         group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
             group's score is that of its best caption. Captions of no group have the largest number.
         n_groups: groups.
         wait: until the scores of the right pairs are in `counts`.
+        deferred: whether scores of right pairs aren't in `counts`, and estimates, made from the first tile, stand for
+            them. Only where one block holds each side, and no query has a second right item.
+        estimates: those.
     """
 
     similarity: Similarity
     counts: dict[Direction, PairCounts]
     caption: Ints
     video_of: Ints
-    centres: Centres | None
     products: Products
     known: tuple[Lengths, Lengths]
     answers: bool
+    right_scores: Callable[[Ints, Ints], Floats]
+    define: Callable[[], None]
+    centres: Centres | None = None
     group: Ints | None = None
     n_groups: int = 0
     wait: Callable[[], None] = do_nothing
+    deferred: bool = False
+    estimates: Estimates | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    @property
-    def exact_scale(self) -> float:
-        """A product is half of a squared distance."""
-        return 0.5 if self.similarity == "euclidean" else 1.0
+    def around(self, direction: Direction, pairs: Ints, bounds: Band, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+        """Lowest and highest product, (n,) of `dtype` each, that can belong to the scores of these right pairs."""
+        if self.estimates is None:
+            return bounds.around(self.as_product(self.counts[direction].score[pairs]), dtype)
+        wider = replace(bounds, error=bounds.error + self.estimates.error)
+        return wider.around(self.estimates.product[direction][pairs], dtype)
+
+    def as_product(self, exact: Floats) -> Floats:
+        """What a product without error is where the score is `exact`."""
+        if self.similarity == "euclidean":
+            return exact * 0.5
+        return exact if self.centres is None else exact - self.centres.common
+
+    def defer(self) -> None:
+        """Leave the scores of right pairs open."""
+        self.deferred = True
+        for counts in self.counts.values():
+            counts.score[:] = np.nan
+
+    def estimate(self, product: Array, error: float) -> None:
+        """Take these products of all right pairs, (n_pairs,), for their scores."""
+        wide = product.astype(np.float64)
+        self.estimates = Estimates({"t2v": wide, "v2t": wide[np.argsort(self.video_of)]}, error)
+
+    def define_all(self) -> None:
+        """The scores of right pairs themselves from now on."""
+        self.define()
+        self.deferred, self.estimates = False, None
+
+    def score_of(self, direction: Direction, pairs: Ints) -> Floats:
+        """Scores of these right pairs, which may repeat, as they are defined."""
+        counts = self.counts[direction]
+        if self.estimates is None or not len(pairs):
+            return counts.score[pairs]
+        distinct, place = np.unique(pairs, return_inverse=True)
+        sides = counts.query[distinct], counts.item[distinct]
+        return self.right_scores(*(sides if direction == "t2v" else sides[::-1]))[place]
 
 
 def refuse_overflow(scores: Floats, first: int = 0) -> None:

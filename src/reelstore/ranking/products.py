@@ -183,16 +183,19 @@ class TorchTile(Tile):
         """Take these scores out of the competition."""
         import torch
 
-        where = [torch.from_numpy(index).to(self._scores.device) for index in (row, column)]
-        self._scores[where[0], where[1]] = -torch.inf
+        place, other = self._here(row, column)
+        self._scores[place, other] = -torch.inf
         self.__dict__.pop("_maxima", None)
+
+    def at(self, row: Ints, column: Ints) -> Array:
+        """(n,) scores that stand there."""
+        place, other = self._here(row, column)
+        return self._plain(self._scores[place, other])
 
     def cells(self, group: Ints, column: Ints) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
-        import torch
-
-        where = [torch.from_numpy(index).to(self._scores.device) for index in (group, column)]
-        return self._plain(self._grouped()[where[0], :, where[1]])
+        place, other = self._here(group, column)
+        return self._plain(self._grouped()[place, :, other])
 
     def host(self) -> Array:
         """(n_rows, n_columns) in the machine's memory."""
@@ -200,6 +203,12 @@ class TorchTile(Tile):
 
     def _padded_host(self) -> Array:
         return self._plain(self._scores)
+
+    def _here(self, row: Ints, column: Ints) -> "tuple[torch.Tensor, torch.Tensor]":
+        import torch
+
+        device = self._scores.device
+        return torch.from_numpy(row).to(device), torch.from_numpy(column).to(device)
 
     def _grouped(self) -> "torch.Tensor":
         return self._scores.view(-1, GROUP, self._scores.shape[1])

@@ -45,6 +45,12 @@ def as_float64(rows: Array, similarity: Similarity) -> Floats:
     return scaled
 
 
+def rows_at(values: Array, index: Ints) -> Array:
+    """Rows at these places, without a copy where they follow one another."""
+    straight = len(index) > 0 and bool((index[1:] == index[:-1] + 1).all())
+    return values[index[0] : index[-1] + 1] if straight else values[index]
+
+
 def pair_scores(
     text: Array,
     video: Array,
@@ -73,7 +79,9 @@ def pair_scores(
 
     def work(some: slice) -> None:
         # Gathered by blocks: a copy of all rows would have to come from memory once more.
-        ours, theirs = as_float64(text[left[some]], similarity), as_float64(video[right[some]], similarity)
+        ours, theirs = (
+            as_float64(rows_at(rows, place[some]), similarity) for rows, place in ((text, left), (video, right))
+        )
         if similarity != "cosine":
             scores[some] = _combined(ours, theirs, similarity, out=ours)
             return

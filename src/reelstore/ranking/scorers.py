@@ -11,6 +11,7 @@ from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, 
 from reelstore.ranking.maxsim import MaxSim
 from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.sources import Source
+from reelstore.ranking.threads import keep_memory
 from reelstore.ranking.tiles import Tile
 
 _BLOCK = 1024
@@ -62,6 +63,7 @@ def count_scores(
     Raises:
         NonFiniteError: a score is NaN.
     """
+    keep_memory()
     if isinstance(scorer, MaxSim):
         return scorer.count(caption, video_of, directions=directions, answers=answers, memory=memory)
     n_captions, n_videos = scorer.shape

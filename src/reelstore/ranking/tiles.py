@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.ranking.reference import Array, Ints
+from reelstore.ranking.reference import Array, Ints, rows_at
 from reelstore.ranking.threads import in_parts
 
 GROUP = 64
 """Rows whose maximum is taken together."""
 _SORT_FROM = 6
 """Thresholds a row from which sorting it is faster than comparing it with each of them."""
+_PLACES = 2**29 - 1
+"""Bits of a float64 beyond those of a float32."""
 _CHUNK_VALUES = 2**18
 """Scores compared at once: a chunk and its marks stay in a core's cache."""
 
@@ -83,6 +85,10 @@ class Tile:
         """(n_groups, n_columns) highest score of each group of rows."""
         return np.asarray(np.maximum.reduce(self._padded.reshape(-1, GROUP, self.n_columns), axis=1))
 
+    def at(self, row: Ints, column: Ints) -> Array:
+        """(n,) scores that stand there."""
+        return np.asarray(self._padded[row, column])
+
     def cells(self, group: Ints, column: Ints) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
         return np.asarray(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
@@ -147,7 +153,7 @@ class Tile:
 
         def compare(start: int, stop: int) -> None:
             for some in (slice(s, min(s + step, stop)) for s in range(start, stop, step)):
-                scores = host[row[some]]
+                scores = rows_at(host, row[some])
                 above[some] = np.count_nonzero(scores > high[some, None], axis=1)
                 over_low[some] = np.count_nonzero(scores >= low[some, None], axis=1)
 
@@ -173,19 +179,18 @@ class Tile:
         host, n_columns = self.host(), self.n_columns
         ends = np.cumsum(times)
         lowest = np.minimum.reduceat(low, ends - times)
-        scores = host[rows[0] : rows[-1] + 1] if len(rows) == rows[-1] - rows[0] + 1 else host[rows]
+        scores = rows_at(host, rows)
         place = np.flatnonzero(scores >= lowest[:, None])
         kept = scores.reshape(-1)[place]
         bounds = np.searchsorted(place, np.arange(len(rows) + 1) * n_columns).tolist()
         from_low, from_high = np.empty((2, len(low)), dtype=np.int64)
         order = np.empty(len(place), dtype=np.int64)
+        ranked = _Ranked(kept, low, high)
         for number, (stop, n) in enumerate(zip(ends.tolist(), times.tolist(), strict=True)):
             own, (start, end) = slice(stop - n, stop), bounds[number : number + 2]
-            ascending = kept[start:end].argsort()
-            ranked = kept[start:end][ascending]
-            order[start:end] = ascending + start
-            from_low[own] = ranked.searchsorted(low[own]) + start
-            from_high[own] = ranked.searchsorted(high[own], side="right") + start
+            order[start:end], from_low[own], from_high[own] = ranked.of(kept[start:end], own)
+            for values in (order[start:end], from_low[own], from_high[own]):
+                values += start
         end_of = np.repeat(bounds[1:], times)
         n_between = from_high - from_low
         near = np.repeat(np.arange(len(low)), n_between)
@@ -223,6 +228,50 @@ class Tile:
         host = self._padded_host()
         scores = host if len(column) == self.n_columns else np.ascontiguousarray(host[:, column])
         return count_groups(scores, low, strict=False), count_groups(scores, high, strict=True)
+
+
+class _Ranked:
+    """Scores in ascending order, and where thresholds stand among them.
+
+    Sorting is vectorized where finding the order is not: float32 scores become float64 with their places in the bits
+    that float32 doesn't have, which leaves their order as it was but among equal ones.
+
+    Args:
+        scores: all scores that will be ranked, of the thresholds' dtype.
+        low, high: (n,) thresholds: scores from `low` on, and above `high`.
+    """
+
+    def __init__(self, scores: Array, low: Array, high: Array) -> None:
+        # An infinity with a place in its bits is no number.
+        finite = all(np.isfinite(values).all() for values in (scores, low, high))
+        self._narrow = scores.dtype == np.float32 and finite
+        self._low, self._high = low, high
+        if self._narrow:
+            self._low, self._high = _with_places(low, low < 0), _with_places(high, high >= 0)
+            self._numbers = np.arange(0)
+
+    def of(self, scores: Array, own: slice) -> tuple[Ints, Ints, Ints]:
+        """Order of some of the scores, and how many come before each of these thresholds' `low`, and up to `high`."""
+        if not self._narrow:
+            order = scores.argsort()
+            ranked = scores[order]
+        else:
+            ranked = scores + np.float64(0)  # which makes one zero of the two
+            bits = ranked.view(np.int64)
+            if len(self._numbers) < len(scores):
+                self._numbers = np.arange(len(scores))
+            bits |= self._numbers[: len(scores)]
+            ranked.sort()
+            order = bits & _PLACES
+        return order, ranked.searchsorted(self._low[own]), ranked.searchsorted(self._high[own], side="right")
+
+
+def _with_places(thresholds: Array, outermost: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """Thresholds on the outer side of every score equal to them, whatever its place, where they are to be there."""
+    wide = thresholds + np.float64(0)
+    bits = wide.view(np.int64)
+    bits |= np.where(outermost, _PLACES, 0)
+    return wide
 
 
 def _nowhere() -> tuple[Ints, Ints, Ints]:
