@@ -102,7 +102,17 @@ def test_one_item_at_width_4096_is_drawn_without_the_others() -> None:
     assert encoder.encode([encoder.prepare(picture())])[0]["tokens"].shape == (32, 4096)
 
 
-@pytest.mark.parametrize("options", [{"width": 8}, {"geometry": {"unheard_of": 1}}, {"geometry": {"overlap": 2}}])
+@pytest.mark.parametrize(
+    "options",
+    [{"width": 8}]
+    + [
+        {"geometry": {name: value}}
+        for name, value in [
+            ("unheard_of", 1), ("overlap", 2), ("bos_share", 1.1), ("rank", 2.5), ("rank", 0), ("private_rank", -1),
+            ("outliers", 3.0), ("outliers", 1024), ("mean", float("nan")), ("mean", "3"),
+        ]
+    ],
+)  # fmt: skip
 def test_knobs_that_make_no_sense_are_refused(options: dict) -> None:
     with pytest.raises(ParamsError):
         LlmLikeText(**options)

@@ -93,7 +93,7 @@ def _captions(
         texts = annotations.captions.get(video_id, ())
         numbered = list(enumerate(texts))[:limit]
         if part == "test" and cut.one_caption == "listed":
-            sentence = lists.test_captions()[video_id]
+            sentence = lists.test_captions[video_id]
             same = [index for index, text in enumerate(texts) if _plain(text) == _plain(sentence)]
             numbered = [(same[0] if same else len(texts), sentence)]
         elif part == "test" and cut.one_caption == "first":

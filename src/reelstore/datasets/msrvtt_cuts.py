@@ -58,7 +58,7 @@ def _of_split(*splits: str) -> Callable[[Annotations, Lists], Sequence[str]]:
 
 def _without_the_test(annotations: Annotations, lists: Lists) -> Sequence[str]:
     listed = lists.video_ids("MSRVTT_train.9k.csv", optional=True)
-    test = set(lists.test_captions())
+    test = set(lists.test_captions)
     return listed or [video_id for video_id in annotations.split_of if video_id not in test]
 
 
@@ -79,14 +79,14 @@ CUTS: dict[str, Cut] = {
         "1k-a",
         {"train": 9000, "test": 1000},
         {"train": 180_000, "test": 1000},
-        {"train": _without_the_test, "test": lambda annotations, lists: list(lists.test_captions())},
+        {"train": _without_the_test, "test": lambda annotations, lists: list(lists.test_captions)},
         one_caption="listed",
     ),
     "1k-a-7k": Cut(
         "1k-a-7k",
         {"train": 7010, "test": 1000},
         {"train": 140_200, "test": 1000},
-        {"train": _seven_thousand, "test": lambda annotations, lists: list(lists.test_captions())},
+        {"train": _seven_thousand, "test": lambda annotations, lists: list(lists.test_captions)},
         one_caption="listed",
     ),
     # Of MoEE; the first caption of each test clip.

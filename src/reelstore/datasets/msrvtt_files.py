@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ class Lists:
             seen.add(video_id)
         return ids
 
-    @cache  # noqa: B019  # a Lists lives as long as one build
+    @cached_property
     def test_captions(self) -> dict[str, str]:
         """1k-A: video_id -> the one caption of each test clip.
 

@@ -136,7 +136,7 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
     from transformers import AutoModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it has no annotations
+    logging.disable_progress_bar()
     verbosity = logging.get_verbosity()
     logging.set_verbosity(ERROR)  # keys that are missing become an error of ours
     try:

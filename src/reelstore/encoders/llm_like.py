@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import sha256
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,10 @@ class Geometry:
             raise ParamsError(f"llm-like: width is {self.width}; it must be at least 16.")
         if not 0 <= self.overlap <= 1 or not 0 <= self.outlier_share < 1 or not 0 <= self.memory < 1:
             raise ParamsError("llm-like: overlap, outlier_share and memory must lie between 0 and 1.")
+        if not 0 <= self.bos_share <= 1:
+            raise ParamsError("llm-like: bos_share must lie between 0 and 1.")
+        if min(self.rank, self.private_rank) < 1 or not 0 <= self.outliers < self.width:
+            raise ParamsError("llm-like: rank and private_rank must be at least 1, outliers less than width.")
 
 
 class _Side:
@@ -254,11 +259,14 @@ class LlmLikeText:
 
 
 def _geometry(width: int, others: Mapping[str, float] | None) -> Geometry:
-    known = [field.name for field in fields(Geometry) if field.name != "width"]
-    for name, value in (others or {}).items():
-        if name not in known or isinstance(value, bool) or not isinstance(value, int | float):
+    known = {field.name: field.default for field in fields(Geometry) if field.name != "width"}
+    given: dict[str, Any] = dict(others or {})
+    for name, value in given.items():
+        if name not in known or isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise ParamsError(f"llm-like: geometry has {name!r}: {value!r}. It takes numbers for: {', '.join(known)}.")
-    return Geometry(width=width, **(others or {}))  # type: ignore[arg-type]  # whole numbers where they are wanted
+        if isinstance(known[name], int) and not isinstance(value, int):
+            raise ParamsError(f"llm-like: geometry has {name}: {value!r}; it takes a whole number.")
+    return Geometry(width=width, **given)
 
 
 def _word(word: str) -> int:

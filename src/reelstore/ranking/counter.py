@@ -229,9 +229,14 @@ class _Counter:
     def _open_in_bfloat16(self) -> float:
         """Share of comparisons that bfloat16 would leave open, from a sample."""
         pairs = _spread(len(self.problem.caption))
-        text = self._side(self.text.take(self.problem.caption[pairs]), "text").bfloat16
-        right = self._side(self.video.take(self.problem.video_of[pairs]), "video").bfloat16
-        others = self._side(self.video.take(_spread(len(self.video))), "video").bfloat16
+        sides = (
+            self._side(self.text.take(self.problem.caption[pairs]), "text"),
+            self._side(self.video.take(self.problem.video_of[pairs]), "video"),
+            self._side(self.video.take(_spread(len(self.video))), "video"),
+        )
+        if any(side.lowest != "bfloat16" for side in sides):
+            return 1.0
+        text, right, others = (side.bfloat16 for side in sides)
         here = np.arange(len(pairs))
         # Not a matrix product: a BLAS's threads would go on waiting for the next one, in the way of ours.
         products = np.vecdot(text.values[:, None], others.values[None])

@@ -60,8 +60,8 @@ def nearest(
         >>> found.item, found.score.round(3)
         (array([[1, 2]]), array([[1.   , 0.707]]))
     """
-    check_similarity(similarity)
     keep_memory()
+    check_similarity(similarity)
     asked, sought = Source(queries, "queries"), Source(items, "items")
     if asked.shape[1] != sought.shape[1]:
         raise EvaluationError(

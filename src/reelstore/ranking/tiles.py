@@ -185,7 +185,7 @@ class Tile:
         bounds = np.searchsorted(place, np.arange(len(rows) + 1) * n_columns).tolist()
         from_low, from_high = np.empty((2, len(low)), dtype=np.int64)
         order = np.empty(len(place), dtype=np.int64)
-        ranked = _Ranked(kept, low, high)
+        ranked = _Ranked(kept, n_columns, low, high)
         for number, (stop, n) in enumerate(zip(ends.tolist(), times.tolist(), strict=True)):
             own, (start, end) = slice(stop - n, stop), bounds[number : number + 2]
             order[start:end], from_low[own], from_high[own] = ranked.of(kept[start:end], own)
@@ -238,17 +238,18 @@ class _Ranked:
 
     Args:
         scores: all scores that will be ranked, of the thresholds' dtype.
+        n_most: how many are ranked at once at most.
         low, high: (n,) thresholds: scores from `low` on, and above `high`.
     """
 
-    def __init__(self, scores: Array, low: Array, high: Array) -> None:
+    def __init__(self, scores: Array, n_most: int, low: Array, high: Array) -> None:
         # An infinity with a place in its bits is no number.
         finite = all(np.isfinite(values).all() for values in (scores, low, high))
         self._narrow = scores.dtype == np.float32 and finite
         self._low, self._high = low, high
         if self._narrow:
             self._low, self._high = _with_places(low, low < 0), _with_places(high, high >= 0)
-            self._numbers = np.arange(0)
+            self._places = np.arange(n_most)
 
     def of(self, scores: Array, own: slice) -> tuple[Ints, Ints, Ints]:
         """Order of some of the scores, and how many come before each of these thresholds' `low`, and up to `high`."""
@@ -258,9 +259,7 @@ class _Ranked:
         else:
             ranked = scores + np.float64(0)  # which makes one zero of the two
             bits = ranked.view(np.int64)
-            if len(self._numbers) < len(scores):
-                self._numbers = np.arange(len(scores))
-            bits |= self._numbers[: len(scores)]
+            bits |= self._places[: len(scores)]
             ranked.sort()
             order = bits & _PLACES
         return order, ranked.searchsorted(self._low[own]), ranked.searchsorted(self._high[own], side="right")
