@@ -48,6 +48,18 @@ class WeightsError(ReelstoreError, ValueError):
     """A weights file is missing, or its keys or shapes aren't the model's."""
 
 
+class IrregularFileError(ReelstoreError, OSError):
+    """A folder, pipe, device or socket where a regular file is expected."""
+
+
+class DamagedFileError(ReelstoreError, ValueError):
+    """A file's content isn't what a file of its kind holds."""
+
+
+class OccupiedError(ReelstoreError, OSError):
+    """Something that reelstore didn't write is where an output should go."""
+
+
 class StoreError(ReelstoreError):
     """A store can't be read or written as asked."""
 

@@ -6,18 +6,19 @@ import click
 
 from reelstore import __version__
 from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, search, stages, stores
-from reelstore.errors import ReelstoreError
+from reelstore.cli.border import border
 
 
 class _Commands(click.Group):
-    """Expected errors become a message and exit code 1; unexpected ones keep their traceback."""
+    """Expected errors become a line and exit code 1, a signal 128 + its number; a fault of ours keeps its traceback."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with border():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with border():
             return super().invoke(ctx)
-        except ReelstoreError as error:
-            notes = "".join(f"\n  {note}" for note in getattr(error, "__notes__", []))
-            raise click.ClickException(f"{error}{notes}") from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """In the order of the pipeline, not of the alphabet."""

@@ -4,6 +4,7 @@ import sys
 
 import click
 
+from reelstore.cli.progress import echo
 from reelstore.params import load_params
 
 
@@ -27,6 +28,6 @@ def doctor(model: str, aligner: str | None, no_fail: bool) -> None:
 
     params = load_params()
     report = run_doctor(params, model) if aligner is None else run_doctor_of_aligner(params, model, aligner)
-    click.echo(report.summary())
+    echo(report.summary())
     if report.failed and not no_fail:
         sys.exit(1)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import click
 
-from reelstore.cli.progress import Bar
+from reelstore.cli.progress import Bar, echo
 from reelstore.errors import PlanError
 from reelstore.params import Params, load_params
 
@@ -71,7 +71,7 @@ def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, worke
     if dry_run:
         from reelstore.pipeline.stores.estimate import estimate_embed
 
-        click.echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
+        echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
         return
     from reelstore.pipeline.embed.stage import run_embed
 
@@ -79,7 +79,7 @@ def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, worke
         report = run_embed(
             params, name, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
         )
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 @embed.command("plan")
@@ -96,7 +96,7 @@ def embed_plan(encoder: str, retry_failed: bool) -> None:
     from reelstore.pipeline.embed.stage import freeze_plan
 
     plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
-    click.echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
+    echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
 
 
 @embed.command("task")
@@ -117,7 +117,7 @@ def embed_task(words: tuple[str, ...]) -> None:
     name = _planned(params, [word for word in words if not word.isdecimal()])
     with Bar(f"embed {name}") as bar:
         plan = run_planned(params, name, numbers, progress=bar)
-    click.echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
+    echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
 
 
 @embed.command("finalise")
@@ -133,7 +133,7 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
     from reelstore.pipeline.embed.stage import finalise
 
     params = load_params()
-    click.echo(finalise(params, _planned(params, list(encoder))).summary())
+    echo(finalise(params, _planned(params, list(encoder))).summary())
 
 
 def _planned(params: Params, names: list[str]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from reelstore.cli.progress import Bar
+from reelstore.cli.progress import Bar, echo
 from reelstore.errors import ForeignFileError
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _import(source: "Callable[[Target, KeyTable | None], Source]", target: Path,
         report = run_import(
             found, where, layout=options["layout"], dtype=options["dtype"], revision=options["revision"], progress=bar
         )
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 def _naming(where: "Target", keys: "KeyTable | None", options: dict[str, Any]) -> "Naming":
@@ -230,4 +230,4 @@ def export(kind: str, variant: Path, path: Path, split: str | None, normalize: b
         raise click.UsageError("--normalize is for faiss; other formats hold what is stored.")
     with Bar("export") as bar:
         report = run_export(cast(Any, kind), variant, path, split=split, normalize=normalize, force=force, progress=bar)
-    click.echo(report.summary())
+    echo(report.summary())

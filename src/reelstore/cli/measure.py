@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from reelstore.cli.progress import Bar
+from reelstore.cli.progress import Bar, echo
 from reelstore.params import load_params
 
 _PATH = click.Path(path_type=Path)
@@ -58,7 +58,7 @@ def evaluate(
     if video is not None and text is not None and aligner is not None:
         from reelstore.pipeline.evaluate.stage import run_evaluate
 
-        click.echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
+        echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
         return
     if video is not None or (store is None and None in (text_side, video_side, keys)):
         raise click.UsageError("Give VIDEO TEXT ALIGNER; or --text, --video and --keys; or --store.")
@@ -67,7 +67,7 @@ def evaluate(
         from reelstore.pipeline.evaluate.store import evaluate_store
 
         assert store is not None
-        click.echo(evaluate_store(store, text=text_side, video=video_side, split=split, **how).summary())
+        echo(evaluate_store(store, text=text_side, video=video_side, split=split, **how).summary())
         return
     if text_side is None or video_side is None:
         raise click.UsageError("--keys is the table of two files; give them with --text and --video.")
@@ -77,14 +77,14 @@ def evaluate(
 
         if split is not None:
             raise click.UsageError("--split needs --store.")
-        click.echo(evaluate_files(*files, **how).summary())
+        echo(evaluate_files(*files, **how).summary())
         return
     from reelstore.pipeline.evaluate.store import evaluate_store, import_pair
 
     with Bar("import") as bar:
-        click.echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
+        echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
     variant = f"{encoder}/embedding"
-    click.echo(evaluate_store(store, text=variant, video=variant, split=split, **how).summary())
+    echo(evaluate_store(store, text=variant, video=variant, split=split, **how).summary())
 
 
 @click.command()
@@ -105,7 +105,7 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
     from reelstore.pipeline.evaluate.protocol import run_protocol
 
     report = run_protocol(load_params(), video=video, text=text, aligner=aligner, protocol=protocol)
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 @click.command()
@@ -131,7 +131,7 @@ def compare(
     from reelstore.pipeline.evaluate.compare import run_compare
 
     report = run_compare(first, second, revisions=revisions, fail_if=fail_if, n_changed=changed)
-    click.echo(report.summary())
+    echo(report.summary())
     if report.failed:
         sys.exit(1)
 
@@ -149,7 +149,7 @@ def metrics(action: str) -> None:
     from reelstore.pipeline.evaluate.thresholds import check_thresholds
 
     report = check_thresholds(load_params())
-    click.echo(report.summary())
+    echo(report.summary())
     if report.failed:
         sys.exit(1)
 
@@ -165,4 +165,4 @@ def oracle() -> None:
     """
     from reelstore.pipeline.evaluate.oracle import run_oracle
 
-    click.echo(run_oracle(load_params()).summary())
+    echo(run_oracle(load_params()).summary())

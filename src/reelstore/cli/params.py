@@ -2,6 +2,8 @@
 
 import click
 
+from reelstore.cli.progress import echo
+
 
 @click.command()
 @click.argument("section", required=False)
@@ -16,4 +18,4 @@ def params(section: str | None) -> None:
     """
     from reelstore.pipeline.explain import explain_params
 
-    click.echo(explain_params(section))
+    echo(explain_params(section))

@@ -2,6 +2,8 @@
 
 import click
 
+from reelstore.cli.progress import echo
+
 
 @click.group()
 def preset() -> None:
@@ -27,7 +29,7 @@ def preset_list() -> None:
     from reelstore.presets.catalogue import load_preset, preset_names
 
     for name in preset_names():
-        click.echo(f"{name}: {load_preset(name).description}")
+        echo(f"{name}: {load_preset(name).description}")
 
 
 @preset.command("show")
@@ -42,7 +44,7 @@ def preset_show(name: str) -> None:
     """
     from reelstore.presets.catalogue import load_preset
 
-    click.echo(load_preset(name).text, nl=False)
+    echo(load_preset(name).text, nl=False)
 
 
 @preset.command("apply")
@@ -60,4 +62,4 @@ def preset_apply(name: str, dry_run: bool) -> None:
     """
     from reelstore.pipeline.preset import apply_preset
 
-    click.echo(apply_preset(name, dry_run=dry_run).summary())
+    echo(apply_preset(name, dry_run=dry_run).summary())

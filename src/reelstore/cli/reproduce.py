@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from reelstore.cli.progress import say
+from reelstore.cli.progress import echo, say
 
 
 @click.group()
@@ -57,4 +57,4 @@ def reproduce_report(
     load_params()  # with its own messages, where there is none
     params = params_on(yaml.safe_load(Path("params.yaml").read_text()) or {}, dataset)
     scale = None if full else Scale(width, token_width, epochs, steps)
-    click.echo(run(params, scale=scale, n_seeds=seeds, only=only, say=say).summary())
+    echo(run(params, scale=scale, n_seeds=seeds, only=only, say=say).summary())

@@ -2,6 +2,7 @@
 
 import click
 
+from reelstore.cli.progress import echo
 from reelstore.params import load_params
 
 
@@ -28,4 +29,4 @@ def search(
     from reelstore.pipeline.search import run_search
 
     report = run_search(load_params(), model, sentences, aligner=aligner, k=k, split=split)
-    click.echo(report.as_json() if as_json else report.summary())
+    echo(report.as_json() if as_json else report.summary())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from reelstore.cli.progress import Bar, say
+from reelstore.cli.progress import Bar, echo, say
 from reelstore.params import load_params
 
 
@@ -27,7 +27,7 @@ def dataset() -> None:
 
     params = load_params()
     report = build_dataset(params.dataset, folder=params.data_folder, progress=say)
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 @click.command()
@@ -50,7 +50,7 @@ def pool(encoder: str, store: Path | None) -> None:
         else:
             params = load_params()
             report = run_pool(params.store_folder, encoder, max_failures=params.embed.max_failures, progress=bar)
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 @click.command()
@@ -67,7 +67,7 @@ def grid(video: str, text: str, name: str) -> None:
     """
     from reelstore.pipeline.grid import run_grid
 
-    click.echo(run_grid(load_params(), video=video, text=text, name=name).summary())
+    echo(run_grid(load_params(), video=video, text=text, name=name).summary())
 
 
 @click.command()
@@ -84,7 +84,7 @@ def pairs(name: str) -> None:
     """
     from reelstore.pipeline.pairs import run_pairs
 
-    click.echo(run_pairs(load_params(), name).summary())
+    echo(run_pairs(load_params(), name).summary())
 
 
 @click.command()
@@ -99,7 +99,7 @@ def leakage(variant: str) -> None:
     """
     from reelstore.pipeline.pairs import run_leakage
 
-    click.echo(run_leakage(load_params(), variant).summary())
+    echo(run_leakage(load_params(), variant).summary())
 
 
 @click.command()
@@ -117,7 +117,7 @@ def align(video: str, text: str, aligner: str) -> None:
 
     report = run_align(load_params(), video=video, text=text, aligner=aligner, progress=say)
     if report is not None:
-        click.echo(report.summary())
+        echo(report.summary())
 
 
 @click.command("check-loader")
@@ -137,7 +137,7 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
     from reelstore.pipeline.align.check_loader import check_loader as run_check
 
     report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
-    click.echo(report.summary())
+    echo(report.summary())
     if not report.same_order:
         sys.exit(1)
 
@@ -160,7 +160,7 @@ def apply(video: str, text: str, aligner: str) -> None:
 
     with Bar(f"apply {aligner}") as bar:
         report = run_apply(load_params(), video=video, text=text, aligner=aligner, progress=bar)
-    click.echo(report.summary())
+    echo(report.summary())
 
 
 @click.command()
@@ -174,7 +174,7 @@ def report() -> None:
     """
     from reelstore.pipeline.report.stage import run_report
 
-    click.echo(run_report(load_params()).summary())
+    echo(run_report(load_params()).summary())
 
 
 @click.command()
@@ -188,4 +188,4 @@ def show() -> None:
     """
     from reelstore.pipeline.report.show import results
 
-    click.echo(results(load_params()).summary())
+    echo(results(load_params()).summary())

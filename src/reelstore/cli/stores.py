@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from reelstore.cli.progress import Bar
+from reelstore.cli.progress import Bar, echo
 from reelstore.errors import StoreNotFoundError
 from reelstore.params import load_params
 
@@ -22,7 +22,7 @@ def ls(path: Path) -> None:
     """
     from reelstore.pipeline.stores.inventory import inventory
 
-    click.echo(inventory(path).summary())
+    echo(inventory(path).summary())
 
 
 @click.command()
@@ -37,7 +37,7 @@ def info(path: Path) -> None:
     """
     from reelstore.pipeline.stores.inventory import describe
 
-    click.echo(describe(path))
+    echo(describe(path))
 
 
 @click.command()
@@ -59,7 +59,7 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
 
     with Bar("verify", unit="variant") as bar:
         report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
-    click.echo(report.summary())
+    echo(report.summary())
     if report.findings:
         sys.exit(1)
 
@@ -78,7 +78,7 @@ def repair(path: Path) -> None:
 
     with Bar("repair") as bar:
         report = run_repair(load_params(), path, progress=bar)
-    click.echo(report.summary())
+    echo(report.summary())
     if report.after.findings:
         sys.exit(1)
 
@@ -101,6 +101,4 @@ def migrate(path: Path) -> None:
         raise StoreNotFoundError(f"{path} holds no embeddings. Make them with dvc repro, or fetch with dvc pull.")
     for folder in folders:
         report = migrate_variant(folder)
-        click.echo(
-            f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows")
-        )
+        echo(f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows"))

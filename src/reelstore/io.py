@@ -1,0 +1,282 @@
+"""Files: opened only where they are regular, read within bounds, and replaced rather than written in place."""
+
+import json
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, NoReturn
+
+from reelstore.errors import DamagedFileError, IrregularFileError, OccupiedError
+
+PARTIAL = ".partial"
+"""Ending of a file that isn't whole yet; .dvcignore keeps such files out of every version."""
+SMALL_FILE_BYTES = 256 * 2**20
+"""Limit for settings, manifests and results, which are read whole; far above what any of them has."""
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def open_regular(path: Path | str) -> BufferedReader:
+    """A file opened for reading, if it is a regular file or a link to one.
+
+    A pipe would be waited for, a device could be read without end.
+
+    Raises:
+        IrregularFileError: it is a folder, pipe, device or socket.
+        OSError: it isn't there, or can't be read.
+    """
+    # Without waiting: opening a pipe would block until somebody writes into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return open(descriptor, "rb")
+    os.close(descriptor)
+    _refuse_kind(path, mode)
+
+
+def refuse_irregular(path: Path | str) -> None:
+    """The same check for libraries that open files by their path.
+
+    Raises:
+        IrregularFileError: it is a folder, pipe, device or socket.
+        OSError: it isn't there.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        _refuse_kind(path, mode)
+
+
+def _refuse_kind(path: Path | str, mode: int) -> NoReturn:
+    kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "not a file")
+    raise IrregularFileError(f"{path} is {kind}; a regular file is expected.")
+
+
+def read_bytes(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> bytes:
+    """The content of a small file.
+
+    Raises:
+        IrregularFileError: it isn't a regular file.
+        DamagedFileError: it has more than `at_most` bytes.
+        OSError: it isn't there, or can't be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        content = b"" if size > at_most else file.read(at_most + 1)
+    if size > at_most or len(content) > at_most:
+        raise DamagedFileError(f"{path} has {max(size, len(content))} bytes; at most {at_most} are expected.")
+    return content
+
+
+def read_text(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> str:
+    """The content of a small text file, UTF-8, without a byte order mark; line ends become `\\n`.
+
+    Raises:
+        DamagedFileError: it isn't UTF-8 (the message has the line), or too large.
+        IrregularFileError, OSError: as of `read_bytes`.
+    """
+    return decoded(read_bytes(path, at_most=at_most), path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decoded(content: bytes, path: Path | str) -> str:
+    """Bytes of a file as text.
+
+    Raises:
+        DamagedFileError: they aren't UTF-8; the message has the line.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise DamagedFileError(
+            f"{path}, line {line}: the byte 0x{content[error.start]:02x} isn't UTF-8. Save the file as UTF-8."
+        ) from None
+
+
+def read_json(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> Any:
+    """The value of a small JSON file.
+
+    Raises:
+        DamagedFileError: it isn't valid JSON, is nested too deeply, or holds NaN or half of a surrogate pair.
+        IrregularFileError, OSError: as of `read_bytes`.
+    """
+    return parsed_json(read_bytes(path, at_most=at_most), path)
+
+
+def parsed_json(content: bytes, path: Path | str) -> Any:
+    """JSON of a file's bytes; errors as of `read_json`."""
+    text = decoded(content, path)
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text or "\\uD" in text:  # only an escape can make half of a pair
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise DamagedFileError(f"{path} holds half of a surrogate pair, which isn't text.") from None
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(f"{path} isn't valid JSON: {error}.") from None
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} isn't a JSON number")
+
+
+def partial_of(path: Path) -> Path:
+    """Temporary name of a file."""
+    return path.with_name(path.name + PARTIAL)
+
+
+def is_folder(path: Path) -> bool:
+    """Whether this is a folder itself rather than a link to one."""
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def write_new(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """Write a file that isn't there yet, down to the disk.
+
+    Raises:
+        FileExistsError: it is there, be it as a link.
+    """
+    with open(path, "xb", buffering=0) as file:
+        for part in parts:
+            view = memoryview(part)
+            while len(view):  # a raw write may stop early
+                view = view[file.write(view) :]
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Make names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
+    """Write a file so that its name always means the old content or the new, whoever else writes it.
+
+    The name is taken anew: what has it now may be a link into DVC's cache, which stays as it is.
+
+    Raises:
+        OccupiedError: a folder has the name, or a link to a folder leads to it.
+    """
+    with atomic_output(path) as partial:
+        write_new(partial, parts)
+
+
+@contextmanager
+def atomic_output(path: Path) -> Iterator[Path]:
+    """A temporary name to write a file under, for libraries that write by path; the file gets its own name in the end.
+
+    Raises:
+        OccupiedError: a folder has the name, or a link to a folder leads to it.
+    """
+    make_output_folder(path.parent)
+    refuse_occupied(path)
+    partial = _unique(path)
+    try:
+        yield partial
+        _to_disk(partial)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def replace_together(files: Mapping[Path, bytes]) -> None:
+    """Write files that belong together, so that no two versions are ever side by side.
+
+    All are written under temporary names first; then the old ones go, and the new ones get their names in the order
+    given. Killed in between, the last ones are missing. Where writing fails, the old ones are untouched.
+
+    Raises:
+        OccupiedError: a folder has one of the names, or a link to a folder leads to it.
+    """
+    partials = {path: _unique(path) for path in files}
+    try:
+        for path, content in files.items():
+            make_output_folder(path.parent)
+            refuse_occupied(path)
+            write_new(partials[path], [content])
+        for path in reversed(list(files)):
+            path.unlink(missing_ok=True)
+        for path, partial in partials.items():
+            os.replace(partial, path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
+    for folder in {path.parent for path in files}:
+        sync_folder(folder)
+
+
+def make_output_folder(folder: Path) -> None:
+    """A folder for outputs and all above it.
+
+    Of a relative path no part may be a link: what it leads to is somebody else's folder.
+
+    Raises:
+        OccupiedError: a link or a file has the name of one of the folders.
+    """
+    parts = [folder, *folder.parents] if not folder.is_absolute() else [folder]
+    for part in reversed(parts):
+        if part.is_symlink():
+            raise OccupiedError(
+                f"{part} is a link to {os.readlink(part)}: outputs aren't written through links. Remove the link."
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        taken = next((part for part in [folder, *folder.parents] if part.exists() and not part.is_dir()), folder)
+        raise OccupiedError(f"{taken} is a file where a folder should be. Move it away.") from None
+
+
+def refuse_occupied(path: Path) -> None:
+    """Raise OccupiedError where a folder has the name of a file that is to be written."""
+    if is_folder(path):
+        raise OccupiedError(f"{path} is a folder where a file should be. Move it away.")
+
+
+def remove_files(folder: Path, *patterns: str) -> None:
+    """Remove the files and links in a folder whose names match one of the patterns, then the folder if it is empty.
+
+    What else is in it stays; a link to a folder isn't entered.
+    """
+    if not is_folder(folder):
+        return
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            if not is_folder(path):
+                path.unlink()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def copy_mode(path: Path, to: Path) -> None:
+    """Give a file the permissions of another one, where that is there."""
+    if path.exists():
+        shutil.copymode(path, to)
+
+
+def _unique(path: Path) -> Path:
+    return path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
+
+
+def _to_disk(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
