@@ -199,21 +199,26 @@ def atomic_output(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def replace_together(files: Mapping[Path, bytes]) -> None:
+def replace_together(files: Mapping[Path, bytes | None]) -> None:
     """Write files that belong together, so that no two versions are ever side by side.
 
     All are written under temporary names first; then the old ones go, and the new ones get their names in the order
     given. Killed in between, the last ones are missing. Where writing fails, the old ones are untouched.
 
+    Args:
+        files: path -> content; None for a file of an earlier version that this one doesn't have.
+
     Raises:
         OccupiedError: a folder has one of the names, or a link to a folder leads to it.
     """
-    partials = {path: _unique(path) for path in files}
+    partials = {path: _unique(path) for path, content in files.items() if content is not None}
     try:
         for path, content in files.items():
-            make_output_folder(path.parent)
+            refuse_linked(path.parent)
             refuse_occupied(path)
-            write_new(partials[path], [content])
+            if content is not None:
+                make_output_folder(path.parent)
+                write_new(partials[path], [content])
         for path in reversed(list(files)):
             path.unlink(missing_ok=True)
         for path, partial in partials.items():
@@ -221,17 +226,28 @@ def replace_together(files: Mapping[Path, bytes]) -> None:
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
-    for folder in {path.parent for path in files}:
+    for folder in {path.parent for path in partials}:
         sync_folder(folder)
 
 
 def make_output_folder(folder: Path) -> None:
     """A folder for outputs and all above it.
 
-    Of a relative path no part may be a link: what it leads to is somebody else's folder.
-
     Raises:
-        OccupiedError: a link or a file has the name of one of the folders.
+        OccupiedError: a link or a file has the name of one of the folders; see `refuse_linked`.
+    """
+    refuse_linked(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        taken = next((part for part in [folder, *folder.parents] if part.exists() and not part.is_dir()), folder)
+        raise OccupiedError(f"{taken} is a file where a folder should be. Move it away.") from None
+
+
+def refuse_linked(folder: Path) -> None:
+    """Raise OccupiedError where a part of a folder's path is a link: what it leads to is somebody else's folder.
+
+    Of an absolute path only the last part counts.
     """
     parts = [folder, *folder.parents] if not folder.is_absolute() else [folder]
     for part in reversed(parts):
@@ -239,11 +255,6 @@ def make_output_folder(folder: Path) -> None:
             raise OccupiedError(
                 f"{part} is a link to {os.readlink(part)}: outputs aren't written through links. Remove the link."
             )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        taken = next((part for part in [folder, *folder.parents] if part.exists() and not part.is_dir()), folder)
-        raise OccupiedError(f"{taken} is a file where a folder should be. Move it away.") from None
 
 
 def refuse_occupied(path: Path) -> None:
