@@ -117,7 +117,7 @@ def parsed_json(content: bytes, path: Path | str) -> Any:
     """JSON of a file's bytes; errors as of `read_json`."""
     text = decoded(content, path)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
         if "\\ud" in text or "\\uD" in text:  # only an escape can make half of a pair
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -129,6 +129,13 @@ def parsed_json(content: bytes, path: Path | str) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} isn't a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text:.40} is too large a number")
+    return value
 
 
 def partial_of(path: Path) -> Path:
