@@ -15,6 +15,7 @@ import numpy as np
 from reelstore.align.base import Aligner, Floats
 from reelstore.align.items import Items
 from reelstore.errors import AlignerError, ParamsError, UnknownNameError
+from reelstore.io import replace_together
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
@@ -81,14 +82,19 @@ class FittedAligner:
             )
 
     def save(self, folder: Path) -> None:
-        """aligner.safetensors and aligner.json; the same aligner gives the same bytes."""
-        from safetensors.numpy import save_file
+        """Write `files` into a folder; no two aligners' files are ever side by side."""
+        replace_together({folder / name: content for name, content in self.files().items()})
 
-        folder.mkdir(parents=True, exist_ok=True)
-        save_file(self._tensors(), folder / "aligner.safetensors")
+    def files(self) -> dict[str, bytes]:
+        """aligner.safetensors and aligner.json, without which the first doesn't count; the same aligner gives the same
+        bytes.
+        """
+        from safetensors.numpy import save
+
         about = {"version": VERSION, "kind": self.kind, "settings": self.settings, "data": self.data}
         about["pooling"] = dict(self.pooling)
-        (folder / "aligner.json").write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+        described = json.dumps(about, indent=1, sort_keys=True) + "\n"
+        return {"aligner.safetensors": save(self._tensors()), "aligner.json": described.encode()}
 
     def _tensors(self) -> dict[str, Floats]:
         return {name: np.ascontiguousarray(tensor) for name, tensor in sorted(self.aligner.tensors().items())}

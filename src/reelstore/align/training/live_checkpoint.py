@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from reelstore.errors import AlignerError
+from reelstore.io import partial_of
 
 NAME = "live.ckpt"
 
@@ -45,7 +46,9 @@ class LiveCheckpoint(Checkpoint):
     def _save_if_due(self, trainer: lightning.Trainer) -> None:
         if not self._every or trainer.global_step - self._saved < self._every:
             return
-        partial = self._path.with_name(self._path.name + ".partial")
+        partial = partial_of(self._path)  # the same on every rank
+        if trainer.is_global_zero:
+            partial.unlink(missing_ok=True)
         trainer.save_checkpoint(partial)
         if trainer.is_global_zero:
             os.replace(partial, self._path)

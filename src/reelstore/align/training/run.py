@@ -17,6 +17,7 @@ from reelstore.align.training.looks import sentence
 from reelstore.align.training.module import Identity, Training
 from reelstore.align.training.progress_bar import TrainingBar
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.io import make_output_folder
 
 
 def run(
@@ -38,6 +39,7 @@ def run(
         checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
         workplace: has the checkpoints, and is told what was done.
     """
+    make_output_folder(workplace.checkpoints)
     live = workplace.checkpoints / NAME
     best = ModelCheckpoint(
         dirpath=workplace.checkpoints,
@@ -52,7 +54,8 @@ def run(
     with _quiet():
         trainer = _new_trainer(options, [stop, *bar, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)])
         goes_on = _resumable(live, training.identity, workplace)
-        trainer.fit(training, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
+        with _interruptible():
+            trainer.fit(training, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
     state = load_checkpoint(Path(best.best_model_path))
     check_embeddings(state, training.identity.data)
     training.load_state_dict(state["state_dict"])
@@ -92,6 +95,15 @@ def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback]
         )
     except (ValueError, MisconfigurationException) as error:
         raise ParamsError(f"trainer: {error}") from error
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """A signal ends a training as it ends anything else: Lightning would exit, with 0 for SIGTERM."""
+    try:
+        yield
+    except SystemExit as error:
+        raise KeyboardInterrupt from error
 
 
 @contextmanager

@@ -8,27 +8,30 @@ import numpy as np
 
 from reelstore.doctor.findings import Check, Diagnosis
 from reelstore.doctor.training import TrainingWatch
+from reelstore.pipeline.align.curves import earlier_curves
 
 FINDINGS = "doctor.json"
 
 
-def write_training(watch: TrainingWatch, *, models: Path, plots: Path, name: str) -> Diagnosis:
-    """Checks and looks to models/doctor.json, curves to plots/doctor/*.tsv; nothing of what isn't trained."""
-    diagnosis = Diagnosis.of(name, watch.checks())
-    path = models / FINDINGS
-    path.unlink(missing_ok=True)
+def training_files(
+    watch: TrainingWatch, diagnosis: Diagnosis, *, models: Path, plots: Path
+) -> dict[Path, bytes | None]:
+    """Checks and looks as models/doctor.json, curves as plots/doctor/*.tsv.
+
+    None stands for files of an earlier training: for all of them where the aligner isn't trained.
+    """
+    files: dict[Path, bytes | None] = {**dict.fromkeys(earlier_curves(plots / "doctor")), models / FINDINGS: None}
     if not diagnosis.checks:
-        return diagnosis
+        return files
     # Without what isn't a number: an untrained tower has no loss yet.
     looks = [{name: value for name, value in asdict(look).items() if np.isfinite(value)} for look in watch.looks]
-    models.mkdir(parents=True, exist_ok=True)
     checks = [{**check, "value": float(np.nan_to_num(check["value"]))} for check in diagnosis.as_json()]
-    path.write_text(json.dumps({"checks": checks, "looks": looks}, indent=1, allow_nan=False) + "\n")
-    (plots / "doctor").mkdir(parents=True, exist_ok=True)
+    found = json.dumps({"checks": checks, "looks": looks}, indent=1, allow_nan=False) + "\n"
+    files[models / FINDINGS] = found.encode()
     for curve in watch.looks[-1].curves():
         lines = [f"{look.epoch}\t{look.curves()[curve]:.6g}" for look in watch.looks if curve in look.curves()]
-        (plots / "doctor" / f"{curve}.tsv").write_text("\n".join([f"step\t{curve}", *lines]) + "\n")
-    return diagnosis
+        files[plots / "doctor" / f"{curve}.tsv"] = ("\n".join([f"step\t{curve}", *lines]) + "\n").encode()
+    return files
 
 
 def read_training_checks(models: Path) -> list[Check]:

@@ -1,7 +1,6 @@
 """The align stage: the training pairs' embeddings -> a fitted aligner, its curves, its tracked run."""
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +10,13 @@ from typing import Any
 from reelstore import tracking
 from reelstore.align.base import Workplace
 from reelstore.align.registry import FittedAligner
+from reelstore.doctor.findings import Diagnosis
 from reelstore.doctor.training import TrainingWatch
 from reelstore.evaluation import evaluate
+from reelstore.io import make_output_folder, replace_together
 from reelstore.params import Params
-from reelstore.pipeline.align.findings import write_training
+from reelstore.pipeline.align.curves import curve_files, live_curves
+from reelstore.pipeline.align.findings import training_files
 from reelstore.pipeline.align.rows import training_rows
 
 
@@ -42,6 +44,9 @@ def run_align(
 ) -> AlignReport | None:
     """Fit the aligner that params name on one model.
 
+    Model and curves appear together in the end. What a killed training leaves is in runs/, for the next one to go on
+    from; models/ and plots/ then hold what they held before.
+
     Returns:
         None in a process that Lightning started to share the training: the one that started it has the result.
     """
@@ -52,6 +57,9 @@ def run_align(
         silent = Workplace(checkpoints, lambda row: None, lambda line: None, revision=revision)
         rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=silent)
         return None
+    folder, plots, live_folder = Path("models", name), Path("plots", name, "training"), checkpoints / "curves"
+    for output in (folder, plots):  # a training may take hours: what stops it from being written shows now
+        make_output_folder(output)
     tried: list[float] = []
     model = f"{video}+{text}"
     config = {
@@ -62,7 +70,7 @@ def run_align(
         **rows.data,
     }
     with tracking.run(params.tracking, job="align", name=name, config=config, tags=[model, aligner]) as log:
-        with _curves(Path("plots", name, "training")) as live:
+        with live_curves(live_folder) as live:
 
             def watch(row: Mapping[str, float]) -> None:
                 tried.append(row["validation_MRR"])
@@ -75,12 +83,18 @@ def run_align(
             workplace = Workplace(checkpoints, watch, progress, doctor.look, revision)
             rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=workplace)
         log.summary({"validation": {"best_MRR": max(tried)}})
-    folder = Path("models", name)
-    diagnosis = write_training(doctor, models=folder, plots=Path("plots", name, "training"), name=name)
+    diagnosis = Diagnosis.of(name, doctor.checks())
     for check in diagnosis.checks:
         if check.level in ("warning", "fatal"):
             progress(str(check))
-    FittedAligner(rows.aligner, rows.settings["kind"], rows.settings, rows.pooling, rows.data).save(folder)
+    fitted = FittedAligner(rows.aligner, rows.settings["kind"], rows.settings, rows.pooling, rows.data)
+    replace_together(
+        {
+            **curve_files(live_folder, plots),
+            **training_files(doctor, diagnosis, models=folder, plots=plots),
+            **{folder / file: content for file, content in fitted.files().items()},
+        }
+    )
     seconds = time.perf_counter() - started
     return AlignReport(name, folder, len(rows.train.videos), len(rows.train.captions), max(tried), seconds)
 
@@ -92,11 +106,3 @@ def _is_helper() -> bool:
 
 def _validate(video: Any, text: Any, video_of_caption: Any) -> float:
     return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
-
-
-def _curves(folder: Path) -> Any:
-    """One TSV a number, by DVCLive, so that `dvc plots` shows every aligner the same way."""
-    from dvclive.live import Live
-
-    shutil.rmtree(folder, ignore_errors=True)
-    return Live(str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False)
