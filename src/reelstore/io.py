@@ -36,11 +36,16 @@ def open_regular(path: Path | str) -> BufferedReader:
         IrregularFileError: it is a folder, pipe, device or socket.
         OSError: it isn't there, or can't be read.
     """
+    return open(open_descriptor(path), "rb")
+
+
+def open_descriptor(path: Path | str) -> int:
+    """The same as a descriptor, for whoever maps the file or reads parts of it."""
     # Without waiting: opening a pipe would block until somebody writes into it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
-        return open(descriptor, "rb")
+        return descriptor
     os.close(descriptor)
     _refuse_kind(path, mode)
 
@@ -206,7 +211,7 @@ def atomic_output(path: Path) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
-def replace_together(files: Mapping[Path, bytes | None]) -> None:
+def replace_together(files: Mapping[Path, bytes | memoryview | None]) -> None:
     """Write files that belong together, so that no two versions are ever side by side.
 
     All are written under temporary names first; then the old ones go, and the new ones get their names in the order

@@ -4,12 +4,23 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from reelstore.errors import DatasetError
+from reelstore.errors import DatasetError, ReelstoreError
+from reelstore.io import read_bytes, write_atomically
 
 VIDEO_ENDINGS = frozenset(
     {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv", ".flv", ".3gp", ".ogv"}
     | {".gif", ".webp", ".png", ".jpg", ".jpeg"}
 )
+
+
+def write_clip(path: Path, content: bytes) -> None:
+    """Write a clip that was fetched or drawn; one that is there with the same content stays."""
+    try:
+        if read_bytes(path) == content:
+            return
+    except (OSError, ReelstoreError):  # not there, or something else
+        pass
+    write_atomically(path, content)
 
 
 def video_files(source: Path) -> list[str]:

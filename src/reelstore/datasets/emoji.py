@@ -13,11 +13,13 @@ from typing import Any
 from PIL import Image
 
 from reelstore.datasets.base import Built, Say
+from reelstore.datasets.clips import write_clip
 from reelstore.datasets.emoji_groups import SKIN_TONES, near_duplicate_groups
 from reelstore.datasets.index import CLIPS
 from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError
+from reelstore.io import make_output_folder
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
@@ -32,7 +34,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
     tarballs = [download(package, DOWNLOADS, say=say) for package in packages]
     emoji = _emojibase(tarballs[-1])
     clips = folder / CLIPS
-    clips.mkdir(parents=True, exist_ok=True)
+    make_output_folder(clips)
     digests: dict[str, str] = {}
     n_toned = n_still = 0
     nameless = []
@@ -47,7 +49,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
             elif not params.still and not _moves(content):
                 n_still += 1
             else:
-                (clips / f"{stem}.webp").write_bytes(content)
+                write_clip(clips / f"{stem}.webp", content)
                 digests[stem] = sha256(content).hexdigest()
     dataset = _dataset(params, clips, digests, emoji)
     left_out = [f"{n_toned} with a skin tone", f"{n_still} that don't move", f"{len(nameless)} without captions"]

@@ -1,13 +1,13 @@
 """A dataset's tables on disk: dataset.json, videos.jsonl, captions.jsonl; the same rows give the same bytes."""
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from reelstore.errors import DatasetError
+from reelstore.io import replace_together
 from reelstore.records import Caption, Dataset, Protocol, Video
 
 CLIPS = "clips"
@@ -15,16 +15,19 @@ CLIPS = "clips"
 
 
 def write_index(folder: Path, dataset: Dataset, *, kind: str) -> None:
-    """Write the tables; dataset.json, which makes them count, last."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _write(folder / "videos.jsonl", _lines(asdict(video) for video in dataset.videos))
-    _write(folder / "captions.jsonl", _lines(asdict(caption) for caption in dataset.captions))
+    """Write the tables together; dataset.json, which makes them count, last."""
     about: dict[str, Any] = {"name": dataset.name, "kind": kind, "clips": dataset.clips.as_posix()}
     if dataset.protocols:
         about["protocols"] = {split: asdict(protocol) for split, protocol in dataset.protocols.items()}
     if dataset.missing:
         about["missing"] = dataset.missing
-    _write(folder / "dataset.json", json.dumps(about, indent=1) + "\n")
+    replace_together(
+        {
+            folder / "videos.jsonl": _lines(asdict(video) for video in dataset.videos),
+            folder / "captions.jsonl": _lines(asdict(caption) for caption in dataset.captions),
+            folder / "dataset.json": (json.dumps(about, indent=1) + "\n").encode(),
+        }
+    )
 
 
 def read_index(folder: Path) -> Dataset:
@@ -65,15 +68,9 @@ def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, tuple[s
         raise DatasetError(f"{path} can't be read: {error}. Run dvc repro dataset.") from error
 
 
-def _lines(rows: Iterable[dict[str, Any]]) -> str:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -17,7 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.datasets.base import Built, Say
+from reelstore.datasets.clips import write_clip
 from reelstore.errors import DatasetError
+from reelstore.io import make_output_folder
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
@@ -94,7 +96,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
     """Draw `dataset.seed`'s videos and captions; the splits are those of the knobs."""
     knobs = read_knobs(Path(params.source))
     clips = folder / CLIPS
-    clips.mkdir(parents=True, exist_ok=True)
+    make_output_folder(clips)
     names = [name for name, count in knobs.splits.items() for _ in range(count)]
     rng = np.random.default_rng([params.seed, 0])
     n_captions = min(knobs.captions_per_video, params.max_captions)
@@ -104,7 +106,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
         strengths = draw_video(knobs, rng)
         content = picture(strengths, rng)
         video_id = f"v{number:05d}"
-        (clips / f"{video_id}.png").write_bytes(content)
+        write_clip(clips / f"{video_id}.png", content)
         videos.append(Video(video_id, f"{video_id}.png", sha256(content).hexdigest(), names[number], video_id))
         for index in range(n_captions):
             text = draw_caption(knobs, strengths, rng)

@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from reelstore.datasets.base import Say
 from reelstore.errors import DownloadError, MissingExtraError
+from reelstore.io import make_output_folder
 
 TIMEOUT_SECONDS = 900
 
@@ -42,7 +43,7 @@ def download(package: Package, folder: Path, *, say: Say) -> Path:
     path = folder / package.file_name
     if path.is_file() and integrity_of(path) == package.integrity:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
+    make_output_folder(folder)
     say(f"fetching {package.name}@{package.version}")
     with TemporaryDirectory(dir=folder, suffix=".partial") as workplace:
         _pack(package, Path(workplace))

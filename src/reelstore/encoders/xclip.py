@@ -17,6 +17,7 @@ from reelstore.encoders.preprocess import read_preprocessing
 from reelstore.encoders.text_tower import TextRule, TextTower, closing_token
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
 from reelstore.encoders.weights import resolve_device
+from reelstore.io import atomic_output
 
 VERSION = 1
 PROMPTS = "prompts"
@@ -98,8 +99,8 @@ class XClipVideo(VideoTower):
         from safetensors.numpy import save_file
 
         tensors, header = self._reranker
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path, metadata=header)
+        with atomic_output(path) as partial:
+            save_file(tensors, partial, metadata=header)
 
     def _outputs(self, pixels: Tensor) -> Mapping[str, Tensor]:
         batch_size, n_frames = pixels.shape[:2]

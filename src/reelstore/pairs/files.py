@@ -1,25 +1,29 @@
 """Pairs on disk: one Parquet file a split, keys and labels; the same pairs give the same bytes."""
 
-import os
 from pathlib import Path
 
 from reelstore.errors import DatasetError
+from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
 
 _COLUMNS = ("video_id", "caption_video_id", "caption_index", "label")
 
 
 def write_pairs(path: Path, pairs: list[Pair]) -> None:
+    """Write `pairs_parquet` of the pairs."""
+    write_atomically(path, pairs_parquet(pairs))
+
+
+def pairs_parquet(pairs: list[Pair]) -> memoryview:
     """Columns video_id, caption_video_id (string), caption_index (int32), label (int8), in the pairs' order."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     types = dict(zip(_COLUMNS, (pa.string(), pa.string(), pa.int32(), pa.int8()), strict=True))
     table = pa.table({name: pa.array([getattr(pair, name) for pair in pairs], kind) for name, kind in types.items()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    pq.write_table(table, partial, compression="zstd")
-    os.replace(partial, path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    return memoryview(sink.getvalue())
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -19,8 +19,9 @@ from reelstore.doctor.probe import probe_pairs
 from reelstore.doctor.training import chance_level, sample_checks, vitals_of
 from reelstore.errors import ParamsError, StoreNotFoundError
 from reelstore.evaluation import evaluate, pad_to_same_width, shuffled_cells
-from reelstore.evaluation.files import write_json
+from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched, match
+from reelstore.io import replace_together
 from reelstore.pairs.leakage import leakage, near_duplicates
 from reelstore.params import Params, split_model
 from reelstore.pipeline.align.findings import read_training_checks
@@ -84,8 +85,8 @@ def run_doctor(params: Params, model: str) -> DoctorReport:
     checks += _leaked(params, primary["video"])
     diagnosis = Diagnosis.of(f"{dataset}/{model}", checks)
     folder = Path("plots", dataset, model, "doctor")
-    _write(diagnosis, folder, primary)
-    write_json(Path("metrics", dataset, model, "doctor.json"), diagnosis.numbers())
+    metrics = Path("metrics", dataset, model, "doctor.json")
+    replace_together({**_files(diagnosis, folder, primary), metrics: json_bytes(diagnosis.numbers())})
     return DoctorReport(diagnosis, tuple(diagnosis.refused(params.doctor.allow)), folder)
 
 
@@ -210,10 +211,12 @@ def _null_score(text: Array, video: Array, video_of_caption: npt.NDArray[np.int6
     return NullScore(cells.mrr["", ""], cells.chance, cells.high)
 
 
-def _write(diagnosis: Diagnosis, folder: Path, primary: dict[str, Rows]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "findings.txt").write_text(diagnosis.text() + "\n", encoding="utf-8")
-    (folder / "findings.json").write_text(json.dumps(diagnosis.as_json(), indent=1, allow_nan=False) + "\n")
+def _files(diagnosis: Diagnosis, folder: Path, primary: dict[str, Rows]) -> dict[Path, bytes]:
+    findings = json.dumps(diagnosis.as_json(), indent=1, allow_nan=False) + "\n"
+    files = {
+        folder / "findings.txt": (diagnosis.text() + "\n").encode(),
+        folder / "findings.json": findings.encode(),
+    }
     spectra, cosines = {}, {}
     for side, rows in primary.items():
         values = of_embeddings.sampled(rows.ok()).array().astype(np.float64)
@@ -222,21 +225,22 @@ def _write(diagnosis: Diagnosis, folder: Path, primary: dict[str, Rows]) -> None
         order = np.random.default_rng(0).permutation(len(values))
         pairs = (unit(values) * unit(values)[np.roll(order, 1)[np.argsort(order)]]).sum(axis=1)
         cosines[side] = np.histogram(pairs, bins=N_BINS, range=(-1, 1))
-    _csv(folder / "spectrum.csv", "dimensions", "share", spectra, np.arange(1, 101))
+    files[folder / "spectrum.csv"] = _csv("dimensions", "share", spectra, np.arange(1, 101))
     shares = {side: counts / counts.sum() for side, (counts, _) in cosines.items()}
     middles = np.round((cosines["video"][1][1:] + cosines["video"][1][:-1]) / 2, 4)
-    _csv(folder / "cosines.csv", "cosine", "share", shares, middles)
+    files[folder / "cosines.csv"] = _csv("cosine", "share", shares, middles)
     for name, series, title, x in (
         ("spectrum", spectra, "Variance in the widest dimensions", "dimensions"),
         ("cosines", shares, "Cosine of random pairs", "cosine"),
     ):
         across = np.arange(1, 101) if name == "spectrum" else middles
         lines = {side: list(zip(across.tolist(), line.tolist(), strict=False)) for side, line in series.items()}
-        (folder / f"{name}.svg").write_text(line_chart(lines, title=title, x=x, y="share"))
+        files[folder / f"{name}.svg"] = line_chart(lines, title=title, x=x, y="share").encode()
+    return files
 
 
-def _csv(path: Path, x: str, y: str, series: dict[str, Array], across: Array) -> None:
+def _csv(x: str, y: str, series: dict[str, Array], across: Array) -> bytes:
     lines = [f"side,{x},{y}"]
     for side, line in series.items():
         lines += [f"{side},{place:g},{value:.6f}" for place, value in zip(across, line, strict=False)]
-    path.write_text("\n".join(lines) + "\n")
+    return ("\n".join(lines) + "\n").encode()

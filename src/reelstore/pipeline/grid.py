@@ -6,10 +6,11 @@ from pathlib import Path
 from reelstore.encoders.base import TOKENS
 from reelstore.errors import ParamsError
 from reelstore.evaluation import pad_to_same_width, shuffled_cells
-from reelstore.evaluation.files import write_json
+from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.heatmap import heat_map
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.shuffles import Cells
+from reelstore.io import replace_together
 from reelstore.params import OutputsParams, Params
 from reelstore.pipeline.split import matched_split
 from reelstore.pooling import POOLINGS
@@ -108,24 +109,19 @@ def _write(report: GridReport) -> None:
     cells = report.cells
     rows, columns = (list(dict.fromkeys(cell[axis] for cell in cells.mrr)) for axis in (0, 1))
     table = {row: {column: cells.mrr[row, column] for column in columns} for row in rows}
-    write_json(
-        report.metrics,
-        {
-            "t2v_MRR": table,
-            "chance": cells.chance,
-            "shuffled": {"low": cells.low, "high": cells.high},
-            "cells_outside": len(cells.outside),
-            "health": {
-                "captions": len(report.matched.captions),
-                "videos": len(report.matched.videos),
-                **report.matched.left_out,
-            },
+    metrics = {
+        "t2v_MRR": table,
+        "chance": cells.chance,
+        "shuffled": {"low": cells.low, "high": cells.high},
+        "cells_outside": len(cells.outside),
+        "health": {
+            "captions": len(report.matched.captions),
+            "videos": len(report.matched.videos),
+            **report.matched.left_out,
         },
-    )
-    report.plots.mkdir(parents=True, exist_ok=True)
+    }
     lines = ["video_pooling,text_pooling,mrr"]
     lines += [f"{row},{column},{mrr:.6f}" for (row, column), mrr in cells.mrr.items()]
-    (report.plots / "grid.csv").write_text("\n".join(lines) + "\n")
     notes = (
         f"{report.name}, {report.matched.counts(report.split)}",
         f"chance {cells.chance:.4f}; with pairs shuffled all cells lie in {cells.low:.4f} to {cells.high:.4f} "
@@ -142,4 +138,10 @@ def _write(report: GridReport) -> None:
         notes=notes,
         framed=cells.outside,
     )
-    (report.plots / "grid.svg").write_text(svg)
+    replace_together(
+        {
+            report.plots / "grid.csv": ("\n".join(lines) + "\n").encode(),
+            report.plots / "grid.svg": svg.encode(),
+            report.metrics: json_bytes(metrics),
+        }
+    )

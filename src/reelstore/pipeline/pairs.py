@@ -1,6 +1,7 @@
 """The stages pairs, mined and leakage: which captions are shown with which videos, and what splits share."""
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from pathlib import Path
 
 from reelstore.datasets.index import read_index
 from reelstore.errors import LeakageError, ParamsError
+from reelstore.io import replace_together, write_atomically
 from reelstore.pairs.build import TRAINING_SPLITS, Pair, SplitCaptions, labelled_pairs, positive_pairs
-from reelstore.pairs.files import write_pairs
+from reelstore.pairs.files import pairs_parquet
 from reelstore.pairs.hard import HardNegatives
 from reelstore.pairs.leakage import Leakage, leakage, near_duplicates
 from reelstore.params import MinedParams, PairsParams, Params
@@ -64,8 +66,7 @@ def run_pairs(params: Params, name: str) -> PairsReport:
     _refuse(params, dataset.name, found)
     pairs = {split: _pairs(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}
     folder = Path("pairs", dataset.name, name)
-    for split, of_split in pairs.items():
-        write_pairs(folder / f"{split}.parquet", of_split)
+    replace_together({folder / f"{split}.parquet": pairs_parquet(of_split) for split, of_split in pairs.items()})
     counts = {split: Counter(pair.label for pair in of_split) for split, of_split in pairs.items()}
     return PairsReport(folder, counts, found)
 
@@ -78,14 +79,14 @@ def run_leakage(params: Params, variant: str) -> LeakageReport:
     """
     found = near_duplicates(open_store(params.store_folder)[variant], near=params.leakage.near)
     path = Path("plots", params.dataset.name, "leakage", variant, "near.csv")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["split", "key", "other_split", "other_key", "cosine"])
-        for one in found:
-            first, second = one.splits
-            for key, like, cosine in one.rows:
-                table.writerow([second, _cell(key), first, _cell(like), f"{cosine:.4f}"])
+    lines = io.StringIO()
+    table = csv.writer(lines, lineterminator="\n")
+    table.writerow(["split", "key", "other_split", "other_key", "cosine"])
+    for one in found:
+        first, second = one.splits
+        for key, like, cosine in one.rows:
+            table.writerow([second, _cell(key), first, _cell(like), f"{cosine:.4f}"])
+    write_atomically(path, lines.getvalue().encode())
     _refuse(params, variant, found)
     return LeakageReport(variant, path, found)
 

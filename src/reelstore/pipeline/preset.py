@@ -1,7 +1,6 @@
 """A preset into params.yaml: its values and nothing else, at once or not at all."""
 
-import os
-import shutil
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,9 @@ from typing import Any
 import yaml
 
 from reelstore.errors import ParamsError, PresetError
-from reelstore.params import load_params, parse_params
+from reelstore.io import atomic_output, copy_mode, decoded, read_bytes, write_new
+from reelstore.params import load_document, params_of, parse_params
+from reelstore.params.document import MAX_BYTES, parse_document
 from reelstore.presets.catalogue import load_preset
 from reelstore.presets.splice import spliced, with_value
 
@@ -63,9 +64,12 @@ def apply_preset(name: str, *, path: Path = Path("params.yaml"), dry_run: bool =
         ParamsError: params.yaml isn't valid, or wouldn't be with the preset in it; it stays as it was.
     """
     preset = load_preset(name)
-    load_params(path)
-    text = path.read_bytes().decode("utf-8")
-    before: dict[str, Any] = yaml.safe_load(text) or {}
+    document = load_document(path)
+    params_of(document, source=str(path))
+    content = read_bytes(path, at_most=MAX_BYTES)
+    mark = BOM_UTF8 if content.startswith(BOM_UTF8) else b""
+    text = decoded(content, path)
+    before: dict[str, Any] = document.values or {}
     after = before
     for key, snippet in preset.values.items():
         if _value_at(after, key) != snippet.value:
@@ -74,17 +78,17 @@ def apply_preset(name: str, *, path: Path = Path("params.yaml"), dry_run: bool =
     _check(text, after, name=name, path=path)
     changes = tuple(_changes(before, after, ""))
     if changes and not dry_run:
-        _replace(path.resolve(), text)
+        _replace(path.resolve(), mark + text.encode())
     return PresetReport(name, path, changes, written=not dry_run)
 
 
 def _check(text: str, expected: Mapping[str, Any], *, name: str, path: Path) -> None:
     """The text must say what was meant, and be params; an anchor that went with a section shows here."""
     try:
-        found = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        found = parse_document(text, str(path)).values
+    except ParamsError as error:
         raise PresetError(
-            f"{path} couldn't be read any more with {name} in it: {error}. Nothing was written; "
+            f"{path} couldn't be read any more with {name} in it: {error} Nothing was written; "
             f"edit it by hand, after `reelstore preset show {name}`."
         ) from error
     if found != expected:
@@ -98,11 +102,10 @@ def _check(text: str, expected: Mapping[str, Any], *, name: str, path: Path) -> 
         raise PresetError(f"With {name}, {path} would be wrong: {error} Nothing was written.") from error
 
 
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(text.encode("utf-8"))
-    shutil.copymode(path, partial)
-    os.replace(partial, path)
+def _replace(path: Path, content: bytes) -> None:
+    with atomic_output(path) as partial:
+        write_new(partial, [content])
+        copy_mode(path, partial)
 
 
 def _value_at(values: Any, key: str) -> Any:

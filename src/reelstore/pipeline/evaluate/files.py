@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelstore.evaluation import Evaluation, bootstrap, evaluate
-from reelstore.evaluation.files import write_json
+from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.ties import Ties
 from reelstore.exchange.npy import map_values
+from reelstore.io import replace_together
 from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
-from reelstore.pipeline.evaluate.stage import write_curves, write_queries
+from reelstore.pipeline.evaluate.stage import curve_files, queries_parquet
 from reelstore.ranking import Similarity
 
 
@@ -68,7 +69,11 @@ def evaluate_files(
 
 
 def write_found(folder: Path, found: Evaluation, matched: Matched) -> None:
-    """metrics.json, curves and queries.parquet."""
-    write_json(folder / "metrics.json", found.metrics)
-    write_curves(folder, found)
-    write_queries(folder / "queries.parquet", found, matched)
+    """metrics.json, curves and queries.parquet: all of one evaluation, or no metrics.json."""
+    replace_together(
+        {
+            **curve_files(folder, found),
+            folder / "queries.parquet": queries_parquet(found, matched),
+            folder / "metrics.json": json_bytes(found.metrics),
+        }
+    )

@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reelstore.evaluation import Evaluation, Ranks, bootstrap
-from reelstore.evaluation.files import write_json
+from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched
+from reelstore.io import replace_together, write_atomically
 from reelstore.params import Params
 from reelstore.pipeline.evaluate.measure import Measured, measure
 
@@ -101,17 +102,28 @@ def about(params: Params, measured: Measured, *, model: str, name: str) -> dict[
 
 
 def write_found(report: EvaluateReport, details: Mapping[str, Any]) -> None:
-    """The metrics file, and beside its plots details.json, both curves and queries.parquet."""
+    """The metrics file, and beside its plots details.json, both curves and queries.parquet: all of one evaluation, or
+    no metrics file.
+    """
     health = report.evaluation.metrics["health"] | report.matched.left_out
-    write_json(report.metrics, report.evaluation.metrics | {"health": health})
-    write_json(report.plots / "details.json", details)
-    write_curves(report.plots, report.evaluation)
-    write_queries(report.plots / "queries.parquet", report.evaluation, report.matched)
+    replace_together(
+        {
+            report.plots / "details.json": json_bytes(details),
+            **curve_files(report.plots, report.evaluation),
+            report.plots / "queries.parquet": queries_parquet(report.evaluation, report.matched),
+            report.metrics: json_bytes(report.evaluation.metrics | {"health": health}),
+        }
+    )
 
 
 def write_curves(folder: Path, evaluation: Evaluation) -> None:
     """t2v_recall.csv and v2t_recall.csv: recall and chance for k from 1 to 50."""
-    folder.mkdir(parents=True, exist_ok=True)
+    replace_together(curve_files(folder, evaluation))
+
+
+def curve_files(folder: Path, evaluation: Evaluation) -> dict[Path, bytes]:
+    """What `write_curves` writes."""
+    files = {}
     for direction in ("t2v", "v2t"):
         curve = evaluation.curve(direction, CURVE_KS)
         lines = ["k,recall,chance"]
@@ -119,7 +131,8 @@ def write_curves(folder: Path, evaluation: Evaluation) -> None:
             f"{k},{recall:.6f},{chance:.6f}"
             for k, recall, chance in zip(CURVE_KS, curve["recall"], curve["chance"], strict=True)
         ]
-        (folder / f"{direction}_recall.csv").write_text("\n".join(lines) + "\n")
+        files[folder / f"{direction}_recall.csv"] = ("\n".join(lines) + "\n").encode()
+    return files
 
 
 def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
@@ -129,7 +142,11 @@ def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
     `caption_index` is null where the query (or the answer) is a video; the best wrong answer and the gap are null
     where every item is right; a metric is null in the direction that doesn't have it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, queries_parquet(evaluation, matched))
+
+
+def queries_parquet(evaluation: Evaluation, matched: Matched) -> memoryview:
+    """What `write_queries` writes."""
     rows = query_rows(evaluation, matched)
     table = pa.Table.from_pylist(
         [dict(zip(_QUERY_COLUMNS.names, row, strict=True)) for row in rows], schema=_QUERY_COLUMNS
@@ -138,7 +155,9 @@ def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
     for name in sorted({name for ranks in sides for name in ranks.values}):
         parts = [ranks.values[name] if name in ranks.values else np.full(len(ranks), np.nan) for ranks in sides]
         table = table.append_column(name, pa.array(np.concatenate(parts), from_pandas=True))
-    pq.write_table(table, path)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    return memoryview(sink.getvalue())
 
 
 def query_rows(evaluation: Evaluation, matched: Matched) -> list[tuple[Any, ...]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from reelstore.io import write_atomically
 from reelstore.params import Params
 from reelstore.pipeline.report.published import published_sections
 from reelstore.pipeline.report.results import Result, printed_columns, read_results
@@ -41,8 +42,7 @@ def run_report(params: Params) -> ReportReport:
     if params.dataset.name.startswith("msrvtt") or params.dataset.kind == "msrvtt":
         sections += published_sections(params.dataset.name)
     path = Path("report", params.dataset.name, "index.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(f"{params.dataset.name}: text-video retrieval", sections), encoding="utf-8")
+    write_atomically(path, page(f"{params.dataset.name}: text-video retrieval", sections).encode())
     return ReportReport(path)
 
 

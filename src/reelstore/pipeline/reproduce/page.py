@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, pstdev
 from typing import Any
 
@@ -113,10 +112,10 @@ def table_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
     return rows
 
 
-def write_page(
-    folder: Path, outcomes: Sequence[Outcome], *, dataset: str, model: str, scale: Scale | None, doctor: Diagnosis
-) -> Path:
-    """index.html in this folder."""
+def report_page(
+    outcomes: Sequence[Outcome], *, dataset: str, model: str, scale: Scale | None, doctor: Diagnosis
+) -> str:
+    """HTML of all outcomes."""
     ran = [outcome for outcome in outcomes if outcome.found]
     size = "At the report's size." if scale is None else f"Smaller than in the report: {scale}."
     tested = ""
@@ -131,10 +130,7 @@ def write_page(
         Section("The embeddings, before any training", "", [_checks_table(doctor.checks)]),
         *(_experiment(outcome) for outcome in _first_seeds(outcomes)),
     ]
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "index.html"
-    path.write_text(page(f"The report's ten experiments on {dataset}", sections), encoding="utf-8")
-    return path
+    return page(f"The report's ten experiments on {dataset}", sections)
 
 
 def _experiment(outcome: Outcome) -> Section:

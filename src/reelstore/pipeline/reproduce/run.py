@@ -9,6 +9,7 @@ from typing import Any
 
 from reelstore.errors import ParamsError, PresetError, ReelstoreError, StoreNotFoundError, UnknownNameError
 from reelstore.evaluation.files import write_json
+from reelstore.io import replace_together
 from reelstore.params import Params, parse_params
 from reelstore.pipeline.align.findings import read_looks
 from reelstore.pipeline.align.stage import run_align
@@ -19,7 +20,7 @@ from reelstore.pipeline.evaluate.stage import run_evaluate
 from reelstore.pipeline.pairs import run_pairs
 from reelstore.pipeline.pool import run_pool
 from reelstore.pipeline.reproduce.experiments import Experiment, Scale, experiments
-from reelstore.pipeline.reproduce.page import Outcome, markdown, write_page
+from reelstore.pipeline.reproduce.page import Outcome, markdown, report_page
 from reelstore.presets.catalogue import load_preset
 from reelstore.presets.splice import with_value
 from reelstore.store.reader import Rows, open_store
@@ -87,9 +88,9 @@ def reproduce_report(
             say(f"{number}/{len(chosen)} {seeded.name}: {seeded.title}")
             outcomes.append(_outcome(params, video, text, seeded, experiment.name, say))
     folder = Path("report", f"reproduce-{params.dataset.name}")
-    path = write_page(folder, outcomes, dataset=params.dataset.name, model=model, scale=scale, doctor=doctor.diagnosis)
-    table = markdown(outcomes)
-    (folder / "table.md").write_text(table + "\n", encoding="utf-8")
+    html = report_page(outcomes, dataset=params.dataset.name, model=model, scale=scale, doctor=doctor.diagnosis)
+    path, table = folder / "index.html", markdown(outcomes)
+    replace_together({path: html.encode(), folder / "table.md": (table + "\n").encode()})
     return ReproduceReport(path, table)
 
 
