@@ -6,7 +6,11 @@ class ReelstoreError(Exception):
 
 
 class ParamsError(ReelstoreError, ValueError):
-    """A value in params.yaml is unknown, missing or of the wrong kind."""
+    """A value in params.yaml is unknown, missing, of the wrong kind or out of range; `key` is its dotted key."""
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
 
 
 class PresetError(ParamsError):
@@ -25,8 +29,16 @@ class DownloadError(ReelstoreError, OSError):
     """A download broke off or isn't what its pinned hash says."""
 
 
-class UndecodableVideoError(ReelstoreError, ValueError):
-    """A file holds no frames that can be decoded; the message is the reason kept with the row."""
+class UnusableItemError(ReelstoreError, ValueError):
+    """A video or caption can't be embedded; the message is the reason kept with its row."""
+
+
+class UndecodableVideoError(UnusableItemError):
+    """A file has no frames that can be decoded within the bounds."""
+
+
+class LongTextError(UnusableItemError):
+    """A text has more characters than a tokenizer gets."""
 
 
 class UnknownNameError(ReelstoreError, KeyError):
@@ -125,6 +137,13 @@ class NonFiniteError(ReelstoreError, ValueError):
 
 class AlignerError(ReelstoreError, ValueError):
     """An aligner can't be fitted, loaded, or applied to these embeddings."""
+
+
+class MissingTensorError(AlignerError, KeyError):
+    """An aligner's file lacks a tensor that its settings need."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class EvaluationError(ReelstoreError, ValueError):

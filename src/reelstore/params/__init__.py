@@ -1,7 +1,7 @@
 """params.yaml as frozen values."""
 
 from reelstore.params.names import split_model
-from reelstore.params.parse import load_params, parse_params
+from reelstore.params.parse import load_document, load_params, params_of, parse_params
 from reelstore.params.project import Params
 from reelstore.params.sections import (
     ApplyParams,
@@ -10,6 +10,7 @@ from reelstore.params.sections import (
     EmbedParams,
     EvaluateParams,
     GridParams,
+    ItemBounds,
     LeakageParams,
     MinedParams,
     ModelParams,
@@ -27,6 +28,7 @@ __all__ = [
     "EmbedParams",
     "EvaluateParams",
     "GridParams",
+    "ItemBounds",
     "LeakageParams",
     "MinedParams",
     "ModelParams",
@@ -36,7 +38,9 @@ __all__ = [
     "ProtocolParams",
     "Threshold",
     "TrackingParams",
+    "load_document",
     "load_params",
+    "params_of",
     "parse_params",
     "split_model",
 ]

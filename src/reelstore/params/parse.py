@@ -3,10 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reelstore.errors import ParamsError
-from reelstore.params.names import check_name
+from reelstore.params.plain import check_plain, shown
 from reelstore.params.project import Params
 from reelstore.params.sections import (
     ApplyParams,
@@ -25,24 +25,47 @@ from reelstore.params.sections import (
 )
 from reelstore.params.threshold import Threshold
 
+if TYPE_CHECKING:
+    from reelstore.params.document import Document
+
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Params from a YAML file; unknown keys and values of the wrong kind are errors that name the key."""
-    import yaml
+    """Params from a YAML file; what is unknown, of the wrong kind or out of range is an error with its key and line.
 
-    if not path.is_file():
-        raise ParamsError(f"No {path} here. Run reelstore from the project's folder, the one with dvc.yaml.")
+    Raises:
+        ParamsError: the file isn't there, isn't YAML, or its values aren't params.
+        IrregularFileError, OSError: it isn't a regular file, or can't be read.
+    """
+    return params_of(load_document(path), source=str(path))
+
+
+def load_document(path: Path = Path("params.yaml")) -> "Document":
+    """The file's values, not yet checked, and the line of each; errors as of `load_params`."""
+    from reelstore.params.document import read_document
+
     try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ParamsError(f"{path} isn't valid YAML: {error}") from error
-    return parse_params(raw or {}, source=str(path))
+        return read_document(path)
+    except FileNotFoundError:
+        raise ParamsError(f"No {path} here. Run reelstore from the project's folder, the one with dvc.yaml.") from None
+
+
+def params_of(document: "Document", *, source: str) -> Params:
+    """Params from a file's values; errors name the line."""
+    values = {} if document.values is None else document.values
+    try:
+        return parse_params(values, source=source)
+    except ParamsError as error:
+        line = document.line(error.key)
+        if line is None:
+            raise
+        raise ParamsError(f"{source}, line {line}: {str(error).removeprefix(f'{source}: ')}", key=error.key) from None
 
 
 def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
     """Params from plain values, as read from YAML."""
     if not isinstance(raw, Mapping):
-        raise ParamsError(f"{source} must be a mapping, not {type(raw).__name__}.")
+        raise ParamsError(f"{source} must be a mapping, not {shown(raw)}.")
+    check_plain(raw)
     sections: dict[str, Callable[[Mapping[str, Any]], Any]] = {
         "dataset": lambda values: _fill(DatasetParams, values, "dataset"),
         "model": lambda values: _fill(ModelParams, values, "model"),
@@ -65,34 +88,34 @@ def parse_params(raw: Mapping[str, Any], *, source: str = "params") -> Params:
     }
     unknown = sorted(set(raw) - set(sections))
     if unknown:
-        raise ParamsError(f"{source}: unknown key {unknown[0]!r}. Known: {', '.join(sorted(sections))}.")
+        raise ParamsError(
+            f"{source}: unknown key {shown(unknown[0])}. Known: {', '.join(sorted(sections))}.", key=unknown[0]
+        )
     parsed = {}
     for key, value in raw.items():
         if not isinstance(value, Mapping):
-            raise ParamsError(f"{source}: {key} must be a mapping, not {value!r}.")
+            raise ParamsError(f"{source}: {key} must be a mapping, not {shown(value)}.", key=key)
         parsed[key] = sections[key](value)
     return Params(**parsed)
 
 
 def _fill(cls: type, values: Mapping[str, Any], section: str) -> Any:
     defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
-    for key, value in values.items():
-        if key not in defaults:
-            raise ParamsError(f"{section}.{key} is unknown. Known: {', '.join(defaults)}.")
-        default = defaults[key]
-        if not _same_kind(value, default):
-            raise ParamsError(f"{section}.{key} is {value!r}; a {_kind(default)} is expected.")
-    return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+    for name, value in values.items():
+        key = f"{section}.{name}"
+        if name not in defaults:
+            raise ParamsError(f"{key} is unknown. Known: {', '.join(defaults)}.", key=key)
+        if not _same_kind(value, defaults[name]):
+            hint = " Put it in quotes." if isinstance(defaults[name], str) and isinstance(value, int | float) else ""
+            raise ParamsError(f"{key} is {shown(value)}; a {_kind(defaults[name])} is expected.{hint}", key=key)
+    try:
+        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    except ParamsError as error:  # a section doesn't know where it stands
+        raise ParamsError(f"{section}.{error}", key=f"{section}.{error.key}") from None
 
 
 def _fill_each(cls: type, values: Mapping[str, Any], section: str) -> dict[str, Any]:
-    filled = {}
-    for name, settings in values.items():
-        check_name(section, str(name))
-        if settings is not None and not isinstance(settings, Mapping):
-            raise ParamsError(f"{section}.{name} must be a mapping, not {settings!r}.")
-        filled[str(name)] = _fill(cls, settings or {}, f"{section}.{name}")
-    return filled
+    return {name: _fill(cls, settings, f"{section}.{name}") for name, settings in _options(values, section).items()}
 
 
 def _same_kind(value: Any, default: Any) -> bool:
@@ -118,9 +141,10 @@ def _kind(default: Any) -> str:
 def _options(values: Mapping[str, Any], section: str) -> dict[str, dict[str, Any]]:
     options = {}
     for name, settings in values.items():
+        key = f"{section}.{name}"
         if settings is not None and not isinstance(settings, Mapping):
-            raise ParamsError(f"{section}.{name} must be a mapping, not {settings!r}.")
-        options[str(name)] = dict(settings or {})
+            raise ParamsError(f"{key} must be a mapping, not {shown(settings)}.", key=key)
+        options[name] = dict(settings or {})
     return options
 
 
@@ -128,8 +152,10 @@ def _thresholds(values: Mapping[str, Any]) -> dict[str, dict[str, Threshold]]:
     parsed: dict[str, dict[str, Threshold]] = {}
     for result, metrics in _options(values, "thresholds").items():
         for metric, text in metrics.items():
-            name = f"thresholds.{result}: {metric}"
+            name, key = f"thresholds.{result}: {metric}", f"thresholds.{result}.{metric}"
             if metric.count(".") != 1 or not all(metric.split(".")):
-                raise ParamsError(f"{name} must be <direction>.<metric>, such as t2v.R@01.")
-            parsed.setdefault(result, {})[metric] = Threshold.parse(str(text), name=name)
+                raise ParamsError(f"{name} must be <direction>.<metric>, such as t2v.R@01.", key=key)
+            if not isinstance(text, str):
+                raise ParamsError(f"{name} is {shown(text)}; a text such as '>= 0.1' is expected.", key=key)
+            parsed.setdefault(result, {})[metric] = Threshold.parse(text, name=name, key=key)
     return parsed

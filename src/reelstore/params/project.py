@@ -7,6 +7,7 @@ from typing import Any
 
 from reelstore.errors import ParamsError
 from reelstore.params.names import check_name
+from reelstore.params.plain import shown
 from reelstore.params.sections import (
     ApplyParams,
     DatasetParams,
@@ -64,43 +65,66 @@ class Params:
             for encoder in encoders:
                 side, _, name = encoder.partition("/")
                 if side not in ("video", "text"):
-                    raise ParamsError(f"{section}: {encoder!r} must be video/<name> or text/<name>.")
+                    raise _error(section, encoder, f"{section}: {shown(encoder)} must be video/<name> or text/<name>.")
                 check_name(section, name)
         for encoder, options in self.streams.items():
-            if encoder in self.encoders:
-                raise ParamsError(f"{encoder} is under encoders and under streams: keep one of the two lines.")
-            keep = options.get("keep")
-            if not isinstance(keep, list) or not keep or not all(isinstance(name, str) for name in keep):
-                raise ParamsError(f"streams.{encoder}.keep must list the variants to store, like [mean, last].")
-            if len(set(keep)) < len(keep):
-                raise ParamsError(f"streams.{encoder}.keep names a variant twice: {keep}.")
+            self._check_stream(encoder, options.get("keep"))
         for side in ("video", "text"):
             for name in getattr(self.model, side):
                 if f"{side}/{name}" not in {**self.encoders, **self.streams}:
-                    raise ParamsError(f"model.{side} names {name!r}, but encoders has no line {side}/{name}.")
-        for name in self.mined:
-            if name in self.pairs:
-                raise ParamsError(f"{name} is under pairs and under mined: give one of them another name.")
+                    raise _error(
+                        "model", side, f"model.{side} names {shown(name)}, but encoders has no line {side}/{name}."
+                    )
+        for section in ("grids", "pairs", "mined", "aligners", "scorers", "protocols"):
+            for name in getattr(self, section):
+                check_name(section, name)
+        self._check_unlike("pairs", "mined")
+        self._check_unlike("aligners", "scorers")
         for name in self.apply:
             if name not in self.aligners:
-                raise ParamsError(f"apply names {name!r}, which aligners doesn't have: {', '.join(self.aligners)}.")
-        sets = {**self.pairs, **self.mined}
+                known = ", ".join(self.aligners)
+                raise _error("apply", name, f"apply names {shown(name)}, which aligners doesn't have: {known}.")
         for name, settings in self.aligners.items():
-            check_name("aligners", name)
-            if "kind" not in settings:
-                raise ParamsError(f"aligners.{name} has no `kind`.")
-            if settings.get("pairs", "captions") not in sets:
-                raise ParamsError(
-                    f"aligners.{name} trains on the pairs {settings.get('pairs', 'captions')!r}, which pairs and mined "
-                    f"don't have. They have: {', '.join(sets)}."
+            self._check_aligner(name, settings)
+        for name, settings in self.scorers.items():
+            if "rerank" not in settings:
+                raise _error("scorers", name, f"scorers.{name} has no `rerank`.")
+
+    def _check_stream(self, encoder: str, keep: object) -> None:
+        if encoder in self.encoders:
+            raise _error(
+                "streams", encoder, f"{encoder} is under encoders and under streams: keep one of the two lines."
+            )
+        where = f"streams.{encoder}.keep"
+        if not isinstance(keep, list) or not keep or not all(isinstance(name, str) for name in keep):
+            raise _error("streams", f"{encoder}.keep", f"{where} must list the variants to store, like [mean, last].")
+        if len(set(keep)) < len(keep):
+            raise _error("streams", f"{encoder}.keep", f"{where} names a variant twice: {shown(keep)}.")
+
+    def _check_unlike(self, first: str, second: str) -> None:
+        for name in getattr(self, second):
+            if name in getattr(self, first):
+                raise _error(
+                    second, name, f"{name} is under {first} and under {second}: give one of them another name."
                 )
 
-        for name, settings in self.scorers.items():
-            check_name("scorers", name)
-            if name in self.aligners:
-                raise ParamsError(f"{name} is under aligners and under scorers: give one of them another name.")
-            if "rerank" not in settings:
-                raise ParamsError(f"scorers.{name} has no `rerank`.")
+    def _check_aligner(self, name: str, settings: Mapping[str, Any]) -> None:
+        if "kind" not in settings:
+            raise _error("aligners", name, f"aligners.{name} has no `kind`.")
+        for setting in ("kind", "video", "text", "pairs"):
+            if not isinstance(settings.get(setting, ""), str):
+                found = shown(settings[setting])
+                raise _error(
+                    "aligners", f"{name}.{setting}", f"aligners.{name}.{setting} is {found}; a text is expected."
+                )
+        pairs, sets = settings.get("pairs", "captions"), {**self.pairs, **self.mined}
+        if pairs not in sets:
+            raise _error(
+                "aligners",
+                f"{name}.pairs",
+                f"aligners.{name} trains on the pairs {shown(pairs)}, which pairs and mined don't have. They have: "
+                f"{', '.join(sets)}.",
+            )
 
     def encoder_options(self, encoder: str) -> Mapping[str, Any]:
         """Options of `side/name`."""
@@ -122,3 +146,7 @@ class Params:
     def store_folder(self) -> Path:
         """Folder of the dataset's store."""
         return Path("store") / self.dataset.name
+
+
+def _error(section: str, name: str, message: str) -> ParamsError:
+    return ParamsError(message, key=f"{section}.{name}")

@@ -1,14 +1,19 @@
 """Sections of params.yaml: their values, defaults and what each means."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from reelstore.errors import ParamsError
-from reelstore.params.names import check_name, check_variant
+from reelstore.errors import LongTextError, ParamsError
+from reelstore.params.names import check_device, check_name, check_variant
+from reelstore.params.plain import shown
+from reelstore.params.ranges import SEED, SHARE, STORED_DTYPE, OneOf, Range, Section, setting, settings_mapping
+
+MAX_SPLITS = 256
+"""A store keeps the split of a row in one byte."""
 
 
 @dataclass(frozen=True)
-class DatasetParams:
+class DatasetParams(Section):
     """Which videos and captions."""
 
     name: str = "emoji"
@@ -21,28 +26,32 @@ class DatasetParams:
     """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
     still: bool = False
     """emoji: also the clips that have one frame."""
-    max_captions: int = 20
+    max_captions: int = setting(20, Range(1, 1_000_000))
     """Captions kept for each video."""
     cut: str = ""
     """msrvtt: `1k-a` (also where this is empty), `1k-a-7k`, `1k-b`, `full` or `official`."""
     parts: tuple[str, ...] = ()
     """msrvtt: of train, validation and test those wanted; all where this is empty."""
-    seed: int = 0
+    seed: int = setting(0, SEED)
     """Of the splits; llm-like: of all that is drawn."""
-    splits: Mapping[str, float] = field(default_factory=lambda: {"train": 0.7, "validation": 0.1, "test": 0.2})
+    splits: Mapping[str, float] = settings_mapping(lambda: {"train": 0.7, "validation": 0.1, "test": 0.2}, SHARE)
     """Share of each split; they add up to 1. llm-like has its own in `source`; msrvtt takes the share
     of validation in train and validation, where its cut has no validation."""
 
     def __post_init__(self) -> None:
-        check_name("dataset.name", self.name)
-        if self.max_captions < 1:
-            raise ParamsError(f"dataset.max_captions is {self.max_captions}; it must be at least 1.")
-        if abs(sum(self.splits.values()) - 1) > 1e-6 or min(self.splits.values(), default=0) < 0:
-            raise ParamsError(f"dataset.splits must be shares that add up to 1, not {dict(self.splits)}.")
+        super().__post_init__()
+        check_name("name", self.name)
+        for split in self.splits:
+            if not 1 <= len(split) <= 100 or not split.isprintable():
+                raise ParamsError(f"splits has {shown(split)}; a name has 1 to 100 characters.", key="splits")
+        if len(self.splits) > MAX_SPLITS:
+            raise ParamsError(f"splits has {len(self.splits)}; a store has at most {MAX_SPLITS}.", key="splits")
+        if abs(sum(self.splits.values()) - 1) > 1e-6:
+            raise ParamsError(f"splits must be shares that add up to 1, not {shown(dict(self.splits))}.", key="splits")
 
 
 @dataclass(frozen=True)
-class ModelParams:
+class ModelParams(Section):
     """Encoders of each side; every pair of them is a model."""
 
     video: tuple[str, ...] = ()
@@ -52,34 +61,61 @@ class ModelParams:
 
 
 @dataclass(frozen=True)
-class EmbedParams:
-    """How both sides are embedded."""
+class ItemBounds(Section):
+    """What one video or caption may take. One that takes more becomes a failed row with its reason."""
 
-    dtype: str = "float16"
-    """Of the stored values: `float16` or `float32`."""
-    max_failures: float = 0.05
-    """Rows that may fail before the stage does: a share below 1, or a count."""
-    device: str = "auto"
-    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`."""
-    threads: int = 1
-    """CPU threads of the encoder. They move the last bits, so they belong to the fingerprint."""
-    decode_workers: int = 2
-    """Threads that decode ahead of the encoder. They change nothing but speed."""
-    workers: int = 1
-    """Processes that embed, each with an encoder of its own. They change nothing but speed."""
+    max_file_bytes: int = setting(4 * 2**30, Range(1, 2**40))
+    """Bytes of a video's file, which is read whole."""
+    max_frame_pixels: int = setting(2**26, Range(1, 2**30))
+    """Pixels of one picture, width x height."""
+    max_frames: int = setting(1_000_000, Range(1, 2**30))
+    """Frames of a video, all of which are decoded to be counted."""
+    max_seconds: float = setting(6 * 3600.0, Range(0, 1e9, above=True))
+    """Seconds from a video's first frame to its last."""
+    max_decoded_pixels: int = setting(2**40, Range(1, 2**60))
+    """Pixels of all of a video's frames; the default is 5 hours of 1080p at 30 frames a second."""
+    max_picture_work: int = setting(2**32, Range(1, 2**60))
+    """The same of GIF, WebP, PNG and JPEG, which are slower; a frame counts as 16,384 pixels more, each scan of a
+    progressive JPEG as a frame. The default takes about a minute."""
+    max_sampled_frames: int = setting(4096, Range(1, 2**24))
+    """Frames of a video that an encoder gets."""
+    max_sampled_bytes: int = setting(2 * 2**30, Range(1, 2**44))
+    """Bytes of these frames as decoded, 3 a pixel."""
+    max_characters: int = setting(100_000, Range(1, 10_000_000))
+    """Characters of a caption, or of a sentence that is searched."""
 
-    def __post_init__(self) -> None:
-        if self.dtype not in ("float16", "float32"):
-            raise ParamsError(f"embed.dtype is {self.dtype!r}; it must be float16 or float32.")
-        if not self.max_failures >= 0:  # NaN isn't either
-            raise ParamsError(f"embed.max_failures is {self.max_failures}; it must not be negative.")
-        for name in ("threads", "decode_workers", "workers"):
-            if getattr(self, name) < 1:
-                raise ParamsError(f"embed.{name} is {getattr(self, name)}; it must be at least 1.")
+    def check_text(self, text: str) -> None:
+        """Raise LongTextError where a text is beyond `max_characters`."""
+        if len(text) > self.max_characters:
+            raise LongTextError(
+                f"the text has {len(text):,} characters; embed.max_characters allows {self.max_characters:,}"
+            )
 
 
 @dataclass(frozen=True)
-class OutputsParams:
+class EmbedParams(ItemBounds):
+    """How both sides are embedded."""
+
+    dtype: str = setting("float16", STORED_DTYPE)
+    """Of the stored values: `float16` or `float32`."""
+    max_failures: float = setting(0.05, Range(0, 10**12))
+    """Rows that may fail before the stage does: a share below 1, or a count."""
+    device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`."""
+    threads: int = setting(1, Range(1, 1024))
+    """CPU threads of the encoder. They move the last bits, so they belong to the fingerprint."""
+    decode_workers: int = setting(2, Range(1, 256))
+    """Threads that decode ahead of the encoder. They change nothing but speed."""
+    workers: int = setting(1, Range(1, 256))
+    """Processes that embed, each with an encoder of its own. They change nothing but speed."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_device("device", self.device)
+
+
+@dataclass(frozen=True)
+class OutputsParams(Section):
     """What a grid compares: the poolings of one output of each encoder, or the output itself where it isn't tokens."""
 
     video: str = "tokens"
@@ -94,33 +130,24 @@ class GridParams(OutputsParams):
 
     split: str = "test"
     """Split it is measured on."""
-    n_shuffles: int = 1000
-    """Shuffles of the pairs behind the chance interval."""
-    seed: int = 0
+    n_shuffles: int = setting(1000, Range(20, 100_000))
+    """Shuffles of the pairs behind the chance interval, which needs at least 20."""
+    seed: int = setting(0, SEED)
     """Of the shuffles."""
-
-    def __post_init__(self) -> None:
-        if self.n_shuffles < 20:
-            raise ParamsError(f"grid.n_shuffles is {self.n_shuffles}; an interval needs at least 20.")
 
 
 @dataclass(frozen=True)
-class PairsParams:
+class PairsParams(Section):
     """One set of pairs: which caption is shown with which video in training."""
 
-    positives: int = 0
+    positives: int = setting(0, Range(0, 100_000))
     """Right captions of each video, drawn at random; 0 for all of them."""
-    negatives: int = 0
+    negatives: int = setting(0, Range(0, 100_000))
     """Wrong captions of each video, with label 0; fewer in proportion where a video has fewer than `positives`."""
     doubled: bool = False
     """Each pair twice."""
-    seed: int = 0
+    seed: int = setting(0, SEED)
     """Of what is drawn, and of the order."""
-
-    def __post_init__(self) -> None:
-        for name in ("positives", "negatives", "seed"):
-            if getattr(self, name) < 0:
-                raise ParamsError(f"pairs: {name} is {getattr(self, name)}; it must not be negative.")
 
 
 @dataclass(frozen=True)
@@ -129,40 +156,41 @@ class MinedParams(PairsParams):
 
     embedding: str = ""
     """Pooled variant they're mined by, such as text/minilm-l6/mean."""
-    among: int = 50
+    among: int = setting(50, Range(1, 1_000_000))
     """Nearest wrong captions of each video, of which `negatives` are drawn."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_variant("mined: embedding", self.embedding)
+        check_variant("embedding", self.embedding)
         if not 1 <= self.negatives <= self.among:
-            raise ParamsError(f"mined: negatives is {self.negatives}; it must be 1 to `among` ({self.among}).")
+            raise ParamsError(
+                f"negatives is {self.negatives}; it must be 1 to `among` ({self.among}).", key="negatives"
+            )
 
 
 @dataclass(frozen=True)
-class LeakageParams:
+class LeakageParams(Section):
     """What splits may share."""
 
     allow: tuple[str, ...] = ()
     """Kinds that don't fail a stage: `file`, `caption`, `near-video`, `near-caption`."""
-    near: float = 0.98
+    near: float = setting(0.98, Range(0, 1, above=True))
     """Cosine, the mean taken off, from which two embeddings are near-duplicates."""
     variants: tuple[str, ...] = ()
     """Pooled variants in which near-duplicates are looked for, such as video/efficientnet-lite0/mean."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         kinds = ("file", "caption", "near-video", "near-caption")
         for kind in self.allow:
             if kind not in kinds:
-                raise ParamsError(f"leakage.allow has {kind!r}. Known: {', '.join(kinds)}.")
+                raise ParamsError(f"allow has {shown(kind)}. Known: {', '.join(kinds)}.", key="allow")
         for variant in self.variants:
-            check_variant("leakage.variants", variant)
-        if not 0 < self.near <= 1:
-            raise ParamsError(f"leakage.near is {self.near}; it must be a cosine above 0, at most 1.")
+            check_variant("variants", variant)
 
 
 @dataclass(frozen=True)
-class DoctorParams:
+class DoctorParams(Section):
     """What the doctor looks at, and what doesn't make it fail."""
 
     video: str = ""
@@ -174,58 +202,53 @@ class DoctorParams:
 
 
 @dataclass(frozen=True)
-class ApplyParams:
+class ApplyParams(Section):
     """How what an aligner makes of a whole store is stored."""
 
-    dtype: str = "float16"
+    dtype: str = setting("float16", STORED_DTYPE)
     """Of the stored values: `float16` or `float32`."""
-
-    def __post_init__(self) -> None:
-        if self.dtype not in ("float16", "float32"):
-            raise ParamsError(f"apply: dtype is {self.dtype!r}; it must be float16 or float32.")
 
 
 @dataclass(frozen=True)
-class EvaluateParams:
+class EvaluateParams(Section):
     """How aligners are measured."""
 
     split: str = "test"
     """Split they are measured on."""
-    ks: tuple[int, ...] = (1, 5, 10)
+    ks: tuple[int, ...] = setting((1, 5, 10), Range(1, 1_000_000))
     """Cut-offs of R@k, hit@k and recall@k."""
 
     def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1:
-            raise ParamsError(f"evaluate.ks must be positive cut-offs, not {list(self.ks)}.")
+        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
+            raise ParamsError(f"ks must be positive cut-offs, each once, not {shown(list(self.ks))}.", key="ks")
+        super().__post_init__()
 
 
 @dataclass(frozen=True)
-class ProtocolParams:
+class ProtocolParams(Section):
     """A protocol that uses the other test queries; every aligner is measured under it too, in files of its own."""
 
-    kind: str = "dual_softmax"
+    kind: str = setting("dual_softmax", OneOf(("dual_softmax", "qb_norm")))
     """`dual_softmax` or `qb_norm`."""
-    scale: float = 0.0
+    scale: float = setting(0.0, Range(0, 10_000))
     """What scores are multiplied with in the softmax; 0 for the protocol's own, 100 and 20."""
-    k: int = 1
+    k: int = setting(1, Range(1, 10_000))
     """qb_norm: best items of each query that count as hubs."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("dual_softmax", "qb_norm"):
-            raise ParamsError(f"protocols: kind is {self.kind!r}; it must be dual_softmax or qb_norm.")
-        if self.scale < 0 or self.k < 1:
-            raise ParamsError(f"protocols: scale is {self.scale}, k is {self.k}; they must be at least 0 and 1.")
 
 
 @dataclass(frozen=True)
-class TrackingParams:
+class TrackingParams(Section):
     """Where runs are logged."""
 
-    wandb: str = "offline"
+    wandb: str = setting("offline", OneOf(("offline", "online", "disabled")))
     """`offline`, `online` or `disabled`."""
     project: str = "reelstore"
     """W&B project."""
 
     def __post_init__(self) -> None:
-        if self.wandb not in ("offline", "online", "disabled"):
-            raise ParamsError(f"tracking.wandb is {self.wandb!r}; it must be offline, online or disabled.")
+        super().__post_init__()
+        if not 1 <= len(self.project) <= 128 or not self.project.isprintable() or set(self.project) & set("/\\#?%:"):
+            raise ParamsError(
+                f"project is {shown(self.project)}; W&B takes 1 to 128 characters, none of them / \\ # ? % :.",
+                key="project",
+            )

@@ -1,12 +1,14 @@
 """What a metric must be."""
 
+import math
 import operator
 import re
 from dataclasses import dataclass
 
 from reelstore.errors import ParamsError
+from reelstore.params.plain import shown
 
-_THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?[0-9.]+(?:[eE][-+]?[0-9]+)?)")
+_THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)")
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,13 @@ class Threshold:
     value: float
 
     @classmethod
-    def parse(cls, text: str, *, name: str = "a threshold") -> "Threshold":
+    def parse(cls, text: str, *, name: str = "a threshold", key: str = "") -> "Threshold":
         """From `<`, `<=`, `>` or `>=` and a number."""
         found = _THRESHOLD.fullmatch(text.strip())
-        if found is None:
-            raise ParamsError(f"{name} is {text!r}; it must be <, <=, > or >= and a number, such as '>= 0.1'.")
+        if found is None or not math.isfinite(float(found[2])):
+            raise ParamsError(
+                f"{name} is {shown(text)}; it must be <, <=, > or >= and a number, such as '>= 0.1'.", key=key
+            )
         return cls(found[1], float(found[2]))
 
     def holds(self, value: float) -> bool:

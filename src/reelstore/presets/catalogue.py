@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-from reelstore.errors import PresetError, UnknownNameError
+from reelstore.errors import ParamsError, PresetError, UnknownNameError
 from reelstore.presets.splice import Snippet, snippets
 
 _FIELDS = {"description", "values"}
@@ -34,12 +34,12 @@ class Preset:
         Raises:
             PresetError: it isn't one.
         """
-        import yaml
+        from reelstore.params.document import parse_document
 
         try:
-            raw: Any = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise PresetError(f"The preset {name} isn't valid YAML: {error}") from error
+            raw: Any = parse_document(text, f"the preset {name}").values
+        except ParamsError as error:
+            raise PresetError(str(error)) from error
         if not isinstance(raw, dict) or set(raw) != _FIELDS or not isinstance(raw["values"], dict) or not raw["values"]:
             raise PresetError(f"The preset {name} must have a `description` and a mapping of `values`, and only these.")
         return cls(name, " ".join(str(raw["description"]).split()), snippets(text, "values"), text)

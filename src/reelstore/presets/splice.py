@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from reelstore.errors import PresetError
+from reelstore.params.document import parse_document
 
 _COMMENT = re.compile(r"[ \t]*(#[^\r\n]*)?(?=[\r\n]|$)")
 _STEP = "  "
@@ -62,7 +63,9 @@ def snippets(text: str, section: str) -> dict[str, Snippet]:
         lines = text[start:stop].split("\n")
         margin = value.start_mark.column if block else key.start_mark.column + len(_STEP)
         dedented = [line[min(margin, len(line) - len(line.lstrip())) :] for line in lines]
-        found[key.value] = Snippet(yaml.safe_load(text[start:stop]), "\n".join(dedented).strip(), block)
+        found[key.value] = Snippet(
+            parse_document(text[start:stop], key.value).values, "\n".join(dedented).strip(), block
+        )
     return found
 
 
