@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import UndecodableVideoError
+from reelstore.params import ItemBounds
 from reelstore.records import Frames
+from reelstore.video.limits import check_sampled, decoder_errors
 
 Picture = npt.NDArray[np.uint8]
 """(height, width, 3) RGB, upright."""
@@ -26,29 +28,43 @@ class Shown(NamedTuple):
     picture: Callable[[], Picture]
 
 
-def pick(shown: Iterable[Shown], wanted: npt.NDArray[np.int64]) -> Frames:
+def pick(shown: Iterable[Shown], wanted: npt.NDArray[np.int64], bounds: ItemBounds) -> Frames:
     """The wanted frames, ascending and perhaps repeated, of a file's frames in turn; stops after the last.
 
+    A single frame is repeated without copies, in an array that is read-only.
+
     Raises:
-        UndecodableVideoError: there are fewer, or pictures of several sizes are wanted.
+        UndecodableVideoError: there are fewer, pictures of several sizes are wanted, or they take too much memory.
     """
-    counts = np.bincount(wanted)
-    pixels: list[Picture] = []
+    indices, counts = (found.tolist() for found in np.unique(wanted, return_counts=True))
+    pixels: Picture = np.empty((0, 0, 0, 3), np.uint8)
     times: list[float] = []
+    taken = 0
     for index, (seconds, picture) in enumerate(shown):
-        if counts[index]:
-            taken = picture()
-            if pixels and taken.shape != pixels[0].shape:
-                raise UndecodableVideoError(
-                    f"its pictures change size, from {_size(pixels[0])} to {_size(taken)} at frame {index}"
-                )
-            pixels += [taken] * int(counts[index])
-            times += [seconds] * int(counts[index])
-        if index + 1 == len(counts):
-            break
-    if len(pixels) != len(wanted):
-        raise UndecodableVideoError(f"only {len(pixels)} of {len(wanted)} frames could be decoded")
-    return Frames(np.stack(pixels), np.array(times, dtype=np.float64), indices=wanted)
+        if index != indices[taken]:
+            continue
+        found, start, count = picture(), len(times), counts[taken]
+        if not taken:
+            check_sampled(len(wanted) if len(indices) > 1 else 1, found.nbytes, bounds)
+            with decoder_errors():
+                pixels = _room(found, len(wanted), is_one=len(indices) == 1)
+        if found.shape != pixels.shape[1:]:
+            raise UndecodableVideoError(
+                f"its pictures change size, from {_size(pixels[0])} to {_size(found)} at frame {index}"
+            )
+        if len(indices) > 1:
+            pixels[start : start + count] = found
+        times += [seconds] * count
+        taken += 1
+        if taken == len(indices):
+            return Frames(pixels, np.array(times, dtype=np.float64), indices=wanted)
+    raise UndecodableVideoError(f"only {len(times)} of {len(wanted)} frames could be decoded")
+
+
+def _room(picture: Picture, n_frames: int, *, is_one: bool) -> Picture:
+    """(n_frames, height, width, 3): of one picture that is repeated, or to be filled."""
+    shape = (n_frames, *picture.shape)
+    return np.broadcast_to(picture, shape) if is_one else np.empty(shape, np.uint8)
 
 
 def _size(picture: Picture) -> str:

@@ -7,6 +7,8 @@ cut can't be told.
 
 from typing import BinaryIO
 
+from reelstore.video.layout import GIF_MAGIC, boxes, read_gif
+
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
 _MP4_PAYLOADS = (b"moov", b"mdat", b"moof")
@@ -16,6 +18,9 @@ def is_truncated(file: BinaryIO) -> bool:
     """True if the container's own lengths reach past the end of the file; where it has none, False.
 
     Knows MP4 and MOV (boxes), Matroska and WebM (segment), AVI and WebP (RIFF), and GIF (its end mark).
+
+    Raises:
+        UndecodableVideoError: it consists of too many parts to find out.
     """
     n_bytes = file.seek(0, 2)
     file.seek(0)
@@ -24,8 +29,8 @@ def is_truncated(file: BinaryIO) -> bool:
         return _riff_stop(head) > n_bytes
     if head.startswith(_EBML):
         return _segment_stop(file) > n_bytes
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return not _has_gif_trailer(file)
+    if head.startswith(GIF_MAGIC):
+        return not read_gif(file).is_whole
     if head[4:8] == b"ftyp":
         return _last_box_stop(file, n_bytes) > n_bytes
     return False
@@ -63,46 +68,4 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 def _last_box_stop(file: BinaryIO, n_bytes: int) -> int:
     """End of the first box of pictures or their index that overruns the file; else 0."""
-    start = 0
-    while start + 8 <= n_bytes:
-        file.seek(start)
-        size = int.from_bytes(file.read(4), "big")
-        kind = file.read(4)
-        if size == 1:
-            size = int.from_bytes(file.read(8), "big")
-        if size < 8:  # 0: it goes on to the end, wherever that is; anything else isn't a box
-            return 0
-        start += size
-        if start > n_bytes and kind in _MP4_PAYLOADS:
-            return start
-    return 0
-
-
-def _has_gif_trailer(file: BinaryIO) -> bool:
-    file.seek(10)
-    _skip_gif_colours(file, then=2)
-    while True:
-        introducer = file.read(1)
-        if introducer == b";":
-            return True
-        if introducer == b"!":
-            file.seek(1, 1)
-        elif introducer == b",":
-            file.seek(8, 1)
-            _skip_gif_colours(file, then=1)
-        elif introducer and introducer != b"\x00":
-            return True  # not a GIF any more: the decoder will say so
-        elif not introducer:
-            return False
-        else:
-            continue  # stray zeros between blocks are common
-        while length := file.read(1):
-            if length == b"\x00":
-                break
-            file.seek(length[0], 1)
-
-
-def _skip_gif_colours(file: BinaryIO, *, then: int) -> None:
-    flags = file.read(1)
-    has_table = bool(flags) and flags[0] & 0x80
-    file.seek((3 << (flags[0] & 7) + 1 if has_table else 0) + then, 1)
+    return next((stop for kind, stop in boxes(file, n_bytes) if stop > n_bytes and kind in _MP4_PAYLOADS), 0)

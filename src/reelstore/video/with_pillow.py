@@ -5,43 +5,94 @@ from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from reelstore.errors import UndecodableVideoError
+from reelstore.params import ItemBounds
 from reelstore.records import Frames
+from reelstore.video.layout import GIF_MAGIC, JPEG_MAGIC, PNG_MAGIC, check_png, n_jpeg_scans, read_gif
+from reelstore.video.limits import check_frames, check_picture, check_seconds, decoder_errors
 from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Picture, Shown, Size, pick
 
-ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, Image.DecompressionBombError)
-"""What Pillow raises for a file that isn't as it should be; an IndexError for a GIF with a broken palette."""
-
-_MAGIC = (b"GIF87a", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+FRAME_WORK = 2**14
+"""Pixels in whose time Pillow does what a frame of any size takes."""
 
 
 def is_picture(head: bytes) -> bool:
     """Whether a file that begins so is Pillow's: PyAV can't decode animated WebP."""
-    return head.startswith(_MAGIC) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return head.startswith((*GIF_MAGIC, PNG_MAGIC, JPEG_MAGIC)) or _is_webp(head)
 
 
-def sampled(file: BinaryIO, sampling: Sampling, size: Size | None) -> Frames:
+def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemBounds) -> Frames:
     """The frames that `sampling` takes of a picture or an animation."""
-    with Image.open(file) as image:
-        # A JPEG's further pictures are previews and depth maps, not frames.
-        n_frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-        return pick(_shown(image, size), sampling.indices(n_frames))
+    with _opened(file, bounds) as image:
+        check_picture(*image.size, bounds)
+        with decoder_errors():
+            # A JPEG's further pictures are previews and depth maps, not frames.
+            n_frames = getattr(image, "n_frames", 1)
+        check_frames(n_frames, bounds)
+        n_scans = n_jpeg_scans(file) if isinstance(image, JpegImageFile) else n_frames
+        _check_work(n_scans, *image.size, bounds)
+        return pick(_shown(image, size, bounds), sampling.indices(n_frames), bounds)
 
 
-def _shown(image: Image.Image, size: Size | None) -> Iterator[Shown]:
+def _is_webp(head: bytes) -> bool:
+    return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+
+
+def _opened(file: BinaryIO, bounds: ItemBounds) -> ImageFile:
+    """The file as its first bytes say, nothing of it decoded.
+
+    Not by `Image.open`: its bounds on pixels are Pillow's, and the same for all of a process.
+    """
+    file.seek(0)
+    head = file.read(12)
+    if head.startswith(GIF_MAGIC):  # Pillow looks for a GIF's frames without end, and decodes to see its size
+        layout = read_gif(file)
+        check_frames(layout.n_pictures, bounds)
+        check_picture(layout.width, layout.height, bounds)
+        _check_work(layout.n_pictures, layout.width, layout.height, bounds)
+    if head.startswith(PNG_MAGIC):
+        check_png(file)
+    file.seek(0)
+    with decoder_errors():
+        if head.startswith(GIF_MAGIC):
+            return GifImageFile(file)
+        if head.startswith(PNG_MAGIC):
+            return PngImageFile(file)
+        return WebPImageFile(file) if _is_webp(head) else JpegImageFile(file)
+
+
+def _check_work(n_frames: int, width: int, height: int, bounds: ItemBounds) -> None:
+    if n_frames * (width * height + FRAME_WORK) > bounds.max_picture_work:
+        raise UndecodableVideoError(
+            f"{n_frames:,} times {width} x {height} pixels are more than embed.max_picture_work allows, "
+            f"{bounds.max_picture_work:,}"
+        )
+
+
+def _shown(image: ImageFile, size: Size | None, bounds: ItemBounds) -> Iterator[Shown]:
     """Every frame in turn; animations store differences, so there is no skipping."""
     milliseconds = 0.0
-    for frame in ImageSequence.Iterator(image):
-        frame.load()
-        yield Shown(milliseconds / 1000, lambda frame=frame: _sized(_rgb(frame), size))  # type: ignore[misc]
-        milliseconds += frame.info.get("duration", 0)
+    with decoder_errors():
+        for index, frame in enumerate(ImageSequence.Iterator(image)):
+            check_seconds(milliseconds / 1000, index, bounds)
+            frame.load()
+            yield Shown(milliseconds / 1000, lambda frame=frame: _picture(frame, size))  # type: ignore[misc]
+            milliseconds += frame.info.get("duration", 0)
 
 
-def _sized(picture: Picture, size: Size | None) -> Picture:
-    if size is None:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+def _picture(frame: Image.Image, size: Size | None) -> Picture:
+    with decoder_errors():
+        picture = _rgb(frame)
+        if size is None:
+            return picture
+        return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
 def _rgb(frame: Image.Image) -> Picture:
