@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,10 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ReelstoreError
+from reelstore.io import is_folder, make_output_folder, remove_files
 from reelstore.params import TrackingParams
 
 FOLDER = Path("runs")
 """W&B keeps its files in runs/wandb, outside of git and DVC."""
+_FILES_OF_RUN: dict[str, tuple[str, ...]] = {
+    "files/media/table": ("*.table.json",),
+    "files/media": (),
+    "files": ("config.yaml", "output.log", "requirements.txt", "wandb-metadata.json", "wandb-summary.json"),
+    "logs": ("debug*.log",),
+    "tmp/code": (),
+    "tmp": (),
+    "": ("run-*.wandb",),
+}
+"""What W&B writes of an offline run, the innermost folders first."""
 
 
 class TrackingError(ReelstoreError, RuntimeError):
@@ -71,9 +81,9 @@ def run(
     identity = sha256(f"{params.project} {job} {name} {branch}".encode()).hexdigest()[:16]
     if mode == "online":
         _refuse_without_account()
-    else:
+    make_output_folder(FOLDER / "wandb")
+    if mode != "online":
         _remove_predecessor(identity)
-    FOLDER.mkdir(exist_ok=True)
     try:
         wandb_run = wandb.init(
             project=params.project,
@@ -131,7 +141,11 @@ def _refuse_without_account() -> None:
 
 def _remove_predecessor(identity: str) -> None:
     for folder in (FOLDER / "wandb").glob(f"offline-run-*-{identity}"):
-        shutil.rmtree(folder)
+        if not is_folder(folder / "files") or not is_folder(folder / "logs"):
+            continue  # links, or not a run of W&B's
+        for inside, patterns in _FILES_OF_RUN.items():
+            if is_folder((folder / inside).parent):
+                remove_files(folder / inside, *patterns)
 
 
 def _git() -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """Rows on their way into a store: a file for each task, outside the store, whole or not there at all."""
 
 import json
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,14 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
+from reelstore.io import PARTIAL, remove_files, write_atomically
 from reelstore.store.disk import disk_errors
-from reelstore.store.files import write_atomically
 from reelstore.store.schema import FAILED, OK, VariantSpec
 from reelstore.store.update import VariantUpdate
 from reelstore.store.values import as_stored
 
 Array = npt.NDArray[Any]
 ENDING = ".safetensors"
+_NAME = "[0-9a-f]" * 24
+"""Pattern of a task's name; see `task_name`."""
 ABOUT = "reelstore"
 """Key of our metadata in a staged file."""
 
@@ -149,15 +150,17 @@ class Staging:
                         name = path.name.removesuffix(ENDING)
                         yield name, variant, file.get_tensor(f"{variant}/fingerprints"), reasons
             except (SafetensorError, KeyError, TypeError, ValueError):
-                path.unlink()  # not as it was written: its rows are embedded anew
+                if path.match(f"{_NAME}{ENDING}"):
+                    path.unlink()  # not as it was written: its rows are embedded anew
 
     def drop(self, name: str) -> None:
         """Remove this file, if it is there."""
         (self.folder / (name + ENDING)).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Remove all of it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the staged files and what else is written beside them; other files in the folder stay."""
+        for name in (f"{_NAME}{ENDING}", "plan.json"):
+            remove_files(self.folder, name, f"{name}.*{PARTIAL}")
 
 
 class StagedIndex:
