@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reelstore import io
 from reelstore.errors import StoreNotFoundError
-from reelstore.store import files as store_files
 from reelstore.store.integrity import check_variant
 from reelstore.store.reader import open_variant
 
@@ -62,7 +62,7 @@ def dying_at(boundary: int, *, after: bool) -> Iterator[int]:
 
     for name in CALLS:
         setattr(os, name, watched(getattr(os, name)))
-    store_files.open = watched(open)  # type: ignore[attr-defined]
+    io.open = watched(open)  # type: ignore[attr-defined]
     return (made for _ in range(1))
 
 
@@ -145,18 +145,18 @@ def test_a_torn_manifest_isn_t_a_version(tmp_path: Path, stores) -> None:
     assert files(old) == expected
 
 
-def test_what_stood_there_before_leaves_no_trace(tmp_path: Path, stores) -> None:
+def test_what_was_half_written_goes_and_what_isn_t_ours_stays(tmp_path: Path, stores) -> None:
     of, old, expected = stores
-    (old / "values" / "c" / "99").mkdir(parents=True)
-    (old / "values" / "c" / "99" / "0").write_bytes(b"junk")
-    (old / "notes.txt").write_text("foreign")
+    theirs = {"values/c/99/0": b"junk", "notes.txt": b"foreign", "download.partial": b"half of a film"}
+    for name, content in theirs.items():
+        (old / name).parent.mkdir(parents=True, exist_ok=True)
+        (old / name).write_bytes(content)
     (old / "status" / "c" / "0.partial").write_bytes(b"half")
     first = next(iter(sorted((old / "values").rglob("0"))))
     first.unlink() if first.is_file() else None
-    write(old, of, NEW)
-    assert files(old) == expected
-    write(old, of, NEW)
-    assert files(old) == expected
+    for _ in range(2):
+        write(old, of, NEW)
+        assert files(old) == expected | theirs
 
 
 def test_two_writers_don_t_meet(tmp_path: Path) -> None:

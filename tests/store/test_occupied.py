@@ -1,15 +1,19 @@
-"""Whatever stands in a folder before a variant is written there: the result is the same, nothing else is touched."""
+"""Whatever is in a folder before a variant is written there: it is repaired, or refused by name and untouched."""
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reelstore.errors import StoreError
+from reelstore.errors import OccupiedError, SchemaError, StoreError
 from reelstore.pipeline.stores.inventory import inventory
 from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
+from reelstore.store.journal import remove_variant
+from reelstore.store.migrate import migrate
 from reelstore.store.reader import open_variant
 
 from .made import files, folder_of, spec, write
@@ -33,65 +37,149 @@ def linked_away(path: Path, elsewhere: Path) -> None:
     path.symlink_to(elsewhere)
 
 
-OCCUPATIONS: dict[str, Callable[[Path, Path], object]] = {
+HEALED: dict[str, Callable[[Path, Path], object]] = {
     # name: what is done to a sound variant's folder, with a folder elsewhere
+    "a file half-written": lambda folder, _: (folder / "values/c/0/0.partial").write_bytes(b"half"),
+    "a shard that is gone": lambda folder, _: (folder / "values/c/0/0").unlink(),
+    "a pipe for a shard": lambda folder, _: ((folder / "values/c/1/0").unlink(), os.mkfifo(folder / "values/c/1/0")),
+    "a link in a circle": lambda folder, _: (
+        (folder / "values/c/0/0").unlink(),
+        (folder / "values/c/0/0").symlink_to("0"),
+    ),
+    "an array linked away": lambda folder, elsewhere: linked_away(folder / "values", elsewhere),
+    "a folder of files linked away": lambda folder, elsewhere: linked_away(folder / "values" / "c", elsewhere),
+}
+KEPT: dict[str, Callable[[Path, Path], object]] = {
+    "a file": lambda folder, _: (folder / "notes.txt").write_text("mine"),
+    "a download": lambda folder, _: (folder / "film.mp4.partial").write_text("half"),
+    "a pipe": lambda folder, _: os.mkfifo(folder / "values/c/pipe"),
+    "an empty folder": lambda folder, _: (folder / "thoughts").mkdir(),
+    "a folder": lambda folder, _: shutil.copytree(folder, folder / "copy"),
+    "another's folder linked in": lambda folder, elsewhere: (
+        shutil.copytree(folder, elsewhere),
+        (folder / "theirs").symlink_to(elsewhere),
+    ),
+}
+REFUSED: dict[str, Callable[[Path, Path], object]] = {
     "a file for the variant": lambda folder, _: a_file_for_a_folder(folder),
     "a file for an array": lambda folder, _: a_file_for_a_folder(folder / "values"),
     "a file for a folder of files": lambda folder, _: a_file_for_a_folder(folder / "status" / "c"),
     "a folder for a shard": lambda folder, _: a_folder_for_a_file(folder / "values/c/0/0"),
     "a folder for the manifest": lambda folder, _: a_folder_for_a_file(folder / "zarr.json"),
     "a folder for a new manifest": lambda folder, _: (folder / "zarr.json.partial").mkdir(),
-    "a folder half-written": lambda folder, _: (folder / "values/c/0/0.partial/deep").mkdir(parents=True),
-    "a pipe": lambda folder, _: os.mkfifo(folder / "values/c/pipe"),
-    "a pipe for a shard": lambda folder, _: ((folder / "values/c/1/0").unlink(), os.mkfifo(folder / "values/c/1/0")),
-    "folders of nothing": lambda folder, _: (folder / "values/c/99").mkdir(),
+    "a folder half-written": lambda folder, _: (folder / "values/c/1/0.partial/deep").mkdir(parents=True),
     "a link to nothing for an array": lambda folder, _: (
         shutil.rmtree(folder / "split"),
         (folder / "split").symlink_to("nowhere"),
-    ),
-    "a link in a circle": lambda folder, _: (
-        (folder / "values/c/0/0").unlink(),
-        (folder / "values/c/0/0").symlink_to("0"),
     ),
     "a manifest linked to nothing": lambda folder, _: (
         (folder / "zarr.json").unlink(),
         (folder / "zarr.json").symlink_to("nowhere"),
     ),
-    "an array linked away": lambda folder, elsewhere: linked_away(folder / "values", elsewhere),
-    "a folder of files linked away": lambda folder, elsewhere: linked_away(folder / "values" / "c", elsewhere),
-    "another's folder linked in": lambda folder, elsewhere: (
-        shutil.copytree(folder, elsewhere),
-        (folder / "theirs").symlink_to(elsewhere),
+    "a variant without its manifest": lambda folder, _: (folder / "zarr.json").unlink(),
+    "another tool's array": lambda folder, _: emptied_for(folder, "values/zarr.json", b'{"zarr_format": 3}'),
+    "a thesis": lambda folder, _: emptied_for(folder, "thesis.tex", b"years of work"),
+    "a Zarr v2 group": lambda folder, _: emptied_for(folder, ".zgroup", b'{"zarr_format": 2}'),
+    "a Zarr v3 group": lambda folder, _: emptied_for(
+        folder, "zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {}}'
     ),
+    "a download": lambda folder, _: emptied_for(folder, "film.mp4.partial", b"half"),
+    "a link to a person's folder": lambda folder, elsewhere: (
+        emptied_for(folder, "thesis.tex", b"years of work"),
+        linked_away(folder, elsewhere),
+    ),
+    "a link to an empty folder": lambda folder, elsewhere: (
+        shutil.rmtree(folder),
+        elsewhere.mkdir(),
+        folder.symlink_to(elsewhere),
+    ),
+    "a link to nothing": lambda folder, elsewhere: (shutil.rmtree(folder), folder.symlink_to(elsewhere)),
+    "a link to another variant": lambda folder, elsewhere: (
+        write(elsewhere / "max", replace(spec(), variant="max"), KEYS),
+        shutil.rmtree(folder),
+        folder.symlink_to(elsewhere / "max"),
+    ),
+    "another tool's group above": lambda folder, _: (folder.parents[1] / "zarr.json").write_text('{"mine": 1}'),
 }
 
 
-def tree(folder: Path) -> list[str]:
-    """All that is there, folders too."""
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+def emptied_for(folder: Path, name: str, content: bytes) -> None:
+    shutil.rmtree(folder)
+    (folder / name).parent.mkdir(parents=True)
+    (folder / name).write_bytes(content)
 
 
-@pytest.mark.parametrize("manifest", [True, False], ids=["published", "without its manifest"])
-@pytest.mark.parametrize("name", OCCUPATIONS)
-def test_the_variant_is_what_it_would_be_in_an_empty_folder(tmp_path: Path, name: str, manifest: bool) -> None:
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """All that is there: contents of files, what links lead to, and folders."""
+    found: dict[str, bytes | str] = {}
+    for path in folder.rglob("*"):
+        kind = f"-> {os.readlink(path)}" if path.is_symlink() else "a folder" if path.is_dir() else "a pipe"
+        regular = path.is_file() and not path.is_symlink()
+        found[path.relative_to(folder).as_posix()] = path.read_bytes() if regular else kind
+    return found
+
+
+@pytest.mark.parametrize("name", HEALED)
+def test_the_variant_is_what_it_would_be_in_an_empty_folder(tmp_path: Path, name: str) -> None:
     of = spec()
     folder, elsewhere = folder_of(tmp_path, of), tmp_path / "elsewhere"
     write(folder, of, KEYS)
-    expected, names = files(folder), tree(folder)
-    if not manifest and "manifest" not in name:
-        (folder / "zarr.json").rename(folder / "values" / "old")
-    OCCUPATIONS[name](folder, elsewhere)
-    theirs = files(elsewhere) if elsewhere.exists() else {}
-    store = tmp_path / "store"
-    found = [*check_between(store, variant_folders(store))] + [f for v in variant_folders(store) for f in found_in(v)]
-    assert found, "verify sees it"
+    expected = tree(folder)
+    HEALED[name](folder, elsewhere)
+    theirs = tree(elsewhere)
+    assert "linked" in name or found_in(folder), "verify sees it"
     report = write(folder, of, KEYS)
-    assert (files(folder), tree(folder)) == (expected, names)
+    assert tree(folder) == expected
     assert not found_in(folder)
-    assert not list(check_between(store, variant_folders(store)))
-    if "linked" in name and manifest and "nothing" not in name:
+    if "linked" in name:
         assert report.n_new == 0, "rows behind a link are there"
-    assert (files(elsewhere) if elsewhere.exists() else {}) == theirs, "what a link leads to isn't ours"
+    assert tree(elsewhere) == theirs, "what a link leads to isn't ours"
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_what_the_manifest_doesn_t_list_stays(tmp_path: Path, name: str) -> None:
+    of = spec()
+    folder, elsewhere = folder_of(tmp_path, of), tmp_path / "elsewhere"
+    write(folder, of, KEYS)
+    ours = files(folder)
+    KEPT[name](folder, elsewhere)
+    before, theirs = tree(folder), tree(elsewhere)
+    assert found_in(folder), "verify sees it"
+    assert write(folder, of, KEYS).n_bytes_written == 0
+    write(folder, of, KEYS[:10])
+    write(folder, of, KEYS)
+    assert tree(folder) == before
+    assert tree(elsewhere) == theirs
+    remove_variant(folder)
+    assert tree(folder) == {key: value for key, value in before.items() if key not in ours and has(folder, key)}
+    assert set(before) - set(tree(folder)) <= {*ours, *folders_of(ours)}
+
+
+def has(folder: Path, key: str) -> bool:
+    return os.path.lexists(folder / key)
+
+
+def folders_of(names: Iterable[str]) -> set[str]:
+    return {parent.as_posix() for name in names for parent in Path(name).parents}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_isn_t_ours_is_refused_by_name_and_untouched(tmp_path: Path, name: str) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    REFUSED[name](folder, tmp_path / "elsewhere")
+    before = tree(tmp_path)
+    with pytest.raises((OccupiedError, SchemaError), match=str(folder.parents[1])):
+        write(folder, of, [*KEYS, "another"])
+    assert tree(tmp_path) == before
+    with suppress(OccupiedError, SchemaError, StoreError):
+        migrate(folder)
+    assert tree(tmp_path) == before
+    store = tmp_path / "store"
+    variants = variant_folders(store)
+    assert [*check_between(store, variants), *(f for v in variants for f in found_in(v))], "verify sees it"
+    assert tree(tmp_path) == before
 
 
 def found_in(folder: Path) -> list[str]:
@@ -113,7 +201,7 @@ def test_a_variant_may_itself_be_a_link(tmp_path: Path) -> None:
     assert files(tmp_path / "larger disk") == expected
 
 
-@pytest.mark.parametrize("above", ["a file", "a link to what isn't there"])
+@pytest.mark.parametrize("above", ["a file", "a link to a disk"])
 def test_what_stands_above_a_variant_is_refused(tmp_path: Path, above: str) -> None:
     of = spec()
     folder = folder_of(tmp_path, of)
@@ -121,8 +209,8 @@ def test_what_stands_above_a_variant_is_refused(tmp_path: Path, above: str) -> N
     if above == "a file":
         folder.parent.write_text("mine")
     else:
-        folder.parent.symlink_to("a disk that isn't there")
-    with pytest.raises(StoreError, match=rf"fake is {above}.* Move it away"):
+        folder.parent.symlink_to("a disk")
+    with pytest.raises(OccupiedError, match=rf"fake is {above}.* Move it away"):
         write(folder, of, KEYS)
     assert folder.parent.is_symlink() or folder.parent.read_text() == "mine"
 
@@ -155,8 +243,8 @@ def test_groups_above_are_written_even_if_the_variant_is_as_it_should_be(tmp_pat
     write(folder, of, KEYS)
     whole = files(tmp_path)
     (folder.parents[0] / "zarr.json").unlink()
-    (folder.parents[1] / "zarr.json").write_text("{}")
-    (folder.parents[2] / "zarr.json.partial").write_text("half")
+    (folder.parents[1] / "zarr.json").unlink()
+    (folder.parents[2] / "zarr.json.partial").write_bytes(whole["store/set/zarr.json"][:10])
     assert len(list(check_groups(folder))) == 2
     assert write(folder, of, KEYS).n_bytes_written == 0
     assert files(tmp_path) == whole

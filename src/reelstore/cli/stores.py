@@ -15,6 +15,8 @@ from reelstore.params import load_params
 def ls(path: Path) -> None:
     """List what a store holds: rows, shape, dtype, bytes, coverage of each variant.
 
+    Exit code 1 where a variant is damaged.
+
     Example:
 
     \b
@@ -22,7 +24,10 @@ def ls(path: Path) -> None:
     """
     from reelstore.pipeline.stores.inventory import inventory
 
-    echo(inventory(path).summary())
+    found = inventory(path)
+    echo(found.summary())
+    if found.damaged:
+        sys.exit(1)
 
 
 @click.command()

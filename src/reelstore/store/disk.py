@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reelstore.errors import StoreError
+from reelstore.errors import ReelstoreError, StoreError
 
 
 def disk_free(folder: Path) -> int:
@@ -22,7 +22,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if isinstance(error, StoreError):
+        if isinstance(error, ReelstoreError):
             raise
         reasons = {
             errno.ENOSPC: f"the disk is full ({disk_free(folder) / 2**20:.0f} MiB are free). Make room",

@@ -1,111 +1,93 @@
-"""Files that are whole or not there, down to the disk; and what stands where one belongs."""
+"""Files of a variant: written under a temporary name, and only where nothing of somebody else's is in the way."""
 
 import errno
 import os
-import secrets
-import shutil
-import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import file_digest
 from io import BufferedReader
 from pathlib import Path
 
-from reelstore.errors import StoreError
+from reelstore.errors import IrregularFileError, OccupiedError
+from reelstore.io import PARTIAL, is_folder, open_regular, partial_of, sync_folder, write_new
 from reelstore.store.disk import refuse_read_only
+from reelstore.store.schema import ARRAYS, is_file_name
 
-PARTIAL = ".partial"
-_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
-
-
-def partial_of(path: Path) -> Path:
-    """Temporary name of a file; the root .dvcignore keeps it out of every version."""
-    return path.with_name(path.name + PARTIAL)
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
 def write_partial(root: Path, key: str, *parts: bytes | memoryview) -> None:
     """Write a file below `root` under its temporary name, down to the disk.
 
-    What stands in its way, a file or a link where a folder has to be, is removed.
+    Raises:
+        OccupiedError: a file, a link or a folder is in its way.
     """
     for folder in reversed(list(folders_to(root, key))):
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            if not is_folder(folder):
-                _unlink(folder)
-                folder.mkdir(exist_ok=True)
-    _write_new(partial_of(root / key), parts)
+        if not os.path.lexists(folder):
+            folder.mkdir(exist_ok=True)
+        if not is_folder(folder):
+            raise OccupiedError(f"{folder} is {kind_of(folder)} where reelstore's folder should be. Move it away.")
+    partial = partial_of(root / key)
+    if is_folder(partial):
+        raise OccupiedError(f"{partial} is a folder where a file should be. Move it away.")
+    # The name is taken anew: what has it now may be a link into DVC's cache.
+    partial.unlink(missing_ok=True)
+    write_new(partial, parts)
 
 
-def write_atomically(path: Path, *parts: bytes | memoryview) -> None:
-    """Write a file so that its name always means the old content or the new, whoever else writes it."""
-    make_folder(path.parent)
-    partial = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}")
-    try:
-        _write_new(partial, parts)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
-
-
-def make_folder(folder: Path) -> None:
-    """A folder and all above it, each of whose names survives a power cut.
+def make_folder(folder: Path) -> list[Path]:
+    """A folder and all above it, each of whose names survives a power cut; those that weren't there, outermost first.
 
     Raises:
-        StoreError: a file, or a link to nothing, stands there; or the folder above is read-only.
+        OccupiedError: a file, or a link to nothing, has one of the names.
+        StoreError: the folder above is read-only.
     """
     if folder.is_dir():
-        return
-    make_folder(folder.parent)
+        return []
+    made = make_folder(folder.parent)
     refuse_read_only(folder.parent)
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir()
+        made.append(folder)
     except FileExistsError:
-        what = "a link to what isn't there" if folder.is_symlink() else "a file where a folder should be"
-        raise StoreError(f"{folder} is {what}. Move it away.") from None
+        if not folder.is_dir():
+            raise OccupiedError(f"{folder} is {kind_of(folder)} where a folder should be. Move it away.") from None
     try:
         sync_folder(folder.parent)
     except OSError:
         folder.rmdir()
         raise
+    return made
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def kind_of(path: Path) -> str:
+    """What has this name, in words."""
+    if path.is_symlink():
+        return f"a link to {os.readlink(path)}" + ("" if path.exists() else ", which isn't there")
+    return "a folder" if path.is_dir() else "a file"
 
 
-def remove(path: Path) -> None:
-    """Remove whatever has this name: a file, a link (not what it leads to), or a folder with all in it."""
-    if is_folder(path):
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def own_files(folder: Path) -> Iterator[Path]:
+    """What is in a variant's folder under a name that its files have, temporary or not; links aren't entered."""
+    for path in everything_in(folder):
+        key = path.relative_to(folder).as_posix()
+        if not is_folder(path) and _is_own(key.removesuffix(PARTIAL)):
+            yield path
+
+
+def foreign_in(folder: Path) -> Path | None:
+    """Something in a folder that no variant has; None where there is nothing of the kind."""
+    for path in everything_in(folder):
+        key = path.relative_to(folder).as_posix()
+        if not (_is_own_folder(key) if is_folder(path) else _is_own(key.removesuffix(PARTIAL))):
+            return path
+    return None
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove the folders in a variant's folder that hold nothing, then itself and those above it up to the store's."""
-    inside = sorted((path for path in folder.rglob("*") if is_folder(path)), reverse=True)
-    for path in [*inside, folder, *folder.parents[:3]]:
-        try:
+    """Remove the folders of arrays in a variant's folder that hold nothing."""
+    for path in sorted(everything_in(folder), reverse=True):
+        if is_folder(path) and _is_own_folder(path.relative_to(folder).as_posix()) and not any(path.iterdir()):
             path.rmdir()
-        except OSError:  # it holds something, or is a link
-            if path not in inside:
-                return
-
-
-def is_folder(path: Path) -> bool:
-    """Whether this is a folder itself rather than a link to one."""
-    try:
-        return stat.S_ISDIR(path.lstat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
 
 
 def folders_to(root: Path, key: str) -> Iterator[Path]:
@@ -133,33 +115,27 @@ def digest_of(path: Path) -> str | None:
 
 def _opened(path: Path) -> BufferedReader | None:
     try:
-        # Without waiting: a pipe would be waited for until somebody wrote into it.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        return open_regular(path)
+    except IrregularFileError:
+        return None
     except OSError as error:
         if error.errno in _NO_FILE:
             return None
         raise
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        return None
-    return open(descriptor, "rb")
 
 
-def _write_new(partial: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """The name is taken afresh: what has it now may be a link into DVC's cache."""
-    remove(partial)
-    with open(partial, "xb", buffering=0) as file:
-        for part in parts:
-            view = memoryview(part)
-            while len(view):  # a raw write may stop early
-                view = view[file.write(view) :]
-        os.fsync(file.fileno())
+def everything_in(folder: Path) -> Iterator[Path]:
+    """Files, links and folders at any depth; links to folders aren't entered."""
+    for path in sorted(folder.iterdir()):
+        yield path
+        if is_folder(path):
+            yield from everything_in(path)
 
 
-def _unlink(path: Path) -> None:
-    """Remove a file or link, unless another thread has put the folder there by now."""
-    try:
-        path.unlink(missing_ok=True)
-    except (IsADirectoryError, PermissionError):
-        if not is_folder(path):
-            raise
+def _is_own(key: str) -> bool:
+    return key in ("zarr.json", "zarr.json.replaced") or is_file_name(key)
+
+
+def _is_own_folder(key: str) -> bool:
+    name, *rest = key.split("/")
+    return name in ARRAYS and (not rest or rest[0] == "c") and all(part.isdecimal() for part in rest[1:])

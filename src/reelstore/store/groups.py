@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from reelstore.errors import DamagedFileError, OccupiedError
+from reelstore.io import parsed_json, partial_of, sync_folder
 from reelstore.store.disk import refuse_read_only
-from reelstore.store.files import PARTIAL, content_of, partial_of, remove, sync_folder, write_partial
+from reelstore.store.files import content_of, kind_of, write_partial
 from reelstore.store.lock import FolderLock
 from reelstore.store.manifest import MANIFEST
 from reelstore.store.schema import as_json_bytes, group_metadata
@@ -16,27 +18,59 @@ GROUP = as_json_bytes(group_metadata())
 
 def groups_above(folder: Path) -> tuple[Path, Path, Path]:
     """Folders of a variant's dataset, side and encoder."""
-    return folder.parents[2], folder.parents[1], folder.parents[0]
+    parents = folder.parents if len(folder.parents) > 2 else folder.absolute().parents
+    return parents[2], parents[1], parents[0]
 
 
 def write_groups(folder: Path) -> None:
-    """Write the zarr.json of the groups above a variant where they aren't right; sweep what a killed writer left."""
+    """Write the zarr.json of the groups above a variant where there is none.
+
+    Raises:
+        OccupiedError: as of `refuse_foreign_groups`.
+    """
+    refuse_foreign_groups(folder)
     for group in reversed(groups_above(folder)):
         path = group / MANIFEST
-        if content_of(path) == GROUP and not any(_half_written(group)):
+        if content_of(path) is not None and not any(_half_written(group)):
             continue
         refuse_read_only(group)
         lock = FolderLock(group, wait=True)
         for half in list(_half_written(group)):
-            remove(half)
-        if content_of(path) != GROUP:
+            half.unlink()
+        if content_of(path) is None:
             write_partial(group, MANIFEST, GROUP)
-            if path.is_dir():
-                remove(path)
             os.replace(partial_of(path), path)
             sync_folder(group)
         lock.release()
 
 
+def refuse_foreign_groups(folder: Path) -> None:
+    """Raise OccupiedError where a file above a variant isn't a Zarr group's; one with attributes is somebody's own."""
+    for group in groups_above(folder):
+        path = group / MANIFEST
+        content = content_of(path)
+        if content is None and os.path.lexists(path):
+            raise OccupiedError(f"{path} is {kind_of(path)}, not a Zarr group's. Move it away.")
+        if content is not None and not is_group(content, path):
+            raise OccupiedError(f"{path} isn't a Zarr group's. Nothing was changed; move it away.")
+
+
+def is_group(content: bytes, path: Path) -> bool:
+    """Whether this is the zarr.json of a Zarr v3 group that isn't a variant."""
+    try:
+        group = parsed_json(content, path)
+    except DamagedFileError:
+        return False
+    return (
+        isinstance(group, dict)
+        and (group.get("zarr_format"), group.get("node_type")) == (3, "group")
+        and "reelstore" not in (group.get("attributes") or {})
+    )
+
+
 def _half_written(group: Path) -> Iterator[Path]:
-    return group.glob(f"{MANIFEST}*{PARTIAL}")
+    """What a killed writer left of the group's own file."""
+    half = partial_of(group / MANIFEST)
+    content = content_of(half)
+    if content is not None and GROUP.startswith(content):
+        yield half

@@ -1,9 +1,9 @@
 """Many files -> one version of a variant: all or nothing, whenever the process or the power goes.
 
 The order is: every new file under its temporary name, down to the disk; the new manifest under its temporary name, and
-from that moment the new version is the one that counts; then the old manifest goes, the files get their names, what
-isn't of the version is swept, and the manifest gets its name. `recover` finishes what it finds after that moment and
-undoes what it finds before it.
+from that moment the new version is the one that counts; then the old manifest gets a temporary name, the files get
+their names, what only the old manifest lists is removed, the manifest gets its name, and the old one goes. `recover`
+finishes what it finds after that moment and undoes what it finds before it. What no manifest lists stays.
 """
 
 import os
@@ -11,25 +11,21 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from reelstore.errors import SchemaError
-from reelstore.store.files import (
-    PARTIAL,
-    content_of,
-    digest_of,
-    folders_to,
-    is_folder,
-    partial_of,
-    remove,
-    sync_folder,
-    write_partial,
-)
+from reelstore.errors import OccupiedError, SchemaError
+from reelstore.io import PARTIAL, is_folder, partial_of, sync_folder
+from reelstore.store.claim import REPLACED, claim, listed_before, refuse_blocked
+from reelstore.store.files import content_of, digest_of, folders_to, own_files, remove_empty, write_partial
 from reelstore.store.manifest import MANIFEST, parse_manifest, read_manifest
 
 
 def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], manifest: bytes) -> None:
-    """Make the files of `digests` the variant, of which `pending` lie under temporary names."""
+    """Make the files of `digests` the variant, of which `pending` lie under temporary names.
+
+    Raises:
+        OccupiedError: a folder has the name of one of them; nothing has changed.
+    """
+    refuse_blocked(folder, digests)
     if not pending and content_of(folder / MANIFEST) == manifest:
-        sweep(folder, digests)
         return
     _sync(folder, pending)
     write_partial(folder, MANIFEST, manifest)
@@ -38,16 +34,30 @@ def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], m
 
 
 def recover(folder: Path) -> None:
-    """Finish or undo what a killed writer left."""
-    manifest = partial_of(folder / MANIFEST)
-    content = content_of(manifest)
+    """Finish or undo what a killed writer left.
+
+    Raises:
+        OccupiedError, SchemaError: as of `claim`; nothing has changed.
+    """
+    if claim(folder):
+        settle(folder)
+
+
+def settle(folder: Path) -> None:
+    """The same for a folder that is known to be a variant's."""
+    content = content_of(partial_of(folder / MANIFEST))
     if content is not None:
         pending = _pending(folder, content)
         if pending is not None:
             _finish(folder, *pending)
             return
-    for path in list(folder.rglob(f"*{PARTIAL}")):
-        remove(path)
+    old = partial_of(folder / REPLACED)
+    if old.exists() and not (folder / MANIFEST).exists():
+        os.replace(old, folder / MANIFEST)  # its files that were replaced differ from their digests now
+    for path in list(own_files(folder)):
+        if path.name.endswith(PARTIAL):
+            path.unlink()
+    old.unlink(missing_ok=True)
 
 
 def interrupted(folder: Path) -> bool:
@@ -67,41 +77,70 @@ def take_in(folder: Path) -> None:
     keys = {} if attributes is None else attributes["digests"]
     for link in _links_to_folders(folder, keys):
         copied = partial_of(link)
-        remove(copied)
-        for key in keys:
-            if link in folders_to(folder, key) and (folder / key).is_file():
+        behind = [key for key in keys if link in folders_to(folder, key)]
+        _remove_copies(folder, link, copied, behind)
+        copied.mkdir()
+        for key in behind:
+            if (folder / key).is_file():
                 copy = copied / (folder / key).relative_to(link)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(folder / key, copy)
         link.unlink()
-        copied.mkdir(exist_ok=True)
         os.replace(copied, link)
 
 
-def sweep(folder: Path, keys: Collection[str]) -> None:
-    """Remove all but these files, the manifest, and the folders they lie in."""
-    kept = {MANIFEST, MANIFEST + PARTIAL, *keys}
-    for path in sorted(folder.rglob("*"), reverse=True):
-        if is_folder(path):
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path.relative_to(folder).as_posix() not in kept:
-            path.unlink()
+def remove_variant(folder: Path) -> None:
+    """Remove a variant: the files that its manifest lists, and its folders where nothing else is in them.
+
+    Raises:
+        OccupiedError, SchemaError: as of `claim`; nothing has changed.
+    """
+    recover(folder)
+    listed = listed_before(folder)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    _sweep(folder, listed, ())
+    if not folder.is_symlink() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _finish(folder: Path, pending: Iterable[str], digests: Mapping[str, str]) -> None:
-    path = folder / MANIFEST
-    remove(path)  # from here on a reader sees nothing rather than a mixture
-    sync_folder(folder)
+    path, old = folder / MANIFEST, partial_of(folder / REPLACED)
+    if path.exists() or path.is_symlink():
+        os.replace(path, old)  # from here on a reader sees nothing rather than a mixture
+        sync_folder(folder)
     for key in pending:
-        target = folder / key
-        if is_folder(target):
-            remove(target)
-        os.replace(partial_of(target), target)
-    sweep(folder, digests)
+        os.replace(partial_of(folder / key), folder / key)
+    _sweep(folder, listed_before(folder), digests)
     _sync(folder, digests)
     os.replace(partial_of(path), path)
     sync_folder(folder)
+    old.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path, listed: Collection[str], kept: Collection[str]) -> None:
+    """Remove the files that an older version lists and this one doesn't, and what is half-written."""
+    temporary = {partial_of(folder / name) for name in (MANIFEST, REPLACED)}
+    for key in set(listed) - set(kept):
+        if os.path.lexists(folder / key) and not is_folder(folder / key):
+            (folder / key).unlink()
+    for path in list(own_files(folder)):
+        if path.name.endswith(PARTIAL) and path not in temporary:
+            path.unlink()
+    remove_empty(folder)
+
+
+def _remove_copies(folder: Path, link: Path, copied: Path, keys: Iterable[str]) -> None:
+    """Remove what a killed `take_in` copied, and nothing else."""
+    if not os.path.lexists(copied):
+        return
+    for key in keys:
+        (copied / (folder / key).relative_to(link)).unlink(missing_ok=True)
+    try:
+        for path in sorted((path for path in copied.rglob("*")), reverse=True):
+            path.rmdir()
+        copied.rmdir()
+    except OSError:
+        raise OccupiedError(f"{copied} holds what reelstore didn't write. Move it away.") from None
 
 
 def _links_to_folders(folder: Path, keys: Collection[str]) -> Iterator[Path]:

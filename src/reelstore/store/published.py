@@ -5,16 +5,19 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
+from math import prod
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import StoreError
-from reelstore.store.files import digest_of, is_folder
+from reelstore.errors import ReelstoreError, StoreError
+from reelstore.io import is_folder, read_json
+from reelstore.store.files import digest_of, everything_in
 from reelstore.store.manifest import MANIFEST, read_manifest
-from reelstore.store.schema import FAILED, OK, ArrayLayout, VariantSpec
+from reelstore.store.schema import FAILED, OK, SCHEMA_VERSION, ArrayLayout, VariantSpec, as_json_bytes
 from reelstore.store.table import Key, RowTable
 
 Array = npt.NDArray[Any]
@@ -92,8 +95,11 @@ class Published:
             return good & ~self._bad("values", self.n_rows)
         bad_offsets = self._bad("offsets", self.n_rows + 1)
         good &= ~(bad_offsets[:-1] | bad_offsets[1:])
-        bad_tokens = np.concatenate([[0], np.cumsum(self._bad("values", self._length("values")))])
-        starts, stops = (np.where(good, ends, 0) for ends in (self.offsets[:-1], self.offsets[1:]))
+        n_tokens = self._length("values")
+        starts, stops = self.offsets[:-1], self.offsets[1:]
+        good &= (self.offsets[0] == 0) & (starts >= 0) & (starts <= stops) & (stops <= n_tokens)
+        bad_tokens = np.concatenate([[0], np.cumsum(self._bad("values", n_tokens))])
+        starts, stops = np.where(good, starts, 0), np.where(good, stops, 0)
         whole: npt.NDArray[np.bool_] = bad_tokens[stops] == bad_tokens[starts]
         return good & whole
 
@@ -125,7 +131,7 @@ class Published:
         rows = np.zeros((stop - start, *layout.row_shape), dtype=layout.dtype)
         for number in range(start // layout.file_rows, -(-stop // layout.file_rows)):
             key = layout.file_key(number)
-            if key in self.faults:
+            if key in self.faults or key not in self.attributes["digests"]:
                 continue
             first = number * layout.file_rows
             here = slice(max(start, first), min(stop, first + layout.file_rows))
@@ -188,21 +194,28 @@ def open_published(folder: Path, *, verify: bool = True) -> Published | None:
     attributes = read_manifest(folder)
     if attributes is None:
         return None
-    return Published(folder, attributes, check_files(folder, attributes["digests"], verify=verify))
+    return Published(folder, attributes, check_files(folder, attributes, verify=verify))
 
 
-def check_files(folder: Path, digests: Mapping[str, str], *, verify: bool = True) -> dict[str, str]:
-    """File key -> what is wrong with it, for the files that aren't what their digest says.
+def check_files(folder: Path, attributes: Mapping[str, Any], *, verify: bool = True) -> dict[str, str]:
+    """File key -> what is wrong with it, for the files that aren't what their digest or the format says.
 
     Args:
         folder: the variant's.
-        digests: file key -> sha256 (hex).
-        verify: read every file; otherwise only see whether it's there, and read the arrays' zarr.json.
+        attributes: its manifest.
+        verify: read every file; otherwise only look at sizes, and read the arrays' zarr.json.
     """
+    digests: Mapping[str, str] = attributes["digests"]
+    expected = _expected_bytes(folder, attributes)
 
     def fault(key: str) -> str | None:
+        size = _size_of(folder / key)
+        if size is None:
+            return "is missing"
+        if size != expected.get(key, size):
+            return f"has {size} bytes, not {expected[key]}"
         if not verify and not key.endswith(f"/{MANIFEST}"):  # an array's is small
-            return None if (folder / key).is_file() else "is missing"
+            return None
         found = digest_of(folder / key)
         if found is None:
             return "is missing"
@@ -210,7 +223,66 @@ def check_files(folder: Path, digests: Mapping[str, str], *, verify: bool = True
 
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         faults = dict(zip(digests, threads.map(fault, digests), strict=True))
-    return {key: what for key, what in faults.items() if what is not None}
+    return {key: what for key, what in faults.items() if what is not None} | _misfits(folder, attributes, faults)
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        state = path.stat()
+    except OSError:
+        return None
+    return state.st_size if S_ISREG(state.st_mode) else None
+
+
+def _expected_bytes(folder: Path, attributes: Mapping[str, Any]) -> dict[str, int]:
+    """File key -> its length by the format, of the files whose layout the manifest tells."""
+    if attributes["schema_version"] != SCHEMA_VERSION:
+        return {}
+    arrays = VariantSpec.of(attributes).arrays(attributes["n_rows"], attributes["n_value_rows"])
+    return {
+        key: _file_bytes(arrays[name][0], int(rest.partition("/")[0]), arrays[name][1])
+        for key in attributes["digests"]
+        for name, _, rest in [key.partition("/c/")]
+        if rest
+    }
+
+
+def _file_bytes(layout: ArrayLayout, number: int, n_rows: int | None) -> int:
+    row_bytes = prod(layout.row_shape) * np.dtype(layout.dtype).itemsize
+    if layout.inner_rows is None or n_rows is None:
+        return layout.file_rows * row_bytes
+    n_present = -(-min(layout.file_rows, n_rows - number * layout.file_rows) // layout.inner_rows)
+    return n_present * layout.inner_rows * row_bytes + 16 * (layout.file_rows // layout.inner_rows) + 4
+
+
+def _misfits(folder: Path, attributes: Mapping[str, Any], faults: Mapping[str, str | None]) -> dict[str, str]:
+    """What is wrong with the zarr.json of arrays that are what their digests say: these may be another array's."""
+    if attributes["schema_version"] != SCHEMA_VERSION:
+        return {}
+    misfits = {}
+    digests: Mapping[str, str] = attributes["digests"]
+    for name, (layout, length) in (
+        VariantSpec.of(attributes).arrays(attributes["n_rows"], attributes["n_value_rows"]).items()
+    ):
+        key = f"{name}/{MANIFEST}"
+        if faults.get(key) is not None:
+            continue
+        if length is None:
+            n_files = sum(one.startswith(f"{name}/c/") for one in digests)
+            length = _length_of(folder / key, at_least=(n_files - 1) * layout.file_rows + 1 if n_files else 0)
+        if digests[key] != sha256(as_json_bytes(layout.metadata(length))).hexdigest():
+            misfits[key] = f"isn't the metadata of {name} in this variant: {length} rows, {layout.dtype}"
+    return misfits
+
+
+def _length_of(path: Path, *, at_least: int) -> int:
+    """Rows of an array by its own metadata, if they are as many as its files hold; else the least that they do."""
+    try:
+        metadata = read_json(path)
+        length = metadata["shape"][0]
+    except (ReelstoreError, OSError, KeyError, TypeError, IndexError):
+        return at_least
+    return length if type(length) is int and length >= at_least else at_least
 
 
 def _digests(layout: ArrayLayout, rows: Array) -> dict[str, str]:
@@ -227,7 +299,7 @@ def foreign_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
     """What is in a variant's folder and isn't of it: files, whole or half-written, links to folders, empty folders."""
     ours = {MANIFEST, *digests}
     foreign = []
-    for path in folder.rglob("*"):
+    for path in everything_in(folder):
         key = path.relative_to(folder).as_posix()
         if (key in ours or not any(path.iterdir())) if is_folder(path) else key not in ours:
             foreign.append(key)

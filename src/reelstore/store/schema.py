@@ -4,6 +4,7 @@ Writer and reader take everything from here; docs/format.md describes it for oth
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -12,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reelstore.errors import NewerSchemaError, SchemaError
-from reelstore.records import Side
+from reelstore.errors import SchemaError
+from reelstore.records import SIDES, Side
 
 SCHEMA_VERSION = 2
 """What is written. 2: fewer rows in a token shard, so that growth rewrites little; a checksum of the manifest."""
@@ -36,6 +37,15 @@ TABLE_BYTES_ROWS: Mapping[Side, int] = {"video": 512, "text": 8192}
 ID_BYTES_PER_ROW = 16
 """A chunk of id bytes holds this much for each such row."""
 INNER_ROWS = 64
+
+DTYPES = ("float16", "float32")
+ROW_VALUES = 2**28
+"""Numbers in one row at most: 1 GiB of float32."""
+MOST_ROWS = 2**40
+ARRAYS = ("caption_index", "fingerprint", "offsets", "split", "status", "values", "video_id", "video_id_offsets")
+"""Every array that a variant may have."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}")
+_FILE = re.compile(rf"({'|'.join(ARRAYS)})/(?:zarr\.json|c/(0|[1-9][0-9]{{0,11}})((?:/0){{0,2}}))")
 
 Layout = Literal["pooled", "dense", "ragged"]
 
@@ -62,9 +72,28 @@ class VariantSpec:
     dtype: str
     recipe: Mapping[str, Any]
 
+    def __post_init__(self) -> None:
+        """Raises SchemaError where a value isn't what the format allows."""
+        for name in ("encoder", "variant"):
+            check_name(getattr(self, name), name)
+        counts = [self.dim, 1 if self.n_tokens is None else self.n_tokens]
+        if self.side not in SIDES:
+            raise SchemaError(f"side is {self.side!r}; it must be {' or '.join(SIDES)}.")
+        if not all(type(count) is int for count in counts) or self.dim < 1 or counts[1] < 0:
+            raise SchemaError(f"dim is {self.dim!r}, n_tokens is {self.n_tokens!r}; they must be whole numbers.")
+        if self.dim * max(1, counts[1]) > ROW_VALUES:
+            raise SchemaError(f"a row of {counts[1]} x {self.dim} numbers is larger than a store holds ({ROW_VALUES}).")
+        if self.dtype not in DTYPES:
+            raise SchemaError(f"dtype is {self.dtype!r}; it must be {' or '.join(DTYPES)}.")
+        if not isinstance(self.recipe, Mapping):
+            raise SchemaError(f"recipe is {self.recipe!r:.60}; it must be a mapping.")
+
     @classmethod
     def of(cls, attributes: Mapping[str, Any]) -> "VariantSpec":
         """The spec that a variant's metadata hold."""
+        lacking = [field.name for field in fields(cls) if field.name not in attributes]
+        if lacking:
+            raise SchemaError(f"{', '.join(lacking)} is missing.")
         return cls(**{field.name: attributes[field.name] for field in fields(cls)})
 
     @property
@@ -113,6 +142,12 @@ class VariantSpec:
         if self.layout == "ragged":
             arrays.append(ArrayLayout("offsets", (), "int64", rows))
         return arrays
+
+    def arrays(self, n_rows: int, n_value_rows: int) -> dict[str, tuple["ArrayLayout", int | None]]:
+        """Name -> layout and length of every array; the length of `video_id` is that of all ids, None here."""
+        lengths: dict[str, int | None] = {"values": n_value_rows, "video_id": None}
+        lengths |= {"video_id_offsets": n_rows + 1, "offsets": n_rows + 1}
+        return {one.name: (one, lengths.get(one.name, n_rows)) for one in [self.values_array(), *self.table_arrays()]}
 
 
 @dataclass(frozen=True)
@@ -170,6 +205,17 @@ class ArrayLayout:
         }
 
 
+def check_name(name: object, what: str) -> None:
+    """Raise SchemaError where a name can't be a folder of a store, wherever it is read from."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise SchemaError(f"{what} is {name!r:.60}; it must be letters, digits, - _ . and + (it names a folder).")
+
+
+def is_file_name(key: str) -> bool:
+    """Whether a variant may have a file of this name, `values/c/0/0`; no such name leaves its folder."""
+    return _FILE.fullmatch(key) is not None
+
+
 def group_metadata(attributes: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """A group's zarr.json."""
     return {"zarr_format": 3, "node_type": "group", "attributes": dict(attributes or {})}
@@ -178,20 +224,6 @@ def group_metadata(attributes: Mapping[str, Any] | None = None) -> dict[str, Any
 def as_json_bytes(value: Any) -> bytes:
     """Canonical JSON: the same value gives the same bytes."""
     return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
-
-
-def check_schema_version(attributes: Mapping[str, Any], path: object) -> Mapping[str, Any]:
-    """A variant's own metadata; refuses what isn't ours and what a newer version wrote."""
-    ours = attributes.get(ATTRIBUTE)
-    if not isinstance(ours, Mapping) or "schema_version" not in ours:
-        raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
-    version = ours["schema_version"]
-    if version not in READABLE_VERSIONS:
-        raise NewerSchemaError(
-            f"{path}: schema version {version}, this code reads {READABLE_VERSIONS[0]}-{READABLE_VERSIONS[-1]}. "
-            "A newer reelstore wrote it: update, or make the variant again with dvc repro."
-        )
-    return ours
 
 
 def manifest_checksum(attributes: Mapping[str, Any]) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import SchemaError
-from reelstore.store.manifest import MANIFEST
-from reelstore.store.published import Published, foreign_files, open_published
+from reelstore.store.claim import claim
+from reelstore.store.published import Published, open_published
 from reelstore.store.schema import OK, SCHEMA_VERSION, VariantSpec
 from reelstore.store.table import RowTable, split_names, table_columns
 
@@ -48,8 +48,10 @@ def compare(
         verify: read every file and compare its digest.
 
     Raises:
-        SchemaError: what lies there is damaged, of a newer schema, or something else.
+        OccupiedError: what lies there isn't a variant.
+        SchemaError: it is damaged, of a newer schema, or another variant.
     """
+    claim(folder)
     published = open_published(folder, verify=verify)
     nothing = np.full(len(table), -1, dtype=np.int64)
     if published is None:
@@ -67,7 +69,6 @@ def compare(
         and published.n_rows == len(table)
         and published.attributes["schema_version"] == SCHEMA_VERSION
         and not published.faults
-        and not foreign_files(folder, published.attributes["digests"])
         and _same_keys(published, table)
     )
     return Standing(published, source, unchanged)
@@ -101,4 +102,4 @@ def _same_keys(published: Published, table: RowTable) -> bool:
 def _refuse_foreign(folder: Path, published: Published, spec: VariantSpec) -> None:
     there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
     if there != wanted:
-        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs, or delete {MANIFEST}.")
+        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs.")

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
+from reelstore.store import journal
+from reelstore.store.claim import claim, refuse_blocked
 from reelstore.store.disk import disk_errors, refuse_read_only
 from reelstore.store.files import make_folder, remove_empty
-from reelstore.store.groups import write_groups
-from reelstore.store.journal import recover, take_in
+from reelstore.store.groups import refuse_foreign_groups, write_groups
 from reelstore.store.lock import FolderLock
 from reelstore.store.published import open_published
 from reelstore.store.schema import FAILED, SCHEMA_VERSION, VariantSpec
@@ -44,13 +45,17 @@ def settle(folder: Path) -> None:
     """Finish or undo what a killed update left in a variant's folder.
 
     Raises:
-        StoreError: another process writes there.
+        OccupiedError: what lies there isn't a variant; nothing has changed.
+        StoreError: another process writes there, or the manifest is damaged.
     """
-    if folder.is_dir():
+    if claim(folder):
         with disk_errors(folder):
             lock = FolderLock(folder)
-            recover(folder)
-            lock.release()
+            try:
+                journal.recover(folder)
+            finally:
+                lock.release()
+    refuse_foreign_groups(folder)
 
 
 class VariantUpdate:
@@ -62,22 +67,30 @@ class VariantUpdate:
     has changed.
 
     Raises:
+        OccupiedError: something is there that reelstore didn't write. It is untouched.
         StoreError: another process writes this variant, or the disk doesn't allow it.
-        SchemaError: what lies there is damaged, of a newer schema, or something else.
+        SchemaError: what lies there is damaged, of a newer schema, or another variant.
     """
 
     def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
+        claim(folder)
+        refuse_foreign_groups(folder)
         with disk_errors(folder):
-            if folder.is_file():  # where the variant's folder belongs; DVC would remove it too
-                folder.unlink()
-            make_folder(folder)
+            self._made = make_folder(folder)
             self._lock = FolderLock(folder)
-            recover(folder)
-            take_in(folder)
-        self._standing = compare(folder, spec, table, retry_failed=retry_failed)
+            try:
+                journal.recover(folder)
+                journal.take_in(folder)
+                self._standing = compare(folder, spec, table, retry_failed=retry_failed)
+                published = self._standing.published
+                refuse_blocked(folder, {} if published is None else published.attributes["digests"])
+            except BaseException:
+                self._lock.release()
+                self._remove_made()
+                raise
         self.todo: Indices = self._standing.todo
         self._writer: VariantWriter | None = None
         self._n_done = 0
@@ -124,9 +137,17 @@ class VariantUpdate:
             return
         if self._writer is not None:
             self._writer.stop()
-        recover(self._folder)
+        journal.settle(self._folder)
         remove_empty(self._folder)
+        self._remove_made()
         self._lock.release()
+
+    def _remove_made(self) -> None:
+        """Remove the folders that were made for this variant, as long as they are empty."""
+        for folder in reversed(self._made):
+            if any(folder.iterdir()):
+                return
+            folder.rmdir()
 
     def finish(self) -> UpdateReport:
         """Copy what is left and publish."""

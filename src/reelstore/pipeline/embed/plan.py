@@ -21,7 +21,7 @@ from reelstore.pipeline.embed.batch_shape import AUTO, largest_batch_size, large
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.disk import disk_errors, refuse_read_only
-from reelstore.store.files import write_atomically
+from reelstore.io import write_atomically
 from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, task_name
 from reelstore.store.standing import Standing, compare

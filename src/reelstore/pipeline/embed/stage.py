@@ -1,7 +1,6 @@
 """The embed stage: one side of a dataset through one encoder, into the store. Plan, tasks, finalise."""
 
 import gc
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import PlanError
+from reelstore.io import is_folder
 from reelstore.params import Params
 from reelstore.pipeline.budget import NAMED, check_failures
 from reelstore.pipeline.embed.plan import (
@@ -23,6 +23,8 @@ from reelstore.pipeline.embed.plan import (
 )
 from reelstore.pipeline.embed.tasks import run_in_workers, run_tasks
 from reelstore.pipeline.progress import Progress
+from reelstore.store.claim import is_variant
+from reelstore.store.journal import remove_variant
 from reelstore.store.published import open_published
 from reelstore.store.staging import StagedIndex, Staging
 from reelstore.store.update import UpdateReport, VariantUpdate
@@ -133,7 +135,7 @@ def open_plans(params: Params) -> list[str]:
 
 
 def _sweep_variants(folder: Path, kept: set[str]) -> None:
-    """A streamed encoder's folder is one output: it holds what `keep` lists and nothing else."""
-    for path in folder.iterdir():
-        if path.is_dir() and path.name not in kept:
-            shutil.rmtree(path)
+    """A streamed encoder's folder is one output: variants that `keep` doesn't list go, and what isn't ours stays."""
+    for path in sorted(folder.iterdir()):
+        if path.name not in kept and is_folder(path) and is_variant(path):
+            remove_variant(path)

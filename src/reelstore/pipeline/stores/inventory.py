@@ -1,14 +1,15 @@
 """What a store holds, for people: a line a variant, or one variant in full."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from reelstore.errors import StoreNotFoundError
+from reelstore.errors import ReelstoreError, StoreNotFoundError
+from reelstore.store.files import everything_in
 from reelstore.store.integrity import variant_folders
-from reelstore.store.manifest import MANIFEST
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import FAILED, OK
 
@@ -34,9 +35,10 @@ class VariantLine:
 
 @dataclass(frozen=True)
 class Inventory:
-    """All variants below a folder."""
+    """All variants below a folder, and what is wrong with those that can't be read."""
 
     variants: tuple[VariantLine, ...]
+    damaged: Mapping[Path, str] = field(default_factory=dict)
 
     def summary(self) -> str:
         """A table for people."""
@@ -55,24 +57,29 @@ class Inventory:
             for v in self.variants
         ]
         widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        return "\n".join(
-            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-        )
+        lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join([*lines, *(f"{path}  damaged: {what}" for path, what in self.damaged.items())])
 
 
 def inventory(path: Path) -> Inventory:
     """Every variant below `path`: of all datasets, one, one side, one encoder, or itself."""
     if not path.is_dir():
         raise StoreNotFoundError(f"No store at {path}. Make it with dvc repro, or fetch it with dvc pull.")
-    folders = [folder for folder in variant_folders(path) if (folder / MANIFEST).is_file()]
+    folders = variant_folders(path)
     if not folders:
         raise StoreNotFoundError(f"{path} holds no embeddings yet. Make them with dvc repro, or fetch with dvc pull.")
-    return Inventory(tuple(_line(folder) for folder in folders))
+    lines, damaged = [], {}
+    for folder in folders:
+        try:
+            lines.append(_line(folder))
+        except (ReelstoreError, OSError) as error:
+            damaged[folder] = str(error)
+    return Inventory(tuple(lines), damaged)
 
 
 def describe(path: Path) -> str:
     """One variant in full; for a folder above variants, its inventory."""
-    if not (path / "values").is_dir():
+    if variant_folders(path) != [path]:
         return inventory(path).summary()
     rows = open_variant(path)
     line = _line(path)
@@ -111,7 +118,7 @@ def _line(folder: Path) -> VariantLine:
         n_failed=int((rows.status == FAILED).sum()),
         shape=_shape(rows),
         dtype=str(rows.dtype),
-        n_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        n_bytes=sum(path.stat().st_size for path in everything_in(folder) if path.is_file()),
         digest=rows.digest,
     )
 

@@ -1,11 +1,13 @@
 """Damaged stores -> sound ones: what can be finished is finished, what is bad is made again, and nothing else."""
 
-from collections.abc import Mapping
+import os
+import shutil
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 from reelstore.errors import NewerSchemaError, SchemaError, StoreError
+from reelstore.io import make_output_folder
 from reelstore.params import Params
 from reelstore.pipeline.align.apply import is_aligned, run_apply
 from reelstore.pipeline.embed.plan import load
@@ -14,9 +16,9 @@ from reelstore.pipeline.pool import run_pool
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.verify import VerifyReport, verify
 from reelstore.pipeline.variants import variants_of
+from reelstore.store.claim import manifest_of
 from reelstore.store.groups import write_groups
 from reelstore.store.integrity import check_groups, check_variant
-from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.update import settle
 
 
@@ -44,6 +46,9 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     done = []
     keys: dict[str, list[Path]] = {}
     for folder in before.folders:
+        if not _is_readable(folder):
+            keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
+            continue
         settle(folder)
         if any(check_groups(folder)):
             done.append(f"{folder.parent}: groups above written")
@@ -54,7 +59,10 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     keys = {key: left for key, folders in keys.items() if (left := [f for f in folders if not is_aligned(f)])}
     for key, folders in keys.items():
         for folder in folders:
-            _prepare(params, key, folder)
+            if _is_readable(folder):
+                _prepare(params, key, folder)
+            else:
+                done.append(_move_aside(params, folder))
         names = {folder.name for folder in folders}
         embedded = {spec.variant for _, spec in variants_of(params, key, load(params, key).spec)}
         if names & embedded:
@@ -64,7 +72,8 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
             done.append(run_pool(params.store_folder, key, progress=progress).summary())
     for folder in aligned:
         _refuse_foreign(params, folder)
-        _clear_unreadable(folder)
+        if not _is_readable(folder):
+            done.append(_move_aside(params, folder))
     for model, aligner in dict.fromkeys((folder.parent.name, folder.name) for folder in aligned):
         video, _, text = model.partition("+")
         applied = run_apply(params, video=video, text=text, aligner=aligner.partition(".")[2], progress=progress)
@@ -72,10 +81,24 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     return RepairReport(before, tuple(done), verify(path, progress=progress))
 
 
+def _is_readable(folder: Path) -> bool:
+    """Whether the folder has a manifest that says what it holds.
+
+    Raises:
+        NewerSchemaError: a newer reelstore wrote it.
+    """
+    try:
+        return manifest_of(folder) is not None
+    except NewerSchemaError:
+        raise
+    except SchemaError:
+        return False
+
+
 def _prepare(params: Params, key: str, folder: Path) -> None:
-    """Refuse what params.yaml doesn't describe; clear away a manifest that can't be read."""
+    """Refuse what params.yaml doesn't describe."""
     _refuse_foreign(params, folder)
-    attributes = _clear_unreadable(folder)
+    attributes = manifest_of(folder)
     if attributes is None:
         return
     specs = {spec.variant: spec for _, spec in variants_of(params, key, load(params, key).spec)}
@@ -87,19 +110,18 @@ def _prepare(params: Params, key: str, folder: Path) -> None:
         )
 
 
+def _move_aside(params: Params, folder: Path) -> str:
+    """Move a folder away whose manifest is missing or damaged: nobody can say any more which of its files are ours."""
+    _refuse_foreign(params, folder)
+    parent = Path("runs", "damaged", *folder.absolute().parts[-4:-1])
+    make_output_folder(parent)
+    place = next(path for n in count(1) if not os.path.lexists(path := parent / f"{folder.name}-{n}"))
+    shutil.move(folder, place)
+    return f"{folder}: its manifest can't be read; moved to {place}, all of it is made again"
+
+
 def _refuse_foreign(params: Params, folder: Path) -> None:
     if folder.absolute() != params.store_folder.absolute().joinpath(*folder.absolute().parts[-3:]):
         raise StoreError(
             f"{folder} isn't of the dataset {params.dataset.name!r} that params.yaml names. Fetch it with dvc checkout."
         )
-
-
-def _clear_unreadable(folder: Path) -> Mapping[str, Any] | None:
-    """What the manifest says; None where there is none, or where it couldn't be read and is gone now."""
-    try:
-        return read_manifest(folder)
-    except NewerSchemaError:
-        raise
-    except SchemaError:
-        (folder / MANIFEST).unlink()
-        return None

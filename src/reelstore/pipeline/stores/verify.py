@@ -11,11 +11,11 @@ from reelstore.datasets.index import read_index
 from reelstore.errors import ReelstoreError, StoreError, StoreNotFoundError
 from reelstore.pipeline.embed.plan import Rows as DatasetRows
 from reelstore.pipeline.progress import Progress
-from reelstore.pooling import pool
+from reelstore.pooling import POOLINGS, pool
 from reelstore.store.integrity import Finding, check_between, check_groups, check_variant, variant_folders
 from reelstore.store.manifest import read_manifest
 from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import OK
+from reelstore.store.schema import OK, check_name
 from reelstore.store.writer import row_fingerprints
 
 POOLED_AGAIN = 256
@@ -75,14 +75,27 @@ def _roots(path: Path, folders: Sequence[Path]) -> list[Path]:
 
 def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:
     rows = open_variant(folder)
-    if "pooling" in rows.recipe:
-        tokens = _tokens_of(rows)
-        if tokens is not None:
+    recipe = rows.recipe
+    if "pooling" in recipe:
+        if _word(recipe, "pooling", "name") not in POOLINGS or _word(recipe, "tokens") is None:
+            yield Finding(folder, "its recipe speaks of a pooling that there isn't")
+        elif (tokens := _tokens_of(rows)) is not None:
             yield from _against_tokens(rows, tokens, n_pooled)
-    elif "aligner" in rows.recipe:
-        yield from _against_source(rows)
-    elif "encoder" in rows.recipe:
+    elif "aligner" in recipe:
+        if _word(recipe, "source", "variant") is None or _word(recipe, "source", "fingerprint") is None:
+            yield Finding(folder, "its recipe doesn't say what it was mapped from")
+        else:
+            yield from _against_source(rows)
+    elif "encoder" in recipe:
         yield from _against_dataset(rows)
+
+
+def _word(recipe: Mapping[str, Any], *names: str) -> str | None:
+    """A text in a recipe, which may come from anybody; None where there is none of the name."""
+    value: Any = recipe
+    for name in names:
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value if isinstance(value, str) else None
 
 
 def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Finding]:
@@ -111,8 +124,10 @@ def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Fi
 def _against_source(rows: Rows) -> Iterator[Finding]:
     """The rows of an aligned variant: those it was mapped from, if they are kept and sound."""
     source = rows.recipe["source"]
-    folder = rows.folder.parents[2] / source["variant"]
+    folder = rows.folder.parents[2].joinpath(*source["variant"].split("/"))
     try:
+        for name in source["variant"].split("/"):
+            check_name(name, "the source's name")
         if any(True for _ in check_variant(folder, quick=True)):
             return
         embeddings = open_variant(folder)
@@ -156,7 +171,7 @@ def _against_dataset(rows: Rows) -> Iterator[Finding]:
 
 def _tokens_of(rows: Rows) -> Rows | None:
     """The tokens this variant was pooled from, if they are kept beside it and are sound."""
-    for folder in sorted(rows.folder.parent.iterdir()):
+    for folder in sorted(rows.folder.absolute().parent.iterdir()):
         try:
             attributes: Mapping[str, Any] | None = read_manifest(folder)
         except StoreError:
