@@ -1,7 +1,7 @@
 """The values that walk through the house: videos, captions, frames, and what became of them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,6 +13,61 @@ from reelstore.errors import DatasetError
 
 Side = Literal["video", "text"]
 SIDES: tuple[Side, ...] = ("video", "text")
+MAX_SPLITS = 256
+"""Splits of one dataset: a store keeps each row's as one byte."""
+MAX_CAPTION_INDEX = 2**31 - 1
+"""A store keeps it as int32."""
+MAX_NAME_BYTES = 1024
+"""UTF-8 bytes of a video_id, a split or a group."""
+
+
+def name_fault(name: str) -> str | None:
+    """Why this can't be an id or the name of a split; None where it can.
+
+    Example:
+        >>> name_fault("video7010"), name_fault("")
+        (None, 'is empty')
+    """
+    if not name:
+        return "is empty"
+    if "\x00" in name:
+        return "holds a NUL"
+    try:
+        n_bytes = len(name.encode())
+    except UnicodeEncodeError:
+        return "isn't text that UTF-8 can hold"
+    return f"has {n_bytes} bytes, at most {MAX_NAME_BYTES} are kept" if n_bytes > MAX_NAME_BYTES else None
+
+
+def first_fault(names: Sequence[str]) -> tuple[int, str] | None:
+    """Position of the first name that `name_fault` objects to, and why; None where there is none."""
+    joined = "\x00".join(names)  # all at once: a million names are common
+    lengths = [len(name) for name in names]
+    plain = joined.isascii() and joined.count("\x00") == len(names) - 1
+    if plain and min(lengths) > 0 and max(lengths) <= MAX_NAME_BYTES:
+        return None
+    found = ((position, name_fault(name)) for position, name in enumerate(names))
+    return next(((position, fault) for position, fault in found if fault is not None), None)
+
+
+def refuse_splits(splits: Iterable[str], where: object) -> None:
+    """Raise DatasetError where there are more splits than a store has numbers for."""
+    if (n_splits := len(set(splits))) > MAX_SPLITS:
+        raise DatasetError(f"{where} has {n_splits} splits; a store keeps at most {MAX_SPLITS}.")
+
+
+def _check_name(kind: str, name: str, where: str) -> None:
+    fault = name_fault(name) if isinstance(name, str) else "isn't text"
+    if fault is not None:
+        raise DatasetError(f"The {kind} of {where} {fault}: {shortened(name)}.")
+
+
+def shortened(value: object) -> str:
+    """How messages show a value that may be of any length."""
+    if isinstance(value, int) and value.bit_length() > 256:  # Python doesn't print those of thousands of digits
+        return f"a number of {value.bit_length()} bits"
+    shown = repr(value)
+    return shown if len(shown) <= 100 else f"{shown[:60]}…{shown[-20:]} ({len(shown)} characters)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +85,10 @@ class Video:
     group: str
 
     def __post_init__(self) -> None:
-        if not self.video_id or "\x00" in self.video_id:
-            raise DatasetError(f"A video_id is empty or holds a NUL: {self.video_id!r} ({self.path}).")
+        for kind, name in (("video_id", self.video_id), ("split", self.split), ("group", self.group)):
+            _check_name(kind, name, f"a video ({shortened(self.path)})")
+        if not isinstance(self.path, str) or "\x00" in self.path:
+            raise DatasetError(f"Video {self.video_id!r}: {shortened(self.path)} isn't a path.")
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or "\\" in self.path or not self.path:
             raise DatasetError(f"Video {self.video_id!r}: the path {self.path!r} leaves the dataset's folder.")
@@ -46,8 +103,19 @@ class Caption:
     text: str
 
     def __post_init__(self) -> None:
-        if not self.text.strip():
+        _check_name("video_id", self.video_id, "a caption")
+        if type(self.caption_index) is not int or not 0 <= self.caption_index <= MAX_CAPTION_INDEX:
+            raise DatasetError(
+                f"A caption of video {self.video_id!r} has the caption_index {shortened(self.caption_index)}; a whole "
+                f"number from 0 to {MAX_CAPTION_INDEX} is expected."
+            )
+        if not isinstance(self.text, str) or not self.text.strip():
             raise DatasetError(f"Caption {self.caption_index} of video {self.video_id!r} is empty.")
+        if not self.text.isascii() and any("\ud800" <= one <= "\udfff" for one in self.text):
+            raise DatasetError(
+                f"Caption {self.caption_index} of video {self.video_id!r} isn't text that UTF-8 can hold: "
+                f"{shortened(self.text)}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +156,7 @@ class Dataset:
                 raise DatasetError(
                     f"Caption {caption.caption_index} names video {caption.video_id!r}, which {self.name} doesn't have."
                 )
+        refuse_splits((video.split for video in self.videos), self.name)
         split_of_group: dict[str, str] = {}
         for video in self.videos:
             first = split_of_group.setdefault(video.group, video.split)

@@ -1,19 +1,21 @@
 """A table of keys: which video or caption each row is, its split, and its text."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from reelstore.errors import ForeignFileError
 from reelstore.exchange.base import Key
-from reelstore.exchange.table import Table, read_table, write_csv
-from reelstore.records import Side
+from reelstore.records import Side, name_fault, shortened
+from reelstore.tables import Table, read_table, write_csv
 
 WHOLE = "all"
 """Split of rows that belong to none."""
 TABLE = "keys.csv"
 """Name of the table in an exported folder."""
+COLUMNS = ("video_id", "caption_index", "split", "failure", "video_row")
+"""Of a table of keys."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,16 @@ class KeyTable:
     A table of captions serves videos too: each one is its first line there. Other columns are left alone.
 
     Raises:
-        ForeignFileError: there is no `video_id`, or a cell isn't what its column says.
+        ForeignFileError: there is no `video_id`, or a cell isn't what its column says or a store can keep.
     """
 
     def __init__(self, table: Table, *, split: str | None = None) -> None:
         self.path = table.path
         self._table = table
-        self._video_ids = table.full("video_id")
-        self._splits = table.full("split") if "split" in table and split is None else [split or WHOLE] * len(table)
-        for video_id, line in zip(self._video_ids, table.lines, strict=True):
-            if "\x00" in video_id:
-                raise ForeignFileError(f"{table.path}, line {line}: video_id holds a NUL: {video_id!r}.")
+        self._video_ids = table.ids("video_id")
+        if split is not None:
+            refuse_split(split)
+        self._splits = table.splits("split") if "split" in table and split is None else [split or WHOLE] * len(table)
 
     @classmethod
     def read(cls, path: Path, *, split: str | None = None) -> "KeyTable":
@@ -52,14 +53,19 @@ class KeyTable:
             path: CSV, TSV, Parquet, Arrow or JSON lines.
             split: of all rows, whatever the table says.
         """
-        return cls(read_table(path), split=split)
+        return cls(read_table(path, COLUMNS), split=split)
 
     def rows(self, side: Side) -> list[KeyRow]:
         """The items of one side, in order."""
         failures = self._table.columns.get("failure") or [None] * len(self._table)
         if side == "text":
-            keys: Iterable[Key] = zip(self._video_ids, self.caption_indices, strict=True)
-            return [KeyRow(*row) for row in zip(keys, self._splits, failures, strict=True)]
+            keys: list[Key] = list(zip(self._video_ids, self.caption_indices, strict=True))
+            if len(set(keys)) < len(keys):
+                first: dict[Key, int] = {}
+                row = next(row for row, key in enumerate(keys) if first.setdefault(key, row) != row)
+                line = self._table.lines[first[keys[row]]]
+                raise self._table.refuse(row, f"caption {keys[row]!r} is there already, on line {line}")
+            return [KeyRow(*cells) for cells in zip(keys, self._splits, failures, strict=True)]
         return [KeyRow(self._video_ids[n], self._splits[n], failures[n]) for n in self.first_lines]
 
     @property
@@ -105,6 +111,13 @@ class KeyTable:
                     f"and row {place[video_id]} further up."
                 )
         return list(place.values())
+
+
+def refuse_split(split: str) -> None:
+    """Raise ForeignFileError where a split as typed is none that a store can keep."""
+    fault = name_fault(split)
+    if fault is not None:
+        raise ForeignFileError(f"--split {fault}: {shortened(split)}.")
 
 
 def write_keys(path: Path, side: Side, rows: Iterator[tuple[Key, str, str | None]]) -> None:

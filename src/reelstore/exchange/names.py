@@ -5,7 +5,7 @@ from typing import Any
 
 from reelstore.errors import ExportError, ForeignFileError
 from reelstore.exchange.base import Key
-from reelstore.records import Side
+from reelstore.records import MAX_CAPTION_INDEX, Side, name_fault, shortened
 
 FIRST = 1
 """The number of a video's first caption in names, whose `caption_index` is 0; as the report's files have it."""
@@ -24,8 +24,11 @@ def key_of(name: str, side: Side, *, where: str, first: int = FIRST) -> Key:
         first: number of a video's first caption.
 
     Raises:
-        ForeignFileError: a caption's name has no number, or one below `first`.
+        ForeignFileError: a store can't keep it, or a caption's name has no number, or one below `first` or too high.
     """
+    fault = name_fault(name)
+    if fault is not None:
+        raise ForeignFileError(f"{where}: the name of an item {fault}: {shortened(name)}.")
     if side == "video":
         return name
     found = _NUMBERED.fullmatch(name)
@@ -34,7 +37,9 @@ def key_of(name: str, side: Side, *, where: str, first: int = FIRST) -> Key:
             f"{where}: a caption's name is <video_id>-<number>, like video7890-1; {name!r} has no number. "
             "(Videos go below .../video/.)"
         )
-    number = int(found[2])
+    number = int(found[2]) if len(found[2]) < 20 else MAX_CAPTION_INDEX + 2
+    if number - first > MAX_CAPTION_INDEX:
+        raise ForeignFileError(f"{where}: the number of {name!r} is too high; at most {MAX_CAPTION_INDEX} is kept.")
     if number < first:
         raise ForeignFileError(
             f"{where}: captions are numbered from {first}, this one is {number}. Numbered from 0? Say --first 0."

@@ -11,14 +11,13 @@ import numpy as np
 
 from reelstore.errors import ForeignFileError
 from reelstore.exchange.base import NOTHING, Array, Held, Key, Listing
-from reelstore.exchange.keys import KeyTable
-from reelstore.exchange.table import Table, read_table
-from reelstore.records import Side
+from reelstore.exchange.keys import COLUMNS, KeyTable
+from reelstore.records import Side, shortened
+from reelstore.tables import Table, read_table
+from reelstore.tables.arrow import ArrowFile
 
 VALUES = "values"
 """Column of an export."""
-READ_ROWS = 1024
-"""Decoded at a time."""
 _DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
@@ -43,6 +42,7 @@ class VectorTable:
     _at: int = field(default=0, init=False)
     _batches: Iterator[list[Array]] | None = field(default=None, init=False)
     _waiting: list[Array] = field(default_factory=list, init=False)
+    _width: int | None = field(default=None, init=False)
 
     @cached_property
     def listing(self) -> Listing:
@@ -51,7 +51,7 @@ class VectorTable:
         Raises:
             ForeignFileError: there is no such column, a row has no vector and no reason, or no key.
         """
-        dtype, shapes = _DTYPES.get(str(self._innermost), str(self._innermost)), self._shapes()
+        dtype, shapes = self._dtype, self._shapes()
         table = self._keys()
         if self.side == "video" and len(table.first_lines) < len(shapes):
             raise ForeignFileError(f"{self.path}: a video_id occurs twice. A row is a video, and keys must be unique.")
@@ -62,6 +62,11 @@ class VectorTable:
                 raise ForeignFileError(
                     f"{self.path}, row {number + 1} ({rows[number].key!r}): {self._column} is null. "
                     "A row without a value says why in a column `failure`."
+                )
+            if shape is not None and number in failures:
+                raise ForeignFileError(
+                    f"{self.path}, row {number + 1} ({rows[number].key!r}): failure says that it has no value "
+                    f"({shortened(failures[number])}), but {self._column} has one."
                 )
         state = os.stat(self.path)
         stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
@@ -82,7 +87,9 @@ class VectorTable:
         values: list[Array] = []
         while self._at < stop:
             if not self._waiting:
-                self._waiting = next(self._batches)
+                self._waiting = next(self._batches, [])
+            if not self._waiting:
+                raise ForeignFileError(f"{self.path} changed while it was imported. Run it again.")
             skipped = min(max(0, start - self._at), len(self._waiting))
             taken = min(stop - self._at, len(self._waiting))
             values += self._waiting[skipped:taken]
@@ -91,10 +98,10 @@ class VectorTable:
         return values
 
     def _decoded(self) -> Iterator[list[Array]]:
-        for column in self._chunks():
-            values, ends = _flat(column)
+        for column, first in self._chunks():
+            values, ends = self._flat(column, first)
             missing = column.is_null().to_numpy(zero_copy_only=False)
-            dim = self._dim(column)
+            dim = self._dim
             rows = np.split(values, ends[1:-1])
             yield [
                 NOTHING if gone else row if dim is None else row.reshape(-1, dim)
@@ -105,106 +112,120 @@ class VectorTable:
         """Of each row; None where it is null."""
         import pyarrow as pa
 
-        if pa.types.is_fixed_size_list(self._type) and not _is_list(self._type.value_type):
-            shape = (self._type.list_size,)
-            return [
-                None if gone else shape
-                for column in self._chunks()
-                for gone in column.is_null().to_numpy(zero_copy_only=False)
-            ]
-        shapes: list[tuple[int, ...] | None] = []
-        for column in self._chunks():
-            _, ends = _flat(column)
+        tokens = self._type.value_type
+        if pa.types.is_fixed_size_list(tokens):
+            self._width = tokens.list_size
+        sizes: list[int | None] = []
+        for column, first in self._chunks():
+            _, ends = self._flat(column, first)
             missing = column.is_null().to_numpy(zero_copy_only=False)
-            dim = self._dim(column)
-            for size, gone in zip(np.diff(ends).tolist(), missing, strict=True):
-                shapes.append(None if gone else (size,) if dim is None else (size // dim, dim))
-        return shapes
+            if _is_list(tokens):
+                self._check_width(column, first)
+            sizes += [None if gone else size for size, gone in zip(np.diff(ends).tolist(), missing, strict=True)]
+        dim = self._dim
+        return [None if size is None else (size,) if dim is None else (size // dim, dim) for size in sizes]
 
-    def _dim(self, column: Any) -> int | None:
-        """Width of a token; None where rows are vectors."""
-        import pyarrow as pa
+    @property
+    def _dim(self) -> int | None:
+        """Width of a token, as `_shapes` found it; None where rows are vectors."""
+        return (self._width or 1) if _is_list(self._type.value_type) else None
+
+    def _check_width(self, column: Any, first: int) -> None:
+        """See that every token has as many numbers as the others."""
         import pyarrow.compute as pc
 
-        if not _is_list(self._type.value_type):
-            return None
-        if pa.types.is_fixed_size_list(self._type.value_type):
-            return int(self._type.value_type.list_size)
-        widths = pc.list_value_length(column.flatten())
-        if widths.null_count or len(pc.unique(widths)) > 1:
-            raise ForeignFileError(f"{self.path}: tokens of {self._column} have different widths, or are null.")
-        return int(widths[0].as_py()) if len(widths) else 1
+        widths = pc.list_value_length(column.flatten()).to_numpy(zero_copy_only=False)
+        if not len(widths):
+            return
+        if self._width is None:
+            self._width = int(widths[0])
+        if not self._width:
+            raise ForeignFileError(f"{self.path}: tokens of {self._column} have no numbers.")
+        other = np.flatnonzero(widths != self._width)
+        if len(other):
+            row = first + _row_of(int(other[0]), _ends(column)) + 1
+            raise ForeignFileError(
+                f"{self.path}, row {row}: tokens of {self._column} have different widths: "
+                f"{int(widths[other[0]])}, and {self._width} before."
+            )
+
+    def _flat(self, column: Any, first: int) -> tuple[Array, Array]:
+        """All numbers of some rows, one behind the other, and where each row's begin and end, (n + 1,).
+
+        Raises:
+            ForeignFileError: a token or a number is null: what is left would be taken for the whole.
+        """
+        ends = _ends(column)
+        inner = column.flatten()
+        if _is_list(inner.type):
+            self._refuse_null("token", inner, ends, first)
+            ends = _ends(inner)[ends]
+            inner = inner.flatten()
+        self._refuse_null("number", inner, ends, first)
+        return inner.to_numpy(zero_copy_only=False), ends
+
+    def _refuse_null(self, what: str, inner: Any, ends: Array, first: int) -> None:
+        if inner.null_count:
+            null = int(inner.is_null().to_numpy(zero_copy_only=False).argmax())
+            row = _row_of(null, ends)
+            raise ForeignFileError(
+                f"{self.path}, row {first + row + 1}: {what} {null - int(ends[row]) + 1} of {self._column} is null "
+                f"({inner.null_count} such in {len(ends) - 1} rows)."
+            )
 
     @cached_property
     def _column(self) -> str:
-        lists: list[str] = [one.name for one in self._schema if _is_list(one.type)]
+        lists: list[str] = [one.name for one in self._file.schema if _is_list(one.type)]
         if self.vector is None and len(lists) == 1:
             return lists[0]
         if self.vector is None or self.vector not in lists:
             wanted = "Name one with --vector" if self.vector is None else f"There is no {self.vector!r} among them"
-            raise ForeignFileError(f"{self.path}: columns of vectors: {', '.join(lists) or 'none'}. {wanted}.")
+            types = [f"{one.name} ({one.type})" for one in self._file.schema if one.name == self.vector]
+            raise ForeignFileError(
+                f"{self.path}: columns of vectors: {', '.join(lists[:20]) or 'none'}. {wanted}."
+                + (f" A column of vectors has lists of numbers; this is {types[0]}." if types else "")
+            )
         return self.vector
 
     @cached_property
     def _type(self) -> Any:
-        return self._schema.field(self._column).type
+        return self._file.schema.field(self._column).type
 
-    @property
-    def _innermost(self) -> Any:
+    @cached_property
+    def _dtype(self) -> str:
+        """Of the numbers.
+
+        Raises:
+            ForeignFileError: they aren't floating point.
+        """
         inner = self._type.value_type
-        return inner.value_type if _is_list(inner) else inner
+        name = str(inner.value_type if _is_list(inner) else inner)
+        if name not in _DTYPES:
+            raise ForeignFileError(
+                f"{self.path}: embeddings are floating point, {self._column} is {self._type} (numbers of type {name})."
+            )
+        return _DTYPES[name]
 
     def _keys(self) -> KeyTable:
-        table = read_table(self.path)
+        names = [self.id_column if name == "video_id" else name for name in COLUMNS]
+        table = read_table(self.path, names)
         if self.id_column != "video_id":
             columns = {"video_id" if name == self.id_column else name: cells for name, cells in table.columns.items()}
-            table = Table(self.path, columns, table.lines)
+            table = Table(self.path, columns, table.lines, table.names)
         return KeyTable(table, split=self.split)
 
     @cached_property
-    def _schema(self) -> Any:
-        return self._reading(self._read_schema)
+    def _file(self) -> ArrowFile:
+        if self.path.suffix not in (".parquet", ".arrow", ".feather"):
+            raise ForeignFileError(f"{self.path} must end in .parquet, .arrow or .feather.")
+        return ArrowFile(self.path)
 
-    def _read_schema(self) -> Any:
-        import pyarrow.ipc as ipc
-        import pyarrow.parquet as pq
-
-        if self.path.suffix == ".parquet":
-            return pq.read_schema(self.path)
-        with ipc.open_file(self.path) as file:
-            return file.schema
-
-    def _chunks(self) -> Iterator[Any]:
-        """The column of vectors, some rows at a time."""
-        import pyarrow.ipc as ipc
-        import pyarrow.parquet as pq
-
-        if self.path.suffix == ".parquet":
-            with self._reading(lambda: pq.ParquetFile(self.path, memory_map=True)) as file:
-                batches = file.iter_batches(READ_ROWS, columns=[self._column], use_threads=False)
-                yield from self._checked(batch.column(0) for batch in batches)
-            return
-        with self._reading(lambda: ipc.open_file(self.path)) as file:
-            yield from self._checked(
-                batch.column(self._column).slice(start, READ_ROWS)
-                for batch in map(file.get_batch, range(file.num_record_batches))
-                for start in range(0, batch.num_rows, READ_ROWS)
-            )
-
-    def _checked(self, columns: Iterator[Any]) -> Iterator[Any]:
-        while True:
-            column = self._reading(lambda: next(columns, None))
-            if column is None:
-                return
-            yield column
-
-    def _reading(self, work: Any) -> Any:
-        try:
-            return work()
-        except (OSError, ValueError) as error:  # pyarrow's are of these
-            if isinstance(error, ForeignFileError):
-                raise
-            raise ForeignFileError(f"{self.path} can't be read as {self.path.suffix[1:]}: {error}") from error
+    def _chunks(self) -> Iterator[tuple[Any, int]]:
+        """The column of vectors, some rows at a time, and the number of the first of them."""
+        first = 0
+        for column in self._file.column(self._column):
+            yield column, first
+            first += len(column)
 
 
 def vector_type(held: Held) -> Any:
@@ -258,17 +279,13 @@ def _is_list(kind: Any) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def _flat(column: Any) -> tuple[Array, Array]:
-    """All numbers of a column of lists, one behind the other, and where each row's begin and end, (n + 1,)."""
+def _ends(lists: Any) -> Array:
+    """Where each list begins and ends among the values of all of them, (n + 1,); null ones have none."""
     import pyarrow.compute as pc
 
-    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    inner = column.flatten()
-    ends = np.concatenate([[0], np.cumsum(lengths)])
-    if _is_list(inner.type):
-        widths = pc.fill_null(pc.list_value_length(inner), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-        ends = np.concatenate([[0], np.cumsum(widths)])[ends]
-        inner = inner.flatten()
-    if inner.null_count:
-        raise ForeignFileError(f"A vector holds null among its numbers ({inner.null_count} in some rows).")
-    return inner.to_numpy(zero_copy_only=False), ends
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _row_of(position: int, ends: Array) -> int:
+    return int(np.searchsorted(ends, position, side="right")) - 1

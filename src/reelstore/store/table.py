@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import StoreError
+from reelstore.records import MAX_CAPTION_INDEX, MAX_SPLITS, first_fault, shortened
 from reelstore.store.schema import FINGERPRINT_BYTES, VariantSpec
 
 Key = str | tuple[str, int]
@@ -21,8 +22,11 @@ class RowTable:
 
     Attributes:
         keys: n unique keys, all of one side's kind.
-        splits: n split names.
+        splits: n split names, at most 256 different ones.
         fingerprints: (n, 16) uint8; what determined each row.
+
+    Raises:
+        StoreError: a key occurs twice, or a key or split is none that a store can keep.
     """
 
     keys: Sequence[Key]
@@ -36,12 +40,28 @@ class RowTable:
             seen: set[Key] = set()
             double = next(key for key in self.keys if key in seen or seen.add(key))  # type: ignore[func-returns-value]
             raise StoreError(f"The key {double!r} occurs twice. Rows are found by key, so keys must be unique.")
+        self._refuse_unkept()
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __repr__(self) -> str:
         return f"RowTable({len(self.keys)} rows)"
+
+    def _refuse_unkept(self) -> None:
+        """The last look before rows are written; whoever reads a table has said where in it."""
+        ids = [key if isinstance(key, str) else key[0] for key in self.keys]
+        if ids and (found := first_fault(ids)) is not None:
+            raise StoreError(f"The video_id of row {found[0]} {found[1]}: {shortened(ids[found[0]])}.")
+        splits = sorted(set(self.splits))
+        if len(splits) > MAX_SPLITS:
+            raise StoreError(f"{len(splits)} splits; a store keeps at most {MAX_SPLITS}.")
+        if splits and (found := first_fault(splits)) is not None:
+            raise StoreError(f"The name of a split {found[1]}: {shortened(splits[found[0]])}.")
+        numbers = [key[1] for key in self.keys if not isinstance(key, str)]
+        if numbers and not (min(numbers) >= 0 and max(numbers) <= MAX_CAPTION_INDEX):
+            worst = max(numbers, key=abs)
+            raise StoreError(f"caption_index {shortened(worst)}; a store keeps 0 to {MAX_CAPTION_INDEX}.")
 
     @cached_property
     def row_of(self) -> dict[Key, int]:

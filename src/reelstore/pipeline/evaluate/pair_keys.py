@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.errors import EvaluationError
-from reelstore.exchange.keys import WHOLE, KeyRow, KeyTable
-from reelstore.exchange.table import Table, read_table
+from reelstore.exchange.keys import COLUMNS, WHOLE, KeyRow, KeyTable
 from reelstore.ranking import Ints
+from reelstore.tables import Table, read_table
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,15 @@ def read_pair_keys(path: Path, n_captions: int, n_videos: int) -> PairKeys:
         ForeignFileError: the table can't be read, or a cell isn't what its column says.
         EvaluationError: it has neither form, or arrays have other lengths.
     """
-    table = read_table(path)
+    table = read_table(path, COLUMNS)
     if "video_id" in table:
         return _by_id(table, n_captions, n_videos)
+    if {"caption", "video"} <= {*table.names}:
+        table = read_table(path, ("caption", "video"))
     if "caption" in table and "video" in table:
         return _by_row(table, n_captions, n_videos)
     raise EvaluationError(
-        f"{path} must have a column video_id, or the columns caption and video. It has: {', '.join(table.columns)}."
+        f"{path} must have a column video_id, or the columns caption and video. It has: {', '.join(table.names[:20])}."
     )
 
 

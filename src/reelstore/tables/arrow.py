@@ -1,0 +1,176 @@
+"""Columns of Parquet and Arrow files, some rows at a time, each checked before anything is read of it.
+
+pyarrow believes what a file says of itself: offsets of a damaged one lead into other memory, or end the process.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from reelstore.errors import ForeignFileError
+from reelstore.io import refuse_irregular
+from reelstore.records import shortened
+from reelstore.tables.lines import MAX_CELL, Cell, Columns, as_cell
+
+READ_ROWS = 1024
+"""Decoded at a time."""
+_FREE_ROWS = 10**6
+_FREE_VALUES = 2**27
+_PER_BYTE = 64
+"""What a file may hold: so many rows, or numbers in one row group, and this many more for each of its bytes. Beyond
+that it says more than it has."""
+
+
+class ArrowFile:
+    """A Parquet file, or an Arrow file (.arrow, .feather).
+
+    Raises:
+        IrregularFileError: it is a folder, pipe or device.
+        OSError: it isn't there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        refuse_irregular(path)
+        self.path = path
+        self._size = path.stat().st_size
+        self._row_limit = _FREE_ROWS + _PER_BYTE * self._size
+
+    @cached_property
+    def schema(self) -> Any:
+        """Names and types of its columns.
+
+        Raises:
+            ForeignFileError: the file is damaged, or two columns have one name.
+        """
+        schema = self._reading(self._read_schema)
+        if len(set(schema.names)) < len(schema.names):
+            raise ForeignFileError(f"{self.path} has two columns of one name: {', '.join(schema.names[:20])}.")
+        return schema
+
+    def column(self, name: str) -> Iterator[Any]:
+        """Arrays of one column, of at most `READ_ROWS` rows each; what is in them is valid.
+
+        Raises:
+            ForeignFileError: the file is damaged, or has more rows than it can.
+        """
+        batches = self._parquet(name) if self.path.suffix == ".parquet" else self._arrow(name)
+        n_rows = 0
+        while True:
+            array = self._reading(lambda: next(batches, None), f"column {shortened(name)} from row {n_rows + 1} on")
+            if array is None:
+                return
+            n_rows += len(array)
+            yield array
+
+    def text(self, columns: Collection[str]) -> Columns:
+        """Some columns as text.
+
+        Raises:
+            ForeignFileError: a cell isn't text or a whole number.
+        """
+        cells: dict[str, list[Cell]] = {}
+        for name in self.schema.names:
+            if name not in columns:
+                continue
+            found: list[Cell] = []
+            cells[name] = found
+            for array in self.column(name):
+                for value in self._values(array, name, len(found)):
+                    found.append(as_cell(value, self.path, len(found) + 1, name))
+        n_rows = self._n_rows if not cells else len(next(iter(cells.values())))
+        if any(len(found) != n_rows for found in cells.values()):
+            raise ForeignFileError(f"{self.path} is damaged: its columns have different numbers of rows.")
+        return Columns(cells, range(1, n_rows + 1), self.schema.names)
+
+    def _values(self, array: Any, name: str, n_before: int) -> list[Any]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
+            if pa.types.is_null(kind):
+                return [None] * len(array)
+            if not pa.types.is_string_view(kind):
+                raise ForeignFileError(
+                    f"{self.path}: column {shortened(name)} must be text or whole numbers, not {kind}."
+                )
+        elif not pa.types.is_integer(kind):
+            texts = array.dictionary if pa.types.is_dictionary(array.type) else array
+            longest = pc.max(pc.binary_length(texts)).as_py() or 0
+            if longest > 4 * MAX_CELL:
+                raise ForeignFileError(
+                    f"{self.path}, rows {n_before + 1} to {n_before + len(array)}: {shortened(name)} has a cell of "
+                    f"{longest} bytes; at most {4 * MAX_CELL} are read."
+                )
+        values: list[Any] = self._reading(array.to_pylist, f"column {shortened(name)}")
+        return values
+
+    @cached_property
+    def _n_rows(self) -> int:
+        return sum(len(array) for array in self.column(self.schema.names[0])) if self.schema.names else 0
+
+    def _read_schema(self) -> Any:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pa.OSFile(str(self.path)) as source:
+            if self.path.suffix == ".parquet":
+                return pq.read_schema(source)
+            return pa.ipc.open_file(source).schema
+
+    def _arrow(self, name: str) -> Iterator[Any]:
+        import pyarrow as pa
+
+        options = pa.ipc.IpcReadOptions(included_fields=[self.schema.names.index(name)], use_threads=False)
+        n_rows = 0
+        with pa.OSFile(str(self.path)) as source, pa.ipc.open_file(source, options=options) as file:
+            for number in range(file.num_record_batches):
+                batch = file.get_batch(number)
+                n_rows += batch.num_rows
+                self._refuse_rows(n_rows)
+                batch.validate(full=True)
+                array = batch.column(0)
+                for start in range(0, len(array), READ_ROWS):
+                    yield array.slice(start, READ_ROWS)
+
+    def _parquet(self, name: str) -> Iterator[Any]:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        with pa.OSFile(str(self.path)) as source, pq.ParquetFile(source) as file:
+            self._refuse_claims(file.metadata, name)
+            n_rows = 0
+            for batch in file.iter_batches(READ_ROWS, columns=[name], use_threads=False):
+                n_rows += batch.num_rows
+                self._refuse_rows(n_rows)
+                batch.validate(full=True)
+                yield batch.column(0)
+
+    def _refuse_claims(self, metadata: Any, name: str) -> None:
+        """What the footer says, before memory is taken for it."""
+        self._refuse_rows(metadata.num_rows)
+        for group in map(metadata.row_group, range(metadata.num_row_groups)):
+            self._refuse_rows(group.num_rows)
+            for column in map(group.column, range(group.num_columns)):
+                path = column.path_in_schema
+                if path != name and not path.startswith(f"{name}."):
+                    continue
+                if not 0 <= column.num_values <= _FREE_VALUES + _PER_BYTE * self._size:
+                    raise ForeignFileError(
+                        f"{self.path} is damaged: {column.num_values} values in a row group of {self._size} bytes."
+                    )
+
+    def _refuse_rows(self, n_rows: int) -> None:
+        if not 0 <= n_rows <= self._row_limit:
+            raise ForeignFileError(f"{self.path} is damaged: it speaks of {n_rows} rows, and has {self._size} bytes.")
+
+    def _reading(self, work: Callable[[], Any], what: str = "") -> Any:
+        try:
+            return work()
+        except ForeignFileError:
+            raise
+        except Exception as error:  # what pyarrow raises on damaged files is of many kinds
+            where = f"{self.path}, {what}:" if what else f"{self.path}"
+            said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            raise ForeignFileError(f"{where} can't be read as {self.path.suffix[1:]}: {said}.") from error

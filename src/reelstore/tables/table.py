@@ -1,0 +1,130 @@
+"""A table on disk -> the columns asked for, as text: CSV, TSV, JSON lines, Parquet or Arrow."""
+
+import csv
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelstore.errors import ForeignFileError
+from reelstore.io import open_regular
+from reelstore.records import MAX_CAPTION_INDEX, MAX_SPLITS, first_fault, shortened
+from reelstore.tables.lines import Cell, Columns, read_csv, read_json_lines
+
+ARROW_ENDINGS = (".parquet", ".arrow", ".feather")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns of equal length; an empty cell is None, every other one is valid Unicode.
+
+    Attributes:
+        path: where it was read from.
+        columns: name -> cells, of the columns asked for that are there.
+        lines: what messages call a row: its line in a text file, else its number from 1.
+        names: of all columns.
+    """
+
+    path: Path
+    columns: dict[str, list[Cell]]
+    lines: Sequence[int]
+    names: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __contains__(self, column: object) -> bool:
+        return column in self.columns
+
+    def refuse(self, row: int, what: str) -> ForeignFileError:
+        """The error about a row, `line 3: video_id is empty`."""
+        return ForeignFileError(f"{self.path}, line {self.lines[row]}: {what}.")
+
+    def full(self, column: str) -> list[str]:
+        """A column that must be there and have no empty cell."""
+        if column not in self.columns:
+            names = ", ".join(map(shortened_name, self.names[:20])) + (", …" if len(self.names) > 20 else "")
+            raise ForeignFileError(f"{self.path} has no column {column!r}. It has: {names}.")
+        cells = [cell for cell in self.columns[column] if cell is not None]
+        if len(cells) < len(self):
+            raise self.refuse(self.columns[column].index(None), f"{column} is empty")
+        return cells
+
+    def ids(self, column: str) -> list[str]:
+        """A column of names that a store can keep."""
+        cells = self.full(column)
+        if cells and (found := first_fault(cells)) is not None:
+            raise self.refuse(found[0], f"{column} {found[1]}: {shortened(cells[found[0]])}")
+        return cells
+
+    def splits(self, column: str) -> list[str]:
+        """The same, with no more different ones than a store has numbers for."""
+        cells = self.ids(column)
+        if len(set(cells)) > MAX_SPLITS:
+            seen: set[str] = set()
+            for row, cell in enumerate(cells):
+                seen.add(cell)
+                if len(seen) > MAX_SPLITS:
+                    raise self.refuse(
+                        row, f"{column} {shortened(cell)} is the {len(seen)}th; a store keeps at most {MAX_SPLITS}"
+                    )
+        return cells
+
+    def numbers(self, column: str, *, stop: int | None = None) -> list[int]:
+        """A column of whole numbers from 0 to, without, `stop`, or as many as a store has."""
+        numbers = []
+        end = MAX_CAPTION_INDEX + 1 if stop is None else stop
+        for row, cell in enumerate(self.full(column)):
+            if not (cell.isascii() and cell.isdigit()):
+                raise self.refuse(row, f"{column} must be row numbers from 0, not {shortened(cell)}")
+            number = int(cell) if len(cell) < 20 else end
+            if number >= end:
+                what = f"its rows are 0 to {end - 1}" if stop is not None else f"at most {end - 1} is kept"
+                raise self.refuse(row, f"{column} {cell[:30]}{'…' if len(cell) > 30 else ''}, but {what}")
+            numbers.append(number)
+        return numbers
+
+
+def shortened_name(name: str) -> str:
+    """A column's name in a list of them."""
+    return name if len(name) <= 60 else f"{name[:57]}…"
+
+
+def read_table(path: Path, columns: Collection[str]) -> Table:
+    """The columns of a table that are named here, as text.
+
+    Raises:
+        ForeignFileError: it isn't a file of a kind that is known, is damaged, or has no rows; the message has the line.
+        OSError: it isn't there, or can't be read.
+    """
+    readers: dict[str, Callable[[Path, Collection[str]], Columns]] = {
+        ".csv": read_csv,
+        ".tsv": read_csv,
+        ".jsonl": read_json_lines,
+        ".ndjson": read_json_lines,
+        **dict.fromkeys(ARROW_ENDINGS, _read_arrow),
+    }
+    if path.suffix not in readers:
+        raise ForeignFileError(f"{path}: a table ends in one of {', '.join(readers)}.")
+    open_regular(path).close()
+    found = readers[path.suffix](path, columns)
+    if not len(found.lines):
+        raise ForeignFileError(f"{path} has no rows.")
+    return Table(path, found.cells, found.lines, found.names)
+
+
+ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", *ARROW_ENDINGS)
+"""Of tables."""
+
+
+def _read_arrow(path: Path, columns: Collection[str]) -> Columns:
+    from reelstore.tables.arrow import ArrowFile
+
+    return ArrowFile(path).text(columns)
+
+
+def write_csv(path: Path, names: Sequence[str], rows: Iterator[Sequence[str | int]]) -> None:
+    """A CSV that `read_table` gives back cell by cell; of a file that isn't there yet."""
+    with open(path, "x", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
