@@ -24,6 +24,8 @@ from reelstore.records import Frames, Side
 VERSION = 1
 CONCEPTS_A_SIDE = 16
 N_CONCEPTS = CONCEPTS_A_SIDE**2
+LONGEST_NUMBER = 4300
+"""Digits that Python reads; a longer number is a word like any other."""
 N_FUNCTION_WORDS = 64
 N_SLOTS = 32
 """Tokens of a video, as a Q-Former with 32 queries gives."""
@@ -271,9 +273,10 @@ def _geometry(width: int, others: Mapping[str, float] | None) -> Geometry:
 
 def _word(word: str) -> int:
     kind, number = word[:1], word[1:]
-    if kind == "c" and number.isdecimal() and int(number) < N_CONCEPTS:
+    is_number = number.isdecimal() and len(number) <= LONGEST_NUMBER
+    if kind == "c" and is_number and int(number) < N_CONCEPTS:
         return int(number)
-    if kind == "f" and number.isdecimal():
+    if kind == "f" and is_number:
         return N_CONCEPTS + int(number) % N_FUNCTION_WORDS
     return N_CONCEPTS + int.from_bytes(sha256(word.encode()).digest()[:4], "big") % N_FUNCTION_WORDS
 

@@ -4,8 +4,8 @@ The arithmetic is that of the `…Pil` image processors of transformers, to the 
 another backend wherever torchvision is installed, and its video processors don't work without it.
 """
 
-import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from reelstore.errors import WeightsError
+from reelstore.encoders.folder import read_settings
+from reelstore.errors import UndecodableVideoError, WeightsError
 
 _FILES = ("video_preprocessor_config.json", "preprocessor_config.json", "processor_config.json")
 _TYPES = ("video_processor_type", "image_processor_type", "feature_extractor_type")
@@ -24,6 +25,11 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "Siglip": {"resample": 3, "do_center_crop": False},
 }
 """What old files leave out, by kind of processor. Mean and spread aren't here: a wrong one would show nowhere."""
+MAX_RESIZED_PIXELS = 2**26
+"""Limit for a picture whose shorter edge is given: the longer one follows from the picture."""
+_LARGEST_EDGE = 4096
+_SMALLEST = 1e-6
+_FLAGS = ("do_normalize", "do_center_crop", "do_resize", "do_rescale")
 _UNKNOWN = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis", "do_reduce_labels")
 
 
@@ -82,6 +88,11 @@ class Preprocessing:
             return self.size
         short, long = sorted((height, width))
         stretched = int(self.size * long / short)
+        if self.size * stretched > MAX_RESIZED_PIXELS:
+            raise UndecodableVideoError(
+                f"its pictures are {width} x {height}, too narrow: with {self.size} pixels at the shorter edge, the "
+                f"longer one has {stretched:,}"
+            )
         return (stretched, self.size) if width <= height else (self.size, stretched)
 
 
@@ -109,14 +120,19 @@ def read_preprocessing(folder: Path, *, image_size: int | tuple[int, int]) -> Pr
     unknown += [name for name in ("do_resize", "do_rescale") if settings.get(name) is False]
     if unknown:
         raise WeightsError(f"{file}: {unknown[0]} is {settings[unknown[0]]}, which isn't supported here.")
+    for name in _FLAGS:
+        if not isinstance(settings.get(name, True), bool):
+            raise WeightsError(f"{file}: {name} is {settings[name]!r}; true or false is expected.")
     normalise = settings.get("do_normalize", True)
     found = Preprocessing(
         size=_size(setting("size"), file=file),
-        crop=_height_width(setting("crop_size"), file=file) if setting("do_center_crop") else None,
-        resample=Image.Resampling(setting("resample")),
-        scale=float(settings.get("rescale_factor", 1 / 255)),
-        mean=_channels(setting("image_mean")) if normalise else None,
-        std=_channels(setting("image_std")) if normalise else None,
+        crop=_height_width("crop_size", setting("crop_size"), file=file) if setting("do_center_crop") else None,
+        resample=_resample(setting("resample"), file=file),
+        scale=_number(
+            "rescale_factor", settings.get("rescale_factor", 1 / 255), file=file, is_good=lambda x: 1e-6 < x <= 1
+        ),
+        mean=_channels("image_mean", setting("image_mean"), file=file, is_good=_is_mean) if normalise else None,
+        std=_channels("image_std", setting("image_std"), file=file, is_good=_is_spread) if normalise else None,
     )
     expected = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
     if found.crop is None and isinstance(found.size, int):
@@ -138,31 +154,69 @@ def _read(folder: Path) -> tuple[Path, Mapping[str, Any]]:
         file = folder / name
         if not file.is_file():
             continue
-        settings: Mapping[str, Any] = json.loads(file.read_text())
+        settings: Mapping[str, Any] = read_settings(file)
         if name == "processor_config.json":
             settings = settings.get("video_processor") or settings.get("image_processor") or {}
+            if not isinstance(settings, Mapping):
+                raise WeightsError(f"{file}: the settings of the processor are {settings!r}, not settings by name.")
         if settings:
             return file, settings
     raise WeightsError(f"{folder} has no preprocessor settings: {', '.join(_FILES)}. They come with the checkpoint.")
 
 
 def _size(value: Any, *, file: Path) -> tuple[int, int] | int:
-    if isinstance(value, int):
-        return value
-    if isinstance(value, Mapping) and value.get("shortest_edge") and not value.get("longest_edge"):
-        return int(value["shortest_edge"])
-    return _height_width(value, file=file)
+    if isinstance(value, Mapping) and value.get("shortest_edge") is not None and not value.get("longest_edge"):
+        return _edge("size", value["shortest_edge"], file=file)
+    if not isinstance(value, Mapping):
+        return _edge("size", value, file=file)
+    return _height_width("size", value, file=file)
 
 
-def _height_width(value: Any, *, file: Path) -> tuple[int, int]:
-    if isinstance(value, int):
-        return value, value
-    if not isinstance(value, Mapping) or not value.get("height") or not value.get("width"):
-        raise WeightsError(
-            f"{file}: the size {value!r} isn't known here; a number, height and width, or shortest_edge."
-        )
-    return int(value["height"]), int(value["width"])
+def _height_width(name: str, value: Any, *, file: Path) -> tuple[int, int]:
+    if isinstance(value, Mapping):
+        if value.get("height") is None or value.get("width") is None:
+            raise WeightsError(
+                f"{file}: {name}, the size {value!r}, isn't known here; a number, height and width, or shortest_edge."
+            )
+        return _edge(name, value["height"], file=file), _edge(name, value["width"], file=file)
+    edge = _edge(name, value, file=file)
+    return edge, edge
 
 
-def _channels(values: Any) -> tuple[float, ...]:
-    return tuple(float(value) for value in ([values] * 3 if isinstance(values, int | float) else values))
+def _edge(name: str, value: Any, *, file: Path) -> int:
+    if type(value) is not int or not 1 <= value <= _LARGEST_EDGE:
+        raise WeightsError(f"{file}: {name} has {value!r}; a whole number of pixels up to {_LARGEST_EDGE} is expected.")
+    return value
+
+
+def _resample(value: Any, *, file: Path) -> Image.Resampling:
+    known = {int(filter): filter for filter in Image.Resampling}
+    if type(value) is not int or value not in known:
+        raise WeightsError(f"{file}: resample is {value!r}; one of Pillow's is expected, {min(known)} to {max(known)}.")
+    return known[value]
+
+
+def _is_scale(number: float) -> bool:
+    return _SMALLEST < number <= 1
+
+
+def _is_mean(number: float) -> bool:
+    return abs(number) < 2**16
+
+
+def _is_spread(number: float) -> bool:
+    return _SMALLEST < number < 2**16
+
+
+def _channels(name: str, values: Any, *, file: Path, is_good: Callable[[float], bool]) -> tuple[float, ...]:
+    """A number for each of three channels, or one for all."""
+    several = values if isinstance(values, list) else [values] * 3
+    if len(several) != 3:
+        raise WeightsError(f"{file}: {name} has {len(several)} numbers; one for each of 3 channels is expected.")
+    return tuple(_number(name, value, file=file, is_good=is_good) for value in several)
+
+
+def _number(name: str, value: Any, *, file: Path, is_good: Callable[[float], bool]) -> float:
+    if type(value) not in (int, float) or abs(value) > 2**64 or not math.isfinite(value) or not is_good(float(value)):
+        raise WeightsError(f"{file}: {name} has {str(value)[:40]}; that isn't a number pixels can be scaled by.")
+    return float(value)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from reelstore.encoders.base import Encoder, EncoderSpec
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError
+from reelstore.params import ItemBounds
 from reelstore.records import Frames, Side
 
 Values = npt.NDArray[np.float32]
@@ -88,10 +89,13 @@ class ReadyEncoder:
 
         Raises:
             ParamsError: the encoder takes frames, or a text isn't one.
+            LongTextError: a text has more characters than `embed.max_characters` allows by default.
         """
         self._check_side("text")
         if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
             raise ParamsError("encode_texts takes a list of texts.")
+        for text in texts:
+            ItemBounds().check_text(text)
         return self._encoded(texts)
 
     def _check_side(self, side: Side) -> None:

@@ -89,6 +89,7 @@ def run_search(
     Raises:
         AlignerError: the aligner isn't fitted, or was on embeddings of another encoder.
         ParamsError: a sentence is empty, or there is no such aligner or split.
+        LongTextError: a sentence has too many characters.
     """
     video, text = split_model(model)
     name = aligner or _default_aligner(params)
@@ -96,6 +97,8 @@ def run_search(
         raise UnknownNameError("aligner", name, params.aligners)
     if not all(sentence.strip() for sentence in sentences):
         raise ParamsError("A sentence is empty: there is nothing to look for.")
+    for sentence in sentences:
+        params.embed.check_text(sentence)
     fitted = load_aligner(Path("models", params.dataset.name, model, name))
     videos, source = _videos(params, fitted, model, video, name)
     if split is not None:

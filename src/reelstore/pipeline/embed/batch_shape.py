@@ -10,6 +10,7 @@ from typing import Any
 
 from reelstore.encoders.base import Encoder
 from reelstore.errors import BatchMemoryError, StoreError
+from reelstore.params import ItemBounds
 from reelstore.pipeline.embed.batches import encode_batch, out_of_memory
 from reelstore.pipeline.embed.prepared import prepared
 from reelstore.records import Side
@@ -70,15 +71,19 @@ def largest_batch_size(load: Callable[[int], Encoder], probe: Callable[[Encoder]
     return 1
 
 
-def largest_item(encoder: Encoder, items: Sequence[Any], clips: Path) -> Any:
-    """The prepared input that takes most: of the longest caption, or of the first video that can be decoded.
+def largest_item(encoder: Encoder, items: Sequence[Any], clips: Path, bounds: ItemBounds) -> Any:
+    """The prepared input that takes most: of the longest caption within the bounds, or of the first video that can be
+    decoded.
 
     Raises:
         BatchMemoryError: there is none.
     """
     if encoder.spec.side == "text":
-        items = sorted(items, key=lambda caption: len(caption.text))[-1:]
-    outcomes = prepared(encoder, items, clips, workers=1)
+        items = sorted(
+            (caption for caption in items if len(caption.text) <= bounds.max_characters),
+            key=lambda caption: len(caption.text),
+        )[-1:]
+    outcomes = prepared(encoder, items, clips, workers=1, bounds=bounds)
     outcome = next((one for one in outcomes if not isinstance(one, Exception)), None)
     if outcome is None:
         raise BatchMemoryError(

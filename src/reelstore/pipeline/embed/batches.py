@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import BatchMemoryError, UndecodableVideoError
+from reelstore.errors import BatchMemoryError, UnusableItemError
 
 Outputs = dict[str, npt.NDArray[np.float32]]
 
@@ -19,10 +19,10 @@ class _Place:
     """Where an item's outputs will be, until it is its turn."""
 
     bucket: Hashable = None
-    outcome: Outputs | UndecodableVideoError | None = None
+    outcome: Outputs | UnusableItemError | None = None
 
 
-def encoded(encoder: Encoder, prepared: Iterable[Any], held: int) -> Iterator[Outputs | UndecodableVideoError]:
+def encoded(encoder: Encoder, prepared: Iterable[Any], held: int) -> Iterator[Outputs | UnusableItemError]:
     """The outputs of each item, in order.
 
     Items of one bucket wait for each other until they fill a batch. Once `held` items wait, the first one's batch goes
@@ -45,7 +45,7 @@ def encoded(encoder: Encoder, prepared: Iterable[Any], held: int) -> Iterator[Ou
             place.outcome = outputs
 
     for item in prepared:
-        if isinstance(item, UndecodableVideoError):
+        if isinstance(item, UnusableItemError):
             waiting.append(_Place(outcome=item))
         else:
             place = _Place(encoder.bucket(item))
@@ -89,7 +89,7 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _done(waiting: deque[_Place]) -> Iterator[Outputs | UndecodableVideoError]:
+def _done(waiting: deque[_Place]) -> Iterator[Outputs | UnusableItemError]:
     while waiting and waiting[0].outcome is not None:
         outcome = waiting.popleft().outcome
         assert outcome is not None

@@ -241,7 +241,8 @@ def load(params: Params, key: str, *, device: str | None = None) -> Encoder:
     if size is None and resolve_device(device).startswith("cuda"):
         rows = read_rows(params, key)
         size = largest_batch_size(
-            lambda size: with_options(batch_size=size), lambda encoder: largest_item(encoder, rows.items, rows.clips)
+            lambda size: with_options(batch_size=size),
+            lambda encoder: largest_item(encoder, rows.items, rows.clips, params.embed),
         )
     return with_options() if size is None else with_options(batch_size=size)
 

@@ -6,12 +6,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import DatasetError, UndecodableVideoError
-from reelstore.records import Caption, Video
+from reelstore.errors import DatasetError, IrregularFileError, LongTextError, UndecodableVideoError, UnusableItemError
+from reelstore.io import open_regular
+from reelstore.params import ItemBounds
+from reelstore.records import Caption, Frames, Video
 
 TOKENISED_TOGETHER, TOKENISED_AHEAD = 64, 8
 """Captions that a thread tokenises at a time, and how many such slices it is ahead of the encoder."""
@@ -19,66 +20,99 @@ DECODED_AHEAD = 8
 """Videos whose frames wait for the encoder."""
 
 
-def prepared(encoder: Encoder, items: Iterable[Any], clips: Path, *, workers: int) -> Iterator[Any]:
-    """The network's input for each item, in order, or the error that says why a video has none.
+def prepared(
+    encoder: Encoder, items: Iterable[Any], clips: Path, *, workers: int, bounds: ItemBounds
+) -> Iterator[npt.NDArray[Any] | UnusableItemError]:
+    """The network's input for each item, in order, or the error that says why it has none.
 
     Args:
         encoder: that it is for.
         items: videos or captions.
         clips: folder of the videos.
         workers: threads that decode.
+        bounds: what an item may take.
 
     Raises:
         DatasetError: a file isn't there, or isn't that of the dataset's table.
     """
     if encoder.spec.side == "text":
-        return _tokenised(encoder, items)
-    return _decoded(encoder, items, clips, workers)
+        return _tokenised(encoder, items, bounds)
+    return _decoded(encoder, items, clips, workers, bounds)
 
 
-def _tokenised(encoder: Encoder, captions: Iterable[Caption]) -> Iterator[Any]:
+def _tokenised(
+    encoder: Encoder, captions: Iterable[Caption], bounds: ItemBounds
+) -> Iterator[npt.NDArray[Any] | UnusableItemError]:
     """The network's input for each caption, tokenised ahead of the encoder, some at a time."""
     from reelstore.video import decode_ahead
 
     source = iter(captions)
     slices = iter(lambda: list(islice(source, TOKENISED_TOGETHER)), [])
 
-    def prepare(some: list[Caption]) -> list[Any]:
-        return [encoder.prepare(caption.text) for caption in some]
+    def load(caption: Caption) -> npt.NDArray[Any] | UnusableItemError:
+        try:
+            bounds.check_text(caption.text)
+        except LongTextError as error:
+            return error
+        return encoder.prepare(caption.text)
 
-    for _, prepared in decode_ahead(slices, prepare, workers=1, depth=TOKENISED_AHEAD):
+    for _, prepared in decode_ahead(slices, lambda some: list(map(load, some)), workers=1, depth=TOKENISED_AHEAD):
         if isinstance(prepared, Exception):
             raise prepared
         yield from prepared
 
 
 def _decoded(
-    encoder: Encoder, videos: Iterable[Video], clips: Path, workers: int
-) -> Iterator[npt.NDArray[np.float32] | UndecodableVideoError]:
+    encoder: Encoder, videos: Iterable[Video], clips: Path, workers: int, bounds: ItemBounds
+) -> Iterator[npt.NDArray[Any] | UnusableItemError]:
     """The network's input for each video, decoded ahead of the encoder."""
     from reelstore.video import Sampling, decode, decode_ahead
 
     sampling = Sampling(**encoder.frames)  # type: ignore[attr-defined]  # only video encoders have it
     size = getattr(encoder, "frame_size", None)  # some want their frames scaled by the decoder
 
-    def load(video: Video) -> npt.NDArray[np.float32]:
-        return encoder.prepare(decode(_read_clip(clips, video), sampling=sampling, size=size))
+    def load(video: Video) -> npt.NDArray[Any]:
+        content = _read_clip(clips, video, bounds)
+        return _prepared(encoder, decode(content, sampling=sampling, size=size, bounds=bounds), bounds)
 
     for video, result in decode_ahead(videos, load, workers=workers, depth=DECODED_AHEAD):
-        if isinstance(result, Exception) and not isinstance(result, UndecodableVideoError):
+        if isinstance(result, Exception) and not isinstance(result, UnusableItemError):
             result.add_note(f"video {video.video_id!r}")
             raise result
         yield result
 
 
-def _read_clip(clips: Path, video: Video) -> bytes:
+def _prepared(encoder: Encoder, frames: Frames, bounds: ItemBounds) -> npt.NDArray[Any]:
+    if len(frames) > bounds.max_sampled_frames:
+        raise UndecodableVideoError(
+            f"{len(frames):,} of its frames are wanted; embed.max_sampled_frames allows {bounds.max_sampled_frames:,}"
+        )
+    try:
+        return encoder.prepare(frames)
+    except MemoryError as error:
+        raise UndecodableVideoError(f"there isn't memory for its {len(frames):,} frames") from error
+
+
+def _read_clip(clips: Path, video: Video, bounds: ItemBounds) -> bytes:
+    """A clip's bytes, if they are those of the dataset's table.
+
+    They are read once and decoded from memory: a file may be replaced or cut while it is read.
+    """
+    from reelstore.video.limits import check_file
+
     path = clips / video.path
     try:
-        content = path.read_bytes()
-    except FileNotFoundError:
+        with open_regular(path) as file:
+            check_file(file.seek(0, 2), bounds)
+            file.seek(0)
+            content = file.read(bounds.max_file_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
         raise DatasetError(
             f"{path} is missing (video {video.video_id!r}). Run dvc pull, or dvc repro dataset."
         ) from None
+    except IrregularFileError as error:
+        raise DatasetError(f"{error} It should be the video {video.video_id!r}. Run dvc repro dataset.") from None
+    check_file(len(content), bounds)
     if sha256(content).hexdigest() != video.sha256:
         raise DatasetError(
             f"{path} isn't the file the dataset's table names (video {video.video_id!r}). Run dvc repro dataset."

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import UndecodableVideoError, WorkerError
+from reelstore.errors import UnusableItemError, WorkerError
 from reelstore.params import Params
 from reelstore.pipeline.embed.batches import Outputs, encoded
 from reelstore.pipeline.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
@@ -99,7 +99,7 @@ def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Prog
 
 def embed_items(
     params: Params, encoder: Encoder, rows: Rows, numbers: Iterable[int], *, held: int
-) -> Iterator[Outputs | UndecodableVideoError]:
+) -> Iterator[Outputs | UnusableItemError]:
     """The outputs of each item, in order, or why there are none.
 
     Args:
@@ -112,7 +112,8 @@ def embed_items(
     items: Iterable[Any] = (rows.items[number] for number in numbers)
     text = encoder.spec.side == "text"
     held = min(held, TEXT_WINDOW_BATCHES * encoder.batch_size) if text else VIDEO_WINDOW_BATCHES * encoder.batch_size
-    yield from encoded(encoder, prepared(encoder, items, rows.clips, workers=params.embed.decode_workers), held)
+    inputs = prepared(encoder, items, rows.clips, workers=params.embed.decode_workers, bounds=params.embed)
+    yield from encoded(encoder, inputs, held)
 
 
 def _stage(
@@ -120,7 +121,7 @@ def _stage(
     plan: Plan,
     tables: Mapping[str, RowTable],
     task: Task,
-    values: Sequence[Outputs | UndecodableVideoError],
+    values: Sequence[Outputs | UnusableItemError],
 ) -> None:
     """Pool what is pooled, and write the rows of a task, of every variant."""
     staged: dict[str, StagedRows] = {}
@@ -130,7 +131,7 @@ def _stage(
         stored = np.dtype(spec.dtype)
         of_variant: list[npt.NDArray[Any] | str] = []
         for value in values:
-            if isinstance(value, UndecodableVideoError):
+            if isinstance(value, UnusableItemError):
                 of_variant.append(str(value))
             elif wanted.pooling is None:
                 of_variant.append(value[wanted.output])
