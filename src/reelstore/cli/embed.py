@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import click
 
+from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo
 from reelstore.errors import PlanError
 from reelstore.params import Params, load_params
@@ -51,13 +52,13 @@ def _retry_failed(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @embed.command("run")
-@click.argument("encoder", nargs=-1, required=True, metavar="SIDE/ENCODER")
+@names("encoder", metavar="SIDE/ENCODER")
 @_retry_failed
 @click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
 @click.option(
-    "--workers", type=click.IntRange(min=1), help="Processes that embed; embed.workers of params.yaml by default."
+    "--workers", type=click.IntRange(1, 256), help="Processes that embed; embed.workers of params.yaml by default."
 )
-def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, workers: int | None) -> None:
+def embed_run(encoder: str, retry_failed: bool, dry_run: bool, workers: int | None) -> None:
     """Plan, run all tasks, and finalise.
 
     Example:
@@ -66,18 +67,17 @@ def embed_run(encoder: tuple[str, ...], retry_failed: bool, dry_run: bool, worke
         reelstore embed video/efficientnet-lite0
         reelstore embed text/minilm-l6 --dry-run
     """
-    name = "/".join(encoder)
     params = load_params()
     if dry_run:
         from reelstore.pipeline.stores.estimate import estimate_embed
 
-        echo(estimate_embed(params, name, retry_failed=retry_failed).summary())
+        echo(estimate_embed(params, encoder, retry_failed=retry_failed).summary())
         return
     from reelstore.pipeline.embed.stage import run_embed
 
-    with Bar(f"embed {name}") as bar:
+    with Bar(f"embed {encoder}") as bar:
         report = run_embed(
-            params, name, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
+            params, encoder, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
         )
     echo(report.summary())
 
@@ -113,8 +113,8 @@ def embed_task(words: tuple[str, ...]) -> None:
     from reelstore.pipeline.embed.stage import run_planned
 
     params = load_params()
-    numbers = [int(word) for word in dict.fromkeys(words) if word.isdecimal()]
-    name = _planned(params, [word for word in words if not word.isdecimal()])
+    numbers = [int(word) for word in dict.fromkeys(words) if _is_number(word)]
+    name = _planned(params, [word for word in words if not _is_number(word)])
     with Bar(f"embed {name}") as bar:
         plan = run_planned(params, name, numbers, progress=bar)
     echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
@@ -134,6 +134,10 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
 
     params = load_params()
     echo(finalise(params, _planned(params, list(encoder))).summary())
+
+
+def _is_number(word: str) -> bool:
+    return word.isascii() and word.isdecimal() and len(word) < 10
 
 
 def _planned(params: Params, names: list[str]) -> str:

@@ -6,10 +6,13 @@ from typing import Any
 
 import click
 
+from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo
 from reelstore.params import load_params
 
 _PATH = click.Path(path_type=Path)
+_CHANGED = click.IntRange(0, 1_000_000)
+_CUT_OFF = click.IntRange(1, 1_000_000)
 
 
 @click.command()
@@ -18,6 +21,7 @@ _PATH = click.Path(path_type=Path)
 @click.argument("aligner", required=False)
 @click.option("--text", "text_side", help="Captions: a .npy (n_captions, dim), or <encoder>/<variant> of --store.")
 @click.option("--video", "video_side", help="Videos: a .npy (n_videos, dim), or <encoder>/<variant> of --store.")
+@click.option("--aligner", "named", help="The same as ALIGNER, for dvc.yaml; --video and --text are the encoders then.")
 @click.option("--keys", type=_PATH, help="Table of the two files: video_id a caption, or caption,video as row numbers.")
 @click.option("--store", type=_PATH, help="Folder of a dataset's store: where the files go, or what is measured.")
 @click.option("--encoder", default="imported", help="What made the files, as the store calls it.")
@@ -25,7 +29,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--split", help="Of --store, where it has several.")
 @click.option("--similarity", default="cosine", help="Of files and --store: cosine, dot or euclidean.")
 @click.option("--ties", default="expected", help="Of files and --store: expected, optimistic or pessimistic.")
-@click.option("-k", "ks", type=int, multiple=True, default=(1, 5, 10), help="Of files, --store: a cut-off; repeat it.")
+@click.option(
+    "-k", "ks", type=_CUT_OFF, multiple=True, default=(1, 5, 10), help="Of files, --store: a cut-off; repeat it."
+)
 @click.option("--output", type=_PATH, help="Of files and --store: folder for what was found.")
 def evaluate(
     video: str | None,
@@ -33,6 +39,7 @@ def evaluate(
     aligner: str | None,
     text_side: str | None,
     video_side: str | None,
+    named: str | None,
     keys: Path | None,
     store: Path | None,
     encoder: str,
@@ -55,6 +62,8 @@ def evaluate(
         reelstore evaluate --text t.npy --video v.npy --keys pairs.csv --store store/mine
         reelstore evaluate --store store/mine --text minilm-l6/mean --video clip/mean --split test
     """
+    if named is not None and video is None:
+        video, text, aligner = video_side, text_side, named
     if video is not None and text is not None and aligner is not None:
         from reelstore.pipeline.evaluate.stage import run_evaluate
 
@@ -88,10 +97,7 @@ def evaluate(
 
 
 @click.command()
-@click.argument("video")
-@click.argument("text")
-@click.argument("aligner")
-@click.argument("protocol")
+@names("video", "text", "aligner", "protocol")
 def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
     """Measure ALIGNER of the encoders VIDEO and TEXT under PROTOCOL, which uses the other test queries.
 
@@ -113,7 +119,7 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
 @click.argument("second", required=False)
 @click.option("--rev", "revisions", multiple=True, help="Git revision of FIRST, against the workspace; two: of both.")
 @click.option("--fail-if", multiple=True, help="Exit with 1 if the change is so, such as 't2v.R@01 < -0.5pt'.")
-@click.option("--changed", default=5, help="Queries to show whose ranks changed most.")
+@click.option("--changed", type=_CHANGED, default=5, help="Queries to show whose ranks changed most.")
 def compare(
     first: str | None, second: str | None, revisions: tuple[str, ...], fail_if: tuple[str, ...], changed: int
 ) -> None:

@@ -10,7 +10,7 @@ from reelstore.params import load_params
 @click.argument("model", metavar="MODEL")
 @click.argument("sentences", metavar="SENTENCE...", nargs=-1, required=True)
 @click.option("--aligner", help="A fitted aligner; the first of params.yaml that isn't `unaligned` by default.")
-@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Videos a sentence.")
+@click.option("-k", "k", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Videos a sentence.")
 @click.option("--split", help="Of the videos; all by default.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a sentence.")
 def search(

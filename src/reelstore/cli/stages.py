@@ -1,17 +1,13 @@
 """A command for each stage of the pipeline but `embed` and `evaluate`."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
+from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo, say
 from reelstore.params import load_params
-
-
-def model_arguments(command: Callable[..., None]) -> Callable[..., None]:
-    return click.argument("video")(click.argument("text")(command))
 
 
 @click.command()
@@ -31,7 +27,7 @@ def dataset() -> None:
 
 
 @click.command()
-@click.argument("encoder", metavar="SIDE/ENCODER")
+@names("encoder", metavar="SIDE/ENCODER")
 @click.option("--store", type=click.Path(path_type=Path), help="Folder of a dataset's store; params.yaml's otherwise.")
 def pool(encoder: str, store: Path | None) -> None:
     """Pool the tokens of SIDE/ENCODER: first, last, max, mean and sum.
@@ -54,10 +50,9 @@ def pool(encoder: str, store: Path | None) -> None:
 
 
 @click.command()
-@model_arguments
-@click.argument("name", default="grid")
-def grid(video: str, text: str, name: str) -> None:
-    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned; or the grid NAME of params.yaml.
+@names("video", "text", "grid", defaults={"grid": "grid"})
+def grid(video: str, text: str, grid: str) -> None:
+    """MRR of every pooling of VIDEO x every pooling of TEXT (encoders), unaligned; or the GRID of params.yaml.
 
     Example:
 
@@ -67,13 +62,22 @@ def grid(video: str, text: str, name: str) -> None:
     """
     from reelstore.pipeline.grid import run_grid
 
-    echo(run_grid(load_params(), video=video, text=text, name=name).summary())
+    echo(run_grid(load_params(), video=video, text=text, name=grid).summary())
+
+
+def _set_of(stage: str) -> str:
+    """The name of a DVC stage, `mined@hard` -> that of its set: a `foreach` has it nowhere that is quoted."""
+    name = stage.partition("@")[2]
+    if not name:
+        raise click.UsageError(f"--stage is {stage!r}; STAGE@SET is expected.")
+    return name
 
 
 @click.command()
-@click.argument("name", default="captions")
-def pairs(name: str) -> None:
-    """Write the set of pairs NAME: which captions are shown with which videos, for training and validation.
+@names("set", defaults={"set": "captions"})
+@click.option("--stage", help="DVC's name of the stage, STAGE@SET, instead of SET.")
+def pairs(set: str, stage: str | None) -> None:
+    """Write the SET of pairs: which captions are shown with which videos, for training and validation.
 
     Sets stand under `pairs` and `mined` in params.yaml.
 
@@ -84,11 +88,11 @@ def pairs(name: str) -> None:
     """
     from reelstore.pipeline.pairs import run_pairs
 
-    echo(run_pairs(load_params(), name).summary())
+    echo(run_pairs(load_params(), set if stage is None else _set_of(stage)).summary())
 
 
 @click.command()
-@click.argument("variant")
+@names("variant")
 def leakage(variant: str) -> None:
     """Look in VARIANT for near-duplicates across splits; exit with 1 where params.yaml doesn't allow them.
 
@@ -103,8 +107,7 @@ def leakage(variant: str) -> None:
 
 
 @click.command()
-@model_arguments
-@click.argument("aligner")
+@names("video", "text", "aligner")
 def align(video: str, text: str, aligner: str) -> None:
     """Fit ALIGNER on the training pairs of the encoders VIDEO and TEXT.
 
@@ -121,9 +124,8 @@ def align(video: str, text: str, aligner: str) -> None:
 
 
 @click.command("check-loader")
-@model_arguments
-@click.argument("aligner")
-@click.option("--batches", type=click.IntRange(min=1), default=3, show_default=True, help="Batches to describe.")
+@names("video", "text", "aligner")
+@click.option("--batches", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Batches to describe.")
 def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
     """Describe the batches ALIGNER would be trained on: shapes, keys, labels, padding, speed, and their order.
 
@@ -143,8 +145,7 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
 
 
 @click.command()
-@model_arguments
-@click.argument("aligner")
+@names("video", "text", "aligner")
 def apply(video: str, text: str, aligner: str) -> None:
     """Store what ALIGNER makes of all embeddings of the encoders VIDEO and TEXT, as `aligned` variants.
 

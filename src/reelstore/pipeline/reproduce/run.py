@@ -21,12 +21,28 @@ from reelstore.pipeline.pairs import run_pairs
 from reelstore.pipeline.pool import run_pool
 from reelstore.pipeline.reproduce.experiments import Experiment, Scale, experiments
 from reelstore.pipeline.reproduce.page import Outcome, markdown, report_page
+from reelstore.plain import read_typed, typed
 from reelstore.presets.catalogue import load_preset
 from reelstore.presets.splice import with_value
 from reelstore.store.reader import Rows, open_store
 
 Say = Callable[[str], None]
 TOKENS = "tokens"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one experiment came to, as a file keeps it."""
+
+    key: str
+    t2v: Mapping[str, float]
+    v2t: Mapping[str, float]
+    chance: Mapping[str, float]
+    n_videos: int
+    n_captions: int
+    seconds: float
+    checks: list[dict[str, Any]]
+    looks: list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ def params_on(raw: Mapping[str, Any], dataset: str | None) -> Params:
     Raises:
         ParamsError: it isn't the dataset of params.yaml, and no preset has its name.
     """
-    params = parse_params(raw)
+    params = parse_params(raw, source="params.yaml")
     if dataset is None or params.dataset.name == dataset:
         return params
     try:
@@ -113,6 +129,8 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
         ]
         key = _key(settings, pairs[settings.get("pairs", "captions")], rows)
         found, same = _done(kept, key)
+        if found:
+            typed(found, Kept, f"what was kept of {experiment.name} in {kept.parent}")
         substituted = f"{substituted} {same}".strip()
         if not found:
             for name in experiment.pairs:
@@ -145,7 +163,7 @@ def _done(kept: Path, key: str) -> tuple[dict[str, Any], str]:
     """What was found of this very experiment, by whatever name; at a smaller size some are one."""
     others = sorted(kept.parent.glob("*.json")) if kept.parent.is_dir() else []
     for path in [kept, *others]:
-        found = json.loads(path.read_text()) if path.is_file() else {}
+        found = read_typed(path, dict[str, Any]) if path.is_file() else {}
         if found.get("key") == key:
             return found, "" if path == kept else f"At this size and on this store it is {path.stem} again."
     return {}, ""
