@@ -154,22 +154,29 @@ def test_dense_tokens_come_ragged_and_padded_too(written) -> None:
     assert rows.token_counts.tolist() == [3] * 70 and rows.n_tokens_total == 210
 
 
-def test_blocks_left_out_by_another_client_are_the_fill_value(written) -> None:
-    """In a shard, and as whole files: neither is what the variant's digests list."""
+@pytest.mark.parametrize("compressors", [None, "auto"])
+@pytest.mark.parametrize("shards", [None, (20, 6)])
+def test_blocks_left_out_by_another_client_are_missing(written, shards: Any, compressors: Any) -> None:
+    """To Zarr they are the fill value; among a store's rows they would be zeros that nobody embedded."""
     import zarr
 
     variant = written("pooled", [1] * 60)
     values = np.array(variant.values)
-    values[20:45] = 0
+    values[20:45] = 0  # a shard of which nothing is there, and a chunk of another
     array = zarr.create_array(
-        variant.folder / "values", shape=values.shape, dtype=values.dtype, chunks=(5, 6), shards=(20, 6),
-        compressors=None, overwrite=True,
+        variant.folder / "values", shape=values.shape, dtype=values.dtype, chunks=(5, 6), shards=shards,
+        compressors=compressors, overwrite=True,
     )  # fmt: skip
     array[:] = values
-    assert not (variant.folder / "values/c/1").exists()
-    rows = variant.open()
-    assert not rows.mapped
-    np.testing.assert_array_equal(rows.array(), values)
+    assert not (variant.folder / f"values/c/{1 if shards else 4}").exists()
+    with pytest.raises(StoreError, match=rf"{variant.folder}/values/c/{1 if shards else 4}/0 is missing"):
+        variant.open().take([0])
+    array.update_attributes({})
+    values[20:40] = 1
+    array[:] = values
+    where = "values/c/2/0 is damaged: 1 of its 4 chunks are missing" if shards else "values/c/8/0 is missing"
+    with pytest.raises(StoreError, match=rf"{variant.folder}/{where}"):
+        variant.open().take([0])
 
 
 def test_what_does_not_fit_is_refused_with_what_would(written) -> None:

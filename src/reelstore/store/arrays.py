@@ -1,14 +1,15 @@
 """An array of a variant -> its rows: mapped where its files hold them as they are, through zarr-python elsewhere."""
 
-from collections.abc import Container
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.store.layout import read_metadata
-from reelstore.store.mapped import MappedArray, NotRawError, Pattern
+from reelstore.store.layout import check_metadata, read_metadata
+from reelstore.store.mapped import Pattern, open_raw
+from reelstore.store.raw import NotRawError
 
 Array = npt.NDArray[Any]
 
@@ -42,21 +43,35 @@ class RowArray(Protocol):
         ...
 
 
-def open_array(folder: Path, name: str, listed: Container[str]) -> RowArray:
+def open_array(
+    folder: Path,
+    name: str,
+    n_rows: int | None,
+    row_shape: tuple[int, ...],
+    dtype: str,
+    *,
+    refuse_changed: Callable[[], None],
+) -> RowArray:
     """An array in a variant's folder.
 
     Args:
         folder: the variant's.
         name: of the array.
-        listed: file keys that must be there; to Zarr a missing file means a block of the fill value.
+        n_rows: of the array, as the manifest says; None where nothing else says it.
+        row_shape: as the manifest says.
+        dtype: as the manifest says.
+        refuse_changed: raises where the variant isn't the one that was opened.
 
     Raises:
+        SchemaError: the array isn't what the manifest says.
         StoreError: the array or one of its files is missing, too short, or can't be what was written.
     """
     metadata = read_metadata(folder, name)
+    n_rows = next(iter(metadata["shape"]), 0) if n_rows is None else n_rows
+    check_metadata(folder, name, metadata, (n_rows, *row_shape), dtype)
     try:
-        return MappedArray(folder, name, metadata, listed)
+        return open_raw(folder, name, metadata)
     except NotRawError:
         from reelstore.store.unmapped import ZarrArray  # imports zarr: a third of a second
 
-        return ZarrArray(folder, name, metadata, listed)
+        return ZarrArray(folder, name, metadata, dtype, refuse_changed)

@@ -1,10 +1,9 @@
 """An array's zarr.json -> where its rows lie in files, if they lie there raw and in order; and a check of each file."""
 
-import itertools
-import json
+import errno
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import google_crc32c
 import numpy as np
 
-from reelstore.errors import StoreError
+from reelstore.errors import DamagedFileError, IrregularFileError, SchemaError, StoreError
+from reelstore.io import open_descriptor, read_json
 from reelstore.store.schema import ArrayLayout
 
 ITEM_BYTES = {f"{kind}{bits}": bits // 8 for kind in ("int", "uint") for bits in (8, 16, 32, 64)} | {
@@ -21,26 +21,63 @@ ITEM_BYTES = {f"{kind}{bits}": bits // 8 for kind in ("int", "uint") for bits in
     "float64": 8,
 }
 """The dtypes that are mapped."""
+METADATA_BYTES = 16 * 2**20
+"""Limit for an array's zarr.json, which has about a thousand."""
+INDEX_ENTRIES = 2**20
+"""Limit for the chunks of one shard: their index is read whole."""
+MOST_BYTES = 2**62
+"""Limit for sizes of files, so that sums of them are numbers the system knows."""
+
+_KEYS = {
+    "zarr_format", "node_type", "shape", "data_type", "chunk_grid", "chunk_key_encoding", "fill_value", "codecs",
+    "attributes", "dimension_names", "storage_transformers",
+}  # fmt: skip
 
 Metadata = Mapping[str, Any]
+Named = tuple[str, Mapping[str, Any]]
 
 
 def read_metadata(folder: Path, name: str) -> Metadata:
-    """The zarr.json of an array in this folder.
+    """The zarr.json of an array in this folder; its `shape` is a list of whole numbers.
 
     Raises:
         StoreError: there is none, or it isn't one.
     """
     path = folder / name / "zarr.json"
     try:
-        metadata = json.loads(path.read_bytes())
+        metadata = read_json(path, at_most=METADATA_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"{folder}: the array {name!r} is missing. Fetch it again with dvc pull.") from None
-    except ValueError as error:
-        raise StoreError(f"{path} isn't JSON: {error}. Fetch it again with dvc checkout.") from None
-    if not isinstance(metadata, Mapping) or metadata.get("node_type") != "array" or "shape" not in metadata:
+    except (DamagedFileError, IrregularFileError) as error:
+        what = str(error).removeprefix(str(path)).lstrip(", ")
+        raise StoreError(f"{path} isn't JSON of an array: {what} Fetch it again with dvc checkout.") from None
+    except OSError as error:
+        raise _readable(error, path) from None
+    shape = metadata.get("shape") if isinstance(metadata, Mapping) else None
+    if shape is None or metadata.get("node_type") != "array" or not _are_whole(shape, at_least=0):
         raise StoreError(f"{path} isn't a Zarr array's. Fetch it again with dvc checkout.")
-    return metadata
+    return metadata  # type: ignore[no-any-return]
+
+
+def check_metadata(folder: Path, name: str, metadata: Metadata, shape: tuple[int, ...], dtype: str) -> None:
+    """Compare an array's own metadata with what the variant's manifest says of it.
+
+    Args:
+        folder: the variant's.
+        name: of the array.
+        metadata: as of `read_metadata`.
+        shape: expected.
+        dtype: expected; in which byte order values are stored is up to the codecs.
+
+    Raises:
+        SchemaError: it holds something else.
+    """
+    data_type = metadata.get("data_type", dtype)  # Zarr's clients refuse an array without
+    if tuple(metadata["shape"]) != shape or _data_type(data_type) != dtype:
+        raise SchemaError(
+            f"{folder}/{name} holds {tuple(metadata['shape'])} {str(data_type)[:80]} where the variant's zarr.json "
+            f"says {shape} {dtype}. Fetch it again with dvc checkout."
+        )
 
 
 def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
@@ -50,38 +87,40 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
     with other names of files. Such an array is as valid, but only a Zarr client can read it.
     """
     try:
-        shape, row_shape = metadata["shape"], tuple(metadata["shape"][1:])
-        grid, keys = _named(metadata["chunk_grid"]), _named(metadata["chunk_key_encoding"])
-        file_rows, *file_row_shape = grid[1]["chunk_shape"]
-        dtype, codecs = metadata["data_type"], [_named(codec) for codec in metadata["codecs"]]
-    except (KeyError, ValueError, TypeError):
+        grid, keys = named(metadata["chunk_grid"]), named(metadata["chunk_key_encoding"])
+        file_shape, dtype = chunk_shape(grid[1]), _data_type(metadata["data_type"])
+        codecs = codecs_of(metadata)
+    except (KeyError, ValueError):
         return None
+    row_shape = tuple(metadata["shape"][1:])
     if (
         metadata.get("zarr_format") != 3
         or metadata.get("storage_transformers")
-        or not (shape and all(row_shape))
-        or not (isinstance(dtype, str) and dtype in ITEM_BYTES)
-        or (grid[0], tuple(file_row_shape)) != ("regular", row_shape)
+        or not metadata.keys() <= _KEYS
+        or not (metadata["shape"] and all(row_shape))
+        or dtype not in ITEM_BYTES
+        or (grid[0], file_shape[1:]) != ("regular", row_shape)
         or (keys[0], keys[1].get("separator", "/")) != ("default", "/")
-        or file_rows < 1
     ):
         return None
+    file_rows, row_bytes = file_shape[0], math.prod(row_shape) * ITEM_BYTES[dtype]
     one_byte = ITEM_BYTES[dtype] == 1
+    if file_rows * row_bytes > MOST_BYTES:
+        return None
     if _are_raw(codecs, one_byte=one_byte):
         return ArrayLayout(name, row_shape, dtype, file_rows)
     if len(codecs) != 1 or codecs[0][0] != "sharding_indexed":
         return None
     sharding = codecs[0][1]
     try:
-        inner_rows, *inner_row_shape = sharding["chunk_shape"]
-        inner = [_named(codec) for codec in sharding["codecs"]]
-        index = [_named(codec) for codec in sharding["index_codecs"]]
-    except (KeyError, ValueError, TypeError):
+        inner_shape = chunk_shape(sharding)
+        inner, index = codecs_of(sharding), codecs_of(sharding, "index_codecs")
+    except (KeyError, ValueError):
         return None
     if (
-        tuple(inner_row_shape) != row_shape
-        or inner_rows < 1
-        or file_rows % inner_rows
+        inner_shape[1:] != row_shape
+        or file_rows % inner_shape[0]
+        or file_rows // inner_shape[0] > INDEX_ENTRIES
         or not _are_raw(inner, one_byte=one_byte)
         or len(index) != 2
         or not _are_raw(index[:1], one_byte=False)
@@ -89,22 +128,22 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
         or sharding.get("index_location", "end") != "end"
     ):
         return None
-    return ArrayLayout(name, row_shape, dtype, file_rows, inner_rows)
+    return ArrayLayout(name, row_shape, dtype, file_rows, inner_shape[0])
 
 
-def holds_raw_rows(path: str, descriptor: int, layout: ArrayLayout, n_rows: int) -> bool:
+def holds_raw_rows(path: str, descriptor: int, size: int, layout: ArrayLayout, n_rows: int) -> bool:
     """Whether the first `n_rows` rows of a file lie at its beginning, in order and without holes.
 
     Args:
         path: the file, for messages.
         descriptor: the file, open for reading.
+        size: of the file, in bytes.
         layout: as `raw_layout` gives it.
         n_rows: how many of its rows are the array's: all but in the last file.
 
     Raises:
         StoreError: the file is too short or too long, or its index isn't what its checksum says.
     """
-    size = os.fstat(descriptor).st_size
     row_bytes = math.prod(layout.row_shape) * ITEM_BYTES[layout.dtype]
     if layout.inner_rows is None:
         if size != layout.file_rows * row_bytes:
@@ -125,17 +164,22 @@ def holds_raw_rows(path: str, descriptor: int, layout: ArrayLayout, n_rows: int)
     return True
 
 
-def files_of(name: str, metadata: Metadata) -> Iterator[tuple[str, tuple[slice, ...]]]:
-    """Key of every file of an array with the region it holds; of none where the names follow an extension's rule."""
-    grid, keys = _named(metadata["chunk_grid"]), _named(metadata["chunk_key_encoding"])
-    if grid[0] != "regular" or keys[0] not in ("default", "v2"):
-        return
-    prefix, separator = ("c", "/") if keys[0] == "default" else ("", ".")
-    separator = keys[1].get("separator", separator)
-    shape, steps = metadata["shape"], grid[1]["chunk_shape"]
-    for numbers in itertools.product(*(range(-(-n // step)) for n, step in zip(shape, steps, strict=True))):
-        key = separator.join([prefix, *map(str, numbers)] if prefix else map(str, numbers))
-        yield f"{name}/{key}", tuple(slice(i * s, (i + 1) * s) for i, s in zip(numbers, steps, strict=True))
+def open_file(path: Path | str) -> int:
+    """Descriptor of a file of an array, open for reading.
+
+    Raises:
+        StoreError: it is missing, or isn't a regular file. To Zarr a missing file is a block of the fill value; a
+            store's rows are never left out, so that here it is an error.
+        OSError: it can't be read.
+    """
+    try:
+        return open_descriptor(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise missing(path) from None
+    except IrregularFileError as error:
+        raise damaged(path, str(error).removeprefix(f"{path} ").removesuffix(".")) from None
+    except OSError as error:
+        raise _readable(error, path) from None
 
 
 def damaged(path: Path | str, what: str) -> StoreError:
@@ -144,8 +188,47 @@ def damaged(path: Path | str, what: str) -> StoreError:
 
 
 def missing(path: Path | str) -> StoreError:
-    """The error that names a file which the variant's digests list."""
+    """The error that names a file which an array should have."""
     return StoreError(f"{path} is missing. Fetch it again with dvc checkout or dvc pull.")
+
+
+def named(extension: Any) -> Named:
+    """Name and configuration of a codec and the like; the short form, a bare name, is as valid.
+
+    Raises:
+        ValueError: it has neither form.
+    """
+    if isinstance(extension, str):
+        return extension, {}
+    if isinstance(extension, Mapping) and isinstance(extension.get("name"), str):
+        configuration = extension.get("configuration") or {}
+        if isinstance(configuration, Mapping):
+            return extension["name"], configuration
+    raise ValueError(f"{str(extension)[:80]} has no name")
+
+
+def chunk_shape(configuration: Mapping[str, Any]) -> tuple[int, ...]:
+    """The `chunk_shape` of a grid or of shards: whole numbers from 1.
+
+    Raises:
+        KeyError, ValueError: there is none, or it isn't that.
+    """
+    shape = configuration["chunk_shape"]
+    if not _are_whole(shape, at_least=1) or not shape:
+        raise ValueError(f"chunk_shape is {str(shape)[:80]}")
+    return tuple(shape)
+
+
+def codecs_of(configuration: Mapping[str, Any], key: str = "codecs") -> list[Named]:
+    """Names and configurations of the codecs.
+
+    Raises:
+        KeyError, ValueError: there are none, or they aren't codecs.
+    """
+    codecs = configuration[key]
+    if not isinstance(codecs, list):
+        raise ValueError(f"{key} is {str(codecs)[:80]}")
+    return [named(codec) for codec in codecs]
 
 
 @lru_cache(maxsize=16)  # all full shards of an array end in the same bytes
@@ -160,14 +243,26 @@ def _chunks_in_order(index: bytes, chunk_bytes: int) -> int | None:
     return int(wrong.argmax()) if wrong.any() else len(found)
 
 
-def _named(extension: Any) -> tuple[str, Mapping[str, Any]]:
-    """Name and configuration; the short form, a bare name, is as valid."""
-    if isinstance(extension, str):
-        return extension, {}
-    return extension["name"], extension.get("configuration") or {}
+def _data_type(data_type: Any) -> str | None:
+    try:
+        name, configuration = named(data_type)
+    except ValueError:
+        return None
+    return None if configuration else name
 
 
-def _are_raw(codecs: list[tuple[str, Mapping[str, Any]]], *, one_byte: bool) -> bool:
+def _are_whole(numbers: Any, *, at_least: int) -> bool:
+    return isinstance(numbers, list) and all(type(number) is int and number >= at_least for number in numbers)
+
+
+def _are_raw(codecs: list[Named], *, one_byte: bool) -> bool:
     if len(codecs) != 1 or codecs[0][0] != "bytes":
         return False
     return one_byte or codecs[0][1].get("endian") == "little"
+
+
+def _readable(error: OSError, path: Path | str) -> Exception:
+    """A link in a circle, a socket and a name too long are the store's fault; other errors are the system's."""
+    if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG):
+        return damaged(path, f"it can't be opened ({error.strerror})")
+    return error

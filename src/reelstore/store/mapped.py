@@ -1,27 +1,32 @@
-"""The files of an array -> one NumPy array without a copy: mapped side by side into reserved address space."""
+"""The files of an array -> one NumPy array without a copy: mapped side by side into reserved address space.
+
+Where the system maps no more, rows are read from the files instead.
+"""
 
 import ctypes
-import errno
-import math
 import mmap
-import os
+import sys
 import weakref
-from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import StoreError
-from reelstore.store.layout import Metadata, holds_raw_rows, missing, raw_layout
+from reelstore.store.layout import Metadata
+from reelstore.store.ordered import ascend, take_in_order
+from reelstore.store.raw import RawFiles
 
 Array = npt.NDArray[Any]
 Pattern = Literal["normal", "random", "sequential"]
 
 HUGE_PAGE_BYTES = 2 * 2**20
 """Where the first slot begins: a large file's pages are then mapped by the huge page, if the system has them so."""
+MOST_ADDRESS_BYTES = 2**46
+"""Address space of one array at most; a process has 2^47 bytes."""
+MAPPINGS_SHARE = 0.75
+"""Of the mappings that a process may have (65,530 by default), what arrays take; its libraries need some too."""
 
 _READERS, _READ_BYTES = 4, 2**20
 """Threads that read files in order, and what each asks for at once.
@@ -42,6 +47,24 @@ _LIBC.mmap.restype = ctypes.c_void_p
 _LIBC.mmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long)
 _LIBC.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 _LIBC.madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+_MAPPED: dict[int, int] = {}  # address -> files mapped there
+
+
+def open_raw(folder: Path, name: str, metadata: Metadata) -> "MappedArray | ReadArray":
+    """An array whose files hold its rows: mapped, or read where the system maps no more.
+
+    Raises:
+        NotRawError: only a Zarr client can read the array.
+        StoreError: a file is missing, too short, or can't be what was written.
+    """
+    files = RawFiles(folder, name, metadata)
+    try:
+        return MappedArray(files)
+    except CannotMapError:
+        pass  # what was mapped is given back before the files are read
+    for _ in files.checked():
+        pass
+    return ReadArray(files)
 
 
 class MappedArray:
@@ -52,46 +75,27 @@ class MappedArray:
 
     The address space is given back when the last array made from it is gone, whether this object lives or not.
 
+    A program that cuts a mapped file short, in place, ends with SIGBUS every process that reads what is gone; that
+    can't be turned into an error. No writer of reelstore does so: files are replaced, and the old ones stay mapped.
+    `scan`, and `take` in order under `sequential`, read the files instead and say which became shorter.
+
     Attributes:
         shape: (n, *row shape).
         dtype: of the values.
         zero_row: a number beyond the rows; `take` reads zeros there.
     """
 
-    def __init__(self, folder: Path, name: str, metadata: Metadata, listed: Container[str]) -> None:
-        """Raises `NotRawError` where only a Zarr client can read the array; for the others see `open_array`."""
-        layout = raw_layout(name, metadata)
-        if layout is None:
-            raise NotRawError
-        self._source = (folder, name, metadata, listed)
-        self.shape: tuple[int, ...] = tuple(metadata["shape"])
-        self.dtype = np.dtype(layout.dtype).newbyteorder("<")
-        n_rows, file_rows = self.shape[0], layout.file_rows
-        row_bytes = math.prod(layout.row_shape) * self.dtype.itemsize
+    def __init__(self, files: RawFiles) -> None:
+        """Raises `CannotMapError` where the system maps no more; else as `RawFiles.checked`."""
+        self._files = files
+        self.shape, self.dtype = files.shape, files.dtype
+        n_rows, n_files, row_bytes, file_rows = self.shape[0], files.n_files, files.row_bytes, files.file_rows
         slot_bytes = -(-file_rows * row_bytes // mmap.PAGESIZE) * mmap.PAGESIZE
-        n_files = -(-n_rows // file_rows)
-        self._file_rows, self._row_bytes = file_rows, row_bytes
-        self._files: list[tuple[str, int]] = []  # path and inode
         self._in_order = False
-        self._space = _AddressSpace((n_files + 2) * slot_bytes)
-        for number in range(n_files):
-            count = min(file_rows, n_rows - number * file_rows)
-            key = layout.file_key(number)
-            path = f"{folder}/{key}"
-            try:
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            except (FileNotFoundError, NotADirectoryError):
-                if key in listed:
-                    raise missing(path) from None
-                raise NotRawError from None  # to Zarr, a block of the fill value
-            try:
-                if not holds_raw_rows(path, descriptor, layout, count):
-                    raise NotRawError
-                self._space.map_file(path, descriptor, number * slot_bytes, count * row_bytes)
-                self._files.append((path, os.fstat(descriptor).st_ino))
-            finally:
-                os.close(descriptor)
-        space, row = np.asarray(self._space), layout.row_shape
+        self._space = _AddressSpace((n_files + 2) * slot_bytes, n_files)
+        for number, (_, descriptor, n_bytes) in enumerate(files.checked()):
+            self._space.map_file(descriptor, number * slot_bytes, n_bytes)
+        space, row = np.asarray(self._space), self.shape[1:]
         self._whole: Array | None = None
         if slot_bytes == file_rows * row_bytes or n_files <= 1:
             self.zero_row = -(-n_files * slot_bytes // row_bytes)
@@ -118,8 +122,8 @@ class MappedArray:
             out: C order.
             scattered: hardly any row follows the one before it.
         """
-        if self._in_order and len(rows) and out.flags.c_contiguous and _ascend(rows, self.shape[0]):
-            self._fetch(rows, out)
+        if self._in_order and len(rows) and out.flags.c_contiguous and ascend(rows, self.shape[0]):
+            self._files.fetch(rows, out, run_bytes=_READ_BYTES, threads=_READERS)
         elif self._whole is not None:
             if scattered:
                 # The first value of each, for its own sake: small pages' addresses are looked up side by side, and the
@@ -129,16 +133,16 @@ class MappedArray:
             # The default mode, "raise", would gather into a buffer and copy that to `out`.
             np.take(self._rows, rows, axis=0, out=out, mode="clip")
         else:
-            out[...] = self._rows[rows // self._file_rows, rows % self._file_rows]
+            out[...] = self._rows[rows // self._files.file_rows, rows % self._files.file_rows]
 
     def read(self, start: int, stop: int) -> Array:
         """Rows from `start` to, without, `stop`: a read-only view where there is one, else a copy."""
         if self._whole is not None:
             return self._whole[start:stop]
-        out = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
-        for first in range(start - start % self._file_rows, stop, self._file_rows):
-            here = slice(max(start, first), min(stop, first + self._file_rows))
-            out[here.start - start : here.stop - start] = self._rows[first // self._file_rows][
+        out, file_rows = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype), self._files.file_rows
+        for first in range(start - start % file_rows, stop, file_rows):
+            here = slice(max(start, first), min(stop, first + file_rows))
+            out[here.start - start : here.stop - start] = self._rows[first // file_rows][
                 here.start - first : here.stop - first
             ]
         return out
@@ -151,104 +155,115 @@ class MappedArray:
         self._space.advise(pattern)
         self._in_order = pattern == "sequential"
 
-    def _fetch(self, rows: npt.NDArray[np.int64], out: Array) -> None:
-        """Read ascending rows from their files into `out`, runs of neighbours at once."""
-        most = max(1, _READ_BYTES // self._row_bytes)
-        place = np.arange(len(rows))
-        new = np.empty(len(rows), dtype=bool)
-        new[0] = True
-        new[1:] = (np.diff(rows) != 1) | (rows[1:] % self._file_rows == 0)
-        first = np.maximum.accumulate(np.where(new, place, 0))
-        starts = np.flatnonzero(new | ((place - first) % most == 0))
-        counts = np.diff(starts, append=len(rows))
-        into = memoryview(out.reshape(-1).view(np.uint8))  # type: ignore[arg-type]
-        files = rows[starts] // self._file_rows
-
-        def read_runs(runs: Array) -> None:
-            number, descriptor = -1, -1
-            try:
-                for run in runs.tolist():
-                    if files[run] != number:
-                        if descriptor >= 0:
-                            os.close(descriptor)
-                            descriptor = -1
-                        number = int(files[run])
-                        descriptor = self._open_again(number)
-                    start, n_bytes = int(starts[run]) * self._row_bytes, int(counts[run]) * self._row_bytes
-                    at = int(rows[starts[run]] % self._file_rows) * self._row_bytes
-                    _read_fully(descriptor, into[start : start + n_bytes], at, self._files[number][0])
-            finally:
-                if descriptor >= 0:
-                    os.close(descriptor)
-
-        parts = np.array_split(np.arange(len(starts)), _READERS)
-        with ThreadPoolExecutor(_READERS, "reelstore-read") as threads:
-            list(threads.map(read_runs, parts))
-
-    def _open_again(self, number: int) -> int:
-        path, inode = self._files[number]
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            descriptor = -1
-        if descriptor < 0 or os.fstat(descriptor).st_ino != inode:
-            if descriptor >= 0:
-                os.close(descriptor)
-            raise StoreError(f"{path} was written anew since it was opened. Open the variant again.")
-        if hasattr(os, "posix_fadvise"):  # what is asked for, and nothing ahead of it; macOS has no such call
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
-        return descriptor
-
-    def scan(self) -> "MappedArray":
-        """The same rows mapped once more, for reading in order: what is advised here doesn't touch random reads."""
-        again = MappedArray(*self._source)
+    def scan(self) -> "ReadArray":
+        """The same rows, for reading in order: from the files, whatever is mapped."""
+        again = ReadArray(self._files)
         again.advise("sequential")
         return again
 
 
-def _ascend(rows: npt.NDArray[np.int64], n: int) -> bool:
-    """Whether these are rows of an array of n, each behind the one before it."""
-    return rows.ndim == 1 and bool(rows[-1] < n) and bool((rows[1:] > rows[:-1]).all())
+class ReadArray:
+    """Rows of one Zarr array whose files hold them as they are, read with pread: with the interface of `MappedArray`.
+
+    It takes no address space, one descriptor at a time, and is safe from files that are cut short meanwhile. `scan` of
+    a mapped array gives it, and an array that can't be mapped is read so.
+
+    Attributes:
+        shape: (n, *row shape).
+        dtype: of the values.
+        zero_row: a number beyond the rows; `take` gives zeros there.
+    """
+
+    whole = None
+
+    def __init__(self, files: RawFiles) -> None:
+        """The files have been checked."""
+        self._files = files
+        self.shape, self.dtype = files.shape, files.dtype
+        self.zero_row = self.shape[0]
+        self._threads = 1
+        self._block: tuple[int, Array] = (0, np.empty((0, *self.shape[1:]), dtype=self.dtype))
+
+    def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
+        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
+        if len(rows) and out.flags.c_contiguous and ascend(rows, self.shape[0]):
+            self._fetch(rows, out)
+        else:
+            take_in_order(rows, out, self.zero_row, self._fetch)
+
+    def read(self, start: int, stop: int) -> Array:
+        """Rows from `start` to, without, `stop`, read-only; some rows behind them are held for the next call."""
+        first, block = self._block
+        if not first <= start <= stop <= first + len(block):
+            ahead = _READERS * max(1, _READ_BYTES // self._files.row_bytes)
+            first, n_rows = start, min(max(stop - start, ahead), self.shape[0] - start)
+            block = np.empty((n_rows, *self.shape[1:]), dtype=self.dtype)
+            if n_rows:
+                self._fetch(np.arange(first, first + n_rows), block)
+            block.flags.writeable = False
+            if n_rows <= ahead:
+                self._block = (first, block)
+        return block[start - first : stop - first]
+
+    def advise(self, pattern: Pattern) -> None:
+        """Read in several threads under `sequential`; else nothing is read ahead."""
+        self._threads = _READERS if pattern == "sequential" else 1
+
+    def scan(self) -> "ReadArray":
+        """The same rows, for reading in order."""
+        again = ReadArray(self._files)
+        again.advise("sequential")
+        return again
+
+    def _fetch(self, rows: npt.NDArray[np.int64], out: Array) -> None:
+        self._files.fetch(rows, out, run_bytes=_READ_BYTES, threads=self._threads)
 
 
-def _read_fully(descriptor: int, into: memoryview, offset: int, path: str) -> None:
-    done = 0
-    while done < len(into):
-        count = os.preadv(descriptor, [into[done:]], offset + done)
-        if not count:
-            raise StoreError(f"{path} became shorter while it was read. Fetch it again with dvc checkout.")
-        done += count
-
-
-class NotRawError(Exception):
-    """The array's files aren't its rows; a Zarr client has to read them."""
+class CannotMapError(Exception):
+    """The system maps no more: there is no address space, or there are too many mappings."""
 
 
 class _AddressSpace:
     """Reserved pages, all zeros until files are mapped over them; NumPy takes it for an array of bytes."""
 
-    def __init__(self, n_bytes: int) -> None:
+    def __init__(self, n_bytes: int, n_files: int) -> None:
         self.n_bytes = n_bytes
         reserved = n_bytes + HUGE_PAGE_BYTES
+        # ctypes would cut off the upper bits of a number that is too large.
+        if reserved > MOST_ADDRESS_BYTES or sum(list(_MAPPED.values())) + n_files > _most_mappings():
+            raise CannotMapError
         address = _LIBC.mmap(None, reserved, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
         if address == _MAP_FAILED:
-            raise OSError(ctypes.get_errno(), f"{reserved} bytes of address space can't be reserved")
+            raise CannotMapError
         self.address: int = address + -address % HUGE_PAGE_BYTES
+        _MAPPED[address] = n_files
         # Not at exit: other threads may still read, and the process's end gives everything back.
-        weakref.finalize(self, _LIBC.munmap, address, reserved).atexit = False
+        weakref.finalize(self, _give_back, address, reserved).atexit = False
 
     @property
     def __array_interface__(self) -> dict[str, Any]:
         return {"version": 3, "shape": (self.n_bytes,), "typestr": "|u1", "data": (self.address, True)}
 
-    def map_file(self, path: str, descriptor: int, offset: int, n_bytes: int) -> None:
+    def map_file(self, descriptor: int, offset: int, n_bytes: int) -> None:
         """Map the first `n_bytes` of a file, which it has, at `offset`."""
         found = _LIBC.mmap(self.address + offset, n_bytes, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, descriptor, 0)
         if found == _MAP_FAILED:
-            number = ctypes.get_errno()
-            help = " Too many files are mapped: raise vm.max_map_count." if number == errno.ENOMEM else ""
-            raise StoreError(f"{path} can't be mapped: {os.strerror(number)}.{help}")
+            raise CannotMapError
 
     def advise(self, pattern: Pattern) -> None:
         if _LIBC.madvise(self.address, self.n_bytes, _ADVICE[pattern]):
             raise OSError(ctypes.get_errno(), f"madvise({pattern})")
+
+
+def _give_back(address: int, n_bytes: int) -> None:
+    _MAPPED.pop(address, None)
+    _LIBC.munmap(address, n_bytes)
+
+
+@cache
+def _most_mappings() -> int:
+    """Files that may be mapped at a time."""
+    try:
+        return int(int(Path("/proc/sys/vm/max_map_count").read_text()) * MAPPINGS_SHARE)
+    except (OSError, ValueError):  # not Linux: no such limit
+        return sys.maxsize

@@ -25,14 +25,14 @@ class Rows(View):
     `rows.take([3, 0])` are several, in the order asked: one array (k, dim) or (k, n_tokens, dim), a list where the
     number of tokens varies. Values have the stored dtype. A caption's key is (`video_id`, `caption_index`).
 
-    Files are mapped on first use where they hold the rows as they are, and read through zarr-python elsewhere; `mapped`
-    says which. Rows can be pickled and sent to another process, which opens the variant again; in a forked one they
-    read on. Threads may share them.
+    Files are mapped on first use where they hold the rows as they are, and read through zarr-python elsewhere; where
+    the system maps no more, they are read with pread. `mapped` says whether they are mapped. Rows can be pickled and
+    sent to another process, which opens the variant again; in a forked one they read on. Threads may share them.
     """
 
     @property
     def mapped(self) -> bool:
-        """Whether values are read where they lie in their files, rather than through zarr-python."""
+        """Whether values are read where they lie in mapped files, rather than with pread or through zarr-python."""
         return isinstance(self._variant.values, MappedArray)
 
     def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Any:
@@ -125,7 +125,9 @@ class Rows(View):
         return self._variant.values.read(0, len(self))
 
     def walk(self, positions: Sequence[int] | Array) -> Iterator[Array]:
-        """Values row after row, read-only, the system reading ahead: for going through more than memory holds.
+        """Values row after row, read-only, from the files in blocks: for going through more than memory holds.
+
+        A file that is cut short meanwhile is an error that names it, as it can't be where files are mapped.
 
         Args:
             positions: (k,) as of `take`, ascending for speed.
@@ -145,8 +147,9 @@ class Rows(View):
 
         Until told otherwise it is `normal`: reading one row reads ahead what lies around it, so that a store which
         fits into memory warms up soon. `random` reads no more than the row, for random rows of a store beyond memory;
-        it is chosen for one larger than all of the machine's. `sequential` reads ahead more and keeps less; `walk` has
-        that for itself. The wrong one is felt: a cold scan under `random` took 20 times as long where it was measured.
+        it is chosen for one larger than all of the machine's. `sequential` reads ahead more and keeps less, and takes
+        ascending rows from the files in several threads; `walk` reads so by itself. The wrong one is felt: a cold scan
+        under `random` took 20 times as long where it was measured.
         """
         if pattern not in get_args(Pattern):
             raise StoreError(f"No pattern {pattern!r}. There are: {', '.join(get_args(Pattern))}.")

@@ -1,5 +1,6 @@
 """One variant in its folder: its metadata and arrays, all of one version, each read on first use."""
 
+import math
 import mmap
 import os
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from reelstore.errors import SchemaError, StoreError, StoreNotFoundError
 from reelstore.store.arrays import RowArray, open_array
 from reelstore.store.files import content_of
 from reelstore.store.manifest import MANIFEST, parse_manifest
-from reelstore.store.mapped import MappedArray, Pattern
-from reelstore.store.schema import OK
+from reelstore.store.mapped import Pattern
+from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec
 from reelstore.store.table import Key, RowTable
 
 Array = npt.NDArray[Any]
@@ -36,27 +37,27 @@ class Variant:
         # A mapping can't travel to another process: the variant is opened anew there, if it is still the same.
         return _open_again, (self.folder.absolute(), self.attributes["digest"], self.advice)
 
-    def array(self, name: str) -> RowArray:
-        return self._unchanged(lambda: open_array(self.folder, name, self.attributes["digests"]))
+    @cached_property
+    def spec(self) -> VariantSpec:
+        """What the variant holds and what determined it."""
+        return VariantSpec.of(self.attributes)
 
-    def read(self, name: str) -> Array:
-        """A small array, copied."""
-        array = self.array(name)
-        return np.array(array.read(0, array.shape[0]))
+    def read(self, name: str, n_rows: int | None) -> Array:
+        """An array aligned with the rows, copied; `n_rows` of None: as many as it has."""
+        layout = next(layout for layout in self.spec.table_arrays() if layout.name == name)
+        array = self._open(name, n_rows, layout.row_shape, layout.dtype)
+        try:
+            return np.array(array.read(0, array.shape[0]))
+        except MemoryError:
+            raise StoreError(
+                f"{self.folder}/{name}: {array.shape} {array.dtype} is more than memory has room for."
+            ) from None
 
     @cached_property
     def values(self) -> RowArray:
-        values = self.array("values")
-        dim, n_tokens = self.attributes["dim"], self.attributes["n_tokens"]
-        n_rows = self.n_rows if n_tokens is not None else int(self.offsets[-1])
-        expected = (n_rows, n_tokens, dim) if n_tokens else (n_rows, dim)
-        if values.shape != expected or values.dtype != np.dtype(self.attributes["dtype"]):
-            raise SchemaError(
-                f"{self.folder}/values holds {values.shape} {values.dtype} where the variant's {MANIFEST} says "
-                f"{expected} {self.attributes['dtype']}. Fetch it again with dvc checkout."
-            )
-        if isinstance(values, MappedArray):
-            values.advise(self.advice or _advice(values))
+        n_rows = self.n_rows if self.spec.n_tokens is not None else int(self.offsets[-1])
+        values = self._open("values", n_rows, self.spec.row_shape, self.spec.dtype)
+        values.advise(self.advice or _advice(values))
         return values
 
     def scan(self) -> RowArray:
@@ -65,11 +66,14 @@ class Variant:
 
     @cached_property
     def n_rows(self) -> int:
-        return int(self.attributes["n_rows"]) if "n_rows" in self.attributes else len(self.read("status"))
+        return int(self.attributes["n_rows"]) if "n_rows" in self.attributes else len(self.read("status", None))
 
     @cached_property
     def status(self) -> Array:
-        return self._column("status", self.n_rows)
+        status = self.read("status", self.n_rows)
+        if status.max(initial=0) not in STATUS_NAMES:
+            raise self._contradicts("status", f"has the number {status.max()}, which no status has")
+        return status
 
     @cached_property
     def all_ok(self) -> bool:
@@ -78,38 +82,66 @@ class Variant:
     @cached_property
     def splits(self) -> Array:
         """(n,) uint8: position of each row's split among the attribute's names."""
-        return self._column("split", self.n_rows)
+        splits, n_names = self.read("split", self.n_rows), len(self.attributes["splits"])
+        if len(splits) and splits.max() >= n_names:
+            raise self._contradicts("split", f"has the number {splits.max()}, there are {n_names} names of splits")
+        return splits
 
     @cached_property
     def offsets(self) -> Indices:
-        offsets: Indices = self._column("offsets", self.n_rows + 1).astype(np.int64, copy=False)
-        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
-            raise SchemaError(f"{self.folder}/offsets doesn't ascend from 0. Fetch it again with dvc checkout.")
+        offsets = self._ends("offsets")
+        expected = self.attributes.get("n_value_rows", offsets[-1])
+        if offsets[-1] != expected:
+            raise self._contradicts("offsets", f"ends at {offsets[-1]}, values has {expected} rows")
         return offsets
 
     @cached_property
     def table(self) -> RowTable:
-        data, ends = self.read("video_id").tobytes(), self._column("video_id_offsets", self.n_rows + 1)
-        video_ids = [data[start:stop].decode() for start, stop in pairwise(ends.tolist())]
+        ends = self._ends("video_id_offsets")
+        data = self.read("video_id", int(ends[-1])).tobytes()
+        try:
+            video_ids = [data[start:stop].decode() for start, stop in pairwise(ends.tolist())]
+        except UnicodeDecodeError as error:
+            raise self._contradicts("video_id", f"has an id that isn't UTF-8, {error.object[:80]!r}") from None
         keys: list[Key] = list(video_ids)
         if self.attributes["side"] == "text":
-            keys = list(zip(video_ids, self._column("caption_index", self.n_rows).tolist(), strict=True))
+            numbers = self.read("caption_index", self.n_rows)
+            if numbers.min(initial=0) < 0:
+                raise self._contradicts("caption_index", f"has the number {numbers.min()}; they count from 0")
+            keys = list(zip(video_ids, numbers.tolist(), strict=True))
         names = self.attributes["splits"]
-        return RowTable(keys, [names[n] for n in self.splits.tolist()], self._column("fingerprint", self.n_rows))
+        splits, fingerprints = [names[n] for n in self.splits.tolist()], self.read("fingerprint", self.n_rows)
+        try:
+            return RowTable(keys, splits, fingerprints)
+        except StoreError as error:
+            raise self._contradicts("video_id", f"can't be: {error}") from None
 
     @cached_property
     def failures(self) -> dict[Key, str]:
-        return {
+        failures: dict[Key, str] = {
             key if isinstance(key, str) else (key[0], key[1]): reason for key, reason in self.attributes["failures"]
         }
+        for key in failures:
+            row = self.table.row_of.get(key)
+            if row is None or self.status[row] != FAILED:
+                what = "isn't a row" if row is None else "didn't fail"
+                raise self._contradicts(MANIFEST, f"has the reason why {key!r} failed, which {what}")
+        return failures
 
-    def _column(self, name: str, length: int) -> Array:
-        column = self.read(name)
-        if len(column) != length:
-            raise SchemaError(
-                f"{self.folder}/{name} has {len(column)} rows, the variant {length}. Fetch it again with dvc checkout."
-            )
-        return column
+    def _ends(self, name: str) -> Indices:
+        """(n + 1,): where each row's part of another array ends; the first is 0."""
+        ends: Indices = self.read(name, self.n_rows + 1)
+        if ends[0] != 0 or (ends[1:] < ends[:-1]).any():  # a difference could be beyond int64
+            raise self._contradicts(name, "doesn't ascend from 0")
+        return ends
+
+    def _contradicts(self, name: str, what: str) -> SchemaError:
+        return SchemaError(f"{self.folder}/{name} {what}. Fetch it again with dvc checkout.")
+
+    def _open(self, name: str, n_rows: int | None, row_shape: tuple[int, ...], dtype: str) -> RowArray:
+        return self._unchanged(
+            lambda: open_array(self.folder, name, n_rows, row_shape, dtype, refuse_changed=self._refuse_changed)
+        )
 
     def _read_manifest(self) -> bytes:
         content = content_of(self.folder / MANIFEST)
@@ -146,7 +178,7 @@ def _open_again(folder: Path, digest: str, advice: Pattern | None) -> Variant:
     return variant
 
 
-def _advice(values: MappedArray) -> Pattern:
+def _advice(values: RowArray) -> Pattern:
     """Beyond memory, random reads would throw out with every read-ahead what will be wanted; below, it warms up."""
     memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
-    return "random" if int(np.prod(values.shape)) * values.dtype.itemsize > memory else "normal"
+    return "random" if math.prod(values.shape) * values.dtype.itemsize > memory else "normal"

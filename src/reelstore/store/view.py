@@ -51,7 +51,7 @@ class View:
     @property
     def spec(self) -> VariantSpec:
         """What the whole variant holds and what determined it."""
-        return VariantSpec.of(self._variant.attributes)
+        return self._variant.spec
 
     @property
     def n_tokens(self) -> int | None:
