@@ -1,6 +1,7 @@
 """What every aligner keeps to, and that those which learn do learn."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,40 @@ class TestEveryAligner:
         assert np.array_equal(loaded.transform_text(text), aligner.transform_text(text))
         variant = "mean" if "pooled" in aligner.aligner.layouts else "tokens"
         assert (loaded.kind, loaded.pooling, loaded.data) == (kind, {"video": variant, "text": variant}, DATA)
+
+    def test_tensors_that_are_not_its_own_are_refused_by_name(self, kind, fit, tmp_path: Path) -> None:
+        """Others might broadcast, and give numbers without a meaning."""
+        from safetensors.numpy import load_file, save_file
+
+        fit(kind).save(tmp_path)
+        about = json.loads((tmp_path / "aligner.json").read_text())
+        tensors = load_file(tmp_path / "aligner.safetensors")
+
+        def refused(changed: dict[str, np.ndarray], says: str) -> None:
+            save_file(changed, tmp_path / "aligner.safetensors")
+            with pytest.raises(AlignerError, match=rf"{re.escape(str(tmp_path))}.*{re.escape(says)}"):
+                load_aligner(tmp_path)
+
+        largest = max(tensors, key=lambda name: tensors[name].size)
+        values = tensors[largest].copy()
+        values.reshape(-1)[-1] += 1
+        refused({**tensors, largest: values}, "something was changed")
+
+        # Whoever changes a file can leave the digest out, as earlier versions did.
+        (tmp_path / "aligner.json").write_text(json.dumps({k: v for k, v in about.items() if k != "digest"}))
+        refused({**tensors, "more": np.ones(1, dtype=np.float32)}, "more")
+        for name, tensor in tensors.items():
+            refused({other: t for other, t in tensors.items() if other != name}, f"{name} is missing")
+            for wrong in (
+                np.concatenate([tensor, tensor[:1]]),
+                tensor[None],
+                tensor.astype(np.float64),
+                np.full_like(tensor, np.nan),
+                *([tensor[:1]] if len(tensor) > 1 else []),
+                *([tensor[..., :1]] if tensor.shape[-1] > 1 else []),
+            ):
+                changed = {**tensors, name: np.ascontiguousarray(wrong)}
+                refused(changed, "expected" if np.isfinite(wrong).all() else f"{name} holds NaN")
 
     def test_a_row_is_mapped_alone_as_among_others(self, kind, fit, towers) -> None:
         aligner = fit(kind)

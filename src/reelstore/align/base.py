@@ -114,7 +114,16 @@ class Aligner(Protocol):
         ...
 
     def restore(self, tensors: Mapping[str, Floats]) -> None:
-        """The inverse of `tensors`."""
+        """The inverse of `tensors`.
+
+        Raises:
+            AlignerError: one is missing or too many, has another shape than settings and the other tensors imply,
+                isn't float32, or isn't finite.
+        """
+        ...
+
+    def width_of(self, side: str) -> int:
+        """Of an embedding or token that it takes of a side, once fitted or restored."""
         ...
 
 

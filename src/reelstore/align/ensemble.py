@@ -8,7 +8,8 @@ import numpy as np
 from reelstore.align.base import POOLED, Aligner, Floats, PairedRows, Validate, Workplace
 from reelstore.align.items import Items
 from reelstore.align.mapping import mapped
-from reelstore.errors import ParamsError
+from reelstore.align.tensors import named, under
+from reelstore.errors import AlignerError, ParamsError
 
 
 class Ensemble:
@@ -56,9 +57,20 @@ class Ensemble:
 
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
+        for name in tensors:
+            if name.partition("/")[0] not in self._members:
+                raise AlignerError(f"{name} is none of theirs")
         for kind, member in self._members.items():
-            own = {n.removeprefix(f"{kind}/"): t for n, t in tensors.items() if n.startswith(f"{kind}/")}
-            member.restore(own)
+            with named(f"{kind}/"):
+                member.restore(under(tensors, f"{kind}/"))
+        for side in ("video", "text"):
+            widths = {member.width_of(side) for member in self._members.values()}
+            if len(widths) > 1:
+                raise AlignerError(f"members take {side} embeddings {' and '.join(map(str, sorted(widths)))} wide")
+
+    def width_of(self, side: str) -> int:
+        """Of an embedding of this side."""
+        return next(iter(self._members.values())).width_of(side)
 
 
 def _joined(parts: Sequence[Floats]) -> Floats:

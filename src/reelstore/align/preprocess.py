@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from reelstore.align.items import Array, Items, ItemTokens, batches, read_items, width
 from reelstore.align.spectrum import covariance_directions
+from reelstore.align.tensors import Shape, above_zero, check_tensors, whole
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.reader import Rows
 
@@ -24,6 +25,7 @@ STEPS: dict[str, str] = {
 """What each step does. `drop_first` and `mean` come first; what follows `mean`, or all where there is none, is done to
 every vector by itself: embeddings or tokens."""
 _OF_TOKENS = ("drop_first", "mean")
+_MAX_STEPS = 32
 
 
 class Preprocessing:
@@ -45,6 +47,8 @@ class Preprocessing:
     """
 
     def __init__(self, steps: Sequence[str], *, components: int = 256, shrinkage: float = 0.1) -> None:
+        if len(steps) > _MAX_STEPS:
+            raise ParamsError(f"preprocess has {len(steps)} steps; at most {_MAX_STEPS} are expected.")
         for step in steps:
             if step not in STEPS:
                 raise ParamsError(f"preprocess has {step!r}. Known: {', '.join(STEPS)}.")
@@ -107,11 +111,26 @@ class Preprocessing:
         """The inverse of `tensors`.
 
         Raises:
-            KeyError: a tensor that one of the steps needs isn't among them.
+            AlignerError: they aren't what the steps learn.
         """
-        needs = {"centre": ("mean",), "standardise": ("mean", "deviation"), "whiten": ("mean", "projection")}
-        names = [f"{number}.{what}" for number, step in enumerate(self.steps) for what in needs.get(step, ())]
-        self._learned = {name: tensors[name] for name in ("dim", *names)}
+        width = "dim"
+        shapes: dict[str, Shape] = {"dim": (1,)}
+        for number, step in enumerate(self.steps):
+            if step in ("centre", "standardise", "whiten"):
+                shapes[f"{number}.mean"] = (width,)
+            if step == "standardise":
+                shapes[f"{number}.deviation"] = (width,)
+            if step == "whiten":
+                before, width = width, f"components of step {number}"
+                shapes[f"{number}.projection"] = (before, width)
+        widths = check_tensors(tensors, shapes)
+        dim = whole(tensors["dim"], "dim")
+        if widths.get("dim", dim) != dim:
+            raise AlignerError(f"dim is {dim}; {widths['dim']} is expected, as wide as the others are")
+        for name in shapes:
+            if name.endswith(".deviation"):
+                above_zero(tensors[name], name)
+        self._learned = {name: tensors[name] for name in shapes}
 
     def _vectors(self, rows: Rows, n_steps: int) -> Iterator[Floats]:
         """Embeddings or tokens of all rows after the first steps, (k, dim) at a time."""

@@ -1,6 +1,7 @@
 """Aligners by kind, imported when they're made; saving and loading without pickle."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cached_property
@@ -14,8 +15,10 @@ import numpy as np
 
 from reelstore.align.base import Aligner, Floats
 from reelstore.align.items import Items
-from reelstore.errors import AlignerError, ParamsError, UnknownNameError
-from reelstore.io import replace_together
+from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
+from reelstore.io import read_json, refuse_irregular, replace_together
+from reelstore.plain import typed
+from reelstore.store.reader import Rows
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
@@ -31,7 +34,11 @@ ALIGNERS: dict[str, str] = {
     "attention-pool": "reelstore.align.trained.attention_pool:AttentionPool",
 }
 VERSION = 2
+MODEL_BYTES = 2**34
+"""Of an aligner's tensors at most; they are read whole."""
 _OURS = ("kind", "video", "text", "pairs")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+_AGAIN = "Run dvc repro align, or fetch it with dvc pull."
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,20 @@ class FittedAligner:
                 f"{fingerprint[:12]}: another encoder, sampling or dtype. Fit it again with dvc repro align."
             )
 
+    def check_rows(self, side: str, rows: Rows) -> None:
+        """Refuse embeddings made otherwise than those it was fitted on, or of another width.
+
+        Raises:
+            AlignerError: they are another encoder's, or the aligner's files are.
+        """
+        self.check_fingerprint(side, rows.fingerprint)
+        width = self.aligner.width_of(side)
+        if rows.dim != width:
+            raise AlignerError(
+                f"This aligner takes {side} embeddings {width} wide; those of {rows.folder} are {rows.dim}. "
+                f"Its tensors aren't of the embeddings it names. {_AGAIN}"
+            )
+
     def save(self, folder: Path) -> None:
         """Write `files` into a folder; no two aligners' files are ever side by side."""
         replace_together({folder / name: content for name, content in self.files().items()})
@@ -92,7 +113,7 @@ class FittedAligner:
         from safetensors.numpy import save
 
         about = {"version": VERSION, "kind": self.kind, "settings": self.settings, "data": self.data}
-        about["pooling"] = dict(self.pooling)
+        about |= {"pooling": dict(self.pooling), "digest": self.digest}
         described = json.dumps(about, indent=1, sort_keys=True) + "\n"
         return {"aligner.safetensors": save(self._tensors()), "aligner.json": described.encode()}
 
@@ -133,28 +154,77 @@ def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def load_aligner(folder: Path) -> FittedAligner:
-    """An aligner as `FittedAligner.save` left it."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    """An aligner as `FittedAligner.save` left it; nothing of it is executed.
 
+    Raises:
+        AlignerError: there is none, a value or tensor isn't what its kind and settings need, or the files were changed.
+    """
     try:
-        about = json.loads((folder / "aligner.json").read_text())
-        tensors = load_file(folder / "aligner.safetensors")
-    except FileNotFoundError as error:
+        about = _about(folder / "aligner.json")
+        tensors = _tensors_of(folder / "aligner.safetensors")
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise AlignerError(f"No aligner at {folder}. Run dvc repro align, or fetch it with dvc pull.") from error
-    except (ValueError, SafetensorError) as error:
-        raise AlignerError(f"The aligner at {folder} can't be read: {error}. Run dvc repro align.") from error
-    if about.get("version") != VERSION:
-        raise AlignerError(f"{folder}: aligner version {about.get('version')}, this code reads {VERSION}.")
-    aligner, _ = make_aligner({**about["settings"], "kind": about["kind"]})
+    except DamagedFileError as error:
+        raise AlignerError(f"The aligner at {folder} can't be read: {error} {_AGAIN}") from error
     try:
+        aligner, _ = make_aligner({**about.settings, "kind": about.kind})
         aligner.restore(tensors)
-    except (KeyError, RuntimeError) as error:
+    except (ParamsError, UnknownNameError, AlignerError) as error:
         raise AlignerError(
-            f"{folder}: the tensors aren't those of a {about['kind']} aligner with its settings: {error}. "
-            "Run dvc repro align."
+            f"{folder}: the tensors aren't those of a {about.kind} aligner with its settings: "
+            f"{str(error).removesuffix('.')}. {_AGAIN}"
         ) from error
-    return FittedAligner(aligner, about["kind"], about["settings"], about["pooling"], about["data"])
+    fitted = FittedAligner(aligner, about.kind, about.settings, about.pooling, about.data)
+    if about.digest and about.digest != fitted.digest:
+        raise AlignerError(
+            f"{folder}: aligner.json is about tensors and settings of digest {about.digest[:12]}, these have "
+            f"{fitted.digest[:12]}: something was changed, or the files are of two aligners. {_AGAIN}"
+        )
+    if set(about.pooling) != {"video", "text"} or not all(map(_NAME.fullmatch, about.pooling.values())):
+        raise AlignerError(f"{folder}/aligner.json: pooling must name a variant of video and of text. {_AGAIN}")
+    return fitted
+
+
+@dataclass(frozen=True)
+class _About:
+    """What aligner.json holds; without a digest where an earlier reelstore wrote it."""
+
+    version: int
+    kind: str
+    settings: Mapping[str, Any]
+    pooling: Mapping[str, str]
+    data: Mapping[str, Mapping[str, str]]
+    digest: str = ""
+
+
+def _about(path: Path) -> _About:
+    raw = read_json(path)
+    version = raw.get("version") if isinstance(raw, dict) else VERSION
+    if version != VERSION:
+        raise AlignerError(f"{path.parent}: aligner version {version!r:.20}, this code reads {VERSION}. {_AGAIN}")
+    about: _About = typed(raw, _About, path)
+    if about.settings.get("kind", about.kind) != about.kind:
+        raise DamagedFileError(f"{path}: kind is {about.kind!r:.60}, that of settings {about.settings['kind']!r:.60}.")
+    return about
+
+
+def _tensors_of(path: Path) -> dict[str, Floats]:
+    from safetensors import SafetensorError, safe_open
+
+    refuse_irregular(path)
+    n_bytes = path.stat().st_size
+    if n_bytes > MODEL_BYTES:
+        raise DamagedFileError(f"{path} has {n_bytes} bytes; at most {MODEL_BYTES} are expected.")
+    try:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118  # it isn't a mapping
+                if (dtype := file.get_slice(name).get_dtype()) != "F32":
+                    raise DamagedFileError(f"{path}: {name!r:.60} is {dtype}; F32 is expected.")
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, TypeError) as error:
+        if isinstance(error, DamagedFileError):
+            raise
+        raise DamagedFileError(f"{path}: {str(error)[:120]}.") from error
 
 
 def _variant(cls: type[Aligner]) -> str:

@@ -8,6 +8,7 @@ from reelstore.align.base import POOLED, Floats, PairedRows, Validate, Workplace
 from reelstore.align.items import Items
 from reelstore.align.mapping import mapped
 from reelstore.align.preprocess import unit
+from reelstore.align.tensors import check_tensors, whole
 
 
 class Unaligned:
@@ -27,11 +28,11 @@ class Unaligned:
 
     def transform_video(self, video: Items) -> Floats:
         """(n, video dim) -> (n, wider dim), length 1."""
-        return self._padded(embeddings(video, int(self._widths[0]), "video"))
+        return self._padded(embeddings(video, self.width_of("video"), "video"))
 
     def transform_text(self, text: Items) -> Floats:
         """(n, text dim) -> (n, wider dim), length 1."""
-        return self._padded(embeddings(text, int(self._widths[1]), "text"))
+        return self._padded(embeddings(text, self.width_of("text"), "text"))
 
     def tensors(self) -> dict[str, Floats]:
         """Both widths."""
@@ -39,7 +40,14 @@ class Unaligned:
 
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
+        check_tensors(tensors, {"widths": (2,)})
+        for width in tensors["widths"]:
+            whole(width, "widths")
         self._widths = tensors["widths"]
+
+    def width_of(self, side: str) -> int:
+        """Of an embedding of this side."""
+        return int(self._widths[0 if side == "video" else 1])
 
     def _padded(self, values: Floats) -> Floats:
         return unit(np.pad(values, [(0, 0), (0, int(self._widths.max()) - values.shape[1])]))

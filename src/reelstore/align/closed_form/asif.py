@@ -9,6 +9,7 @@ import numpy as np
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, drawn, positive
 from reelstore.align.preprocess import unit
+from reelstore.align.tensors import Shape, above_zero, whole
 
 
 class Asif(ClosedForm):
@@ -51,8 +52,14 @@ class Asif(ClosedForm):
             maps = {"video_anchors": video, "text_anchors": text, "rule": rule}
             yield {"kept": float(kept), "power": float(power)}, maps
 
-    def _map_names(self) -> Sequence[str]:
-        return ("video_anchors", "text_anchors", "rule")
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        return {"video_anchors": ("anchors", video), "text_anchors": ("anchors", text), "rule": (2,)}
+
+    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+        widths = super()._check_maps(maps, video, text)
+        whole(maps["rule"], "rule", at_most=widths["anchors"])
+        above_zero(maps["rule"], "rule")
+        return widths
 
     def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
         return _resemblance(values, maps["video_anchors"], maps["rule"])

@@ -13,6 +13,7 @@ from reelstore.align.base import ANY_LAYOUT, Floats, PairedRows, Validate, Workp
 from reelstore.align.items import Indices, Items, ItemTokens, batches, read_items
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing, unit
+from reelstore.align.tensors import Shape, check_tensors, named, under
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.reader import Rows
 
@@ -123,13 +124,23 @@ class ClosedForm(ABC):
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
         for side, preprocessing in self._sides.items():
-            own = {n.removeprefix(f"{side}."): t for n, t in tensors.items() if n.startswith(f"{side}.")}
-            preprocessing.restore(own)
-        self._maps = {name: tensors[name] for name in self._map_names()}
+            with named(f"{side}."):
+                preprocessing.restore(under(tensors, f"{side}."))
+        maps = {name: t for name, t in tensors.items() if not name.startswith(("video.", "text."))}
+        self._check_maps(maps, *(self._sides[side].dim_out for side in SIDES))
+        self._maps = maps
+
+    def width_of(self, side: str) -> int:
+        """Of an embedding or token of this side."""
+        return self._sides[side].dim_in
 
     @abstractmethod
-    def _map_names(self) -> Sequence[str]:
-        """Names of the maps."""
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        """Shapes of the maps, for sides as wide as the preprocessing gives them."""
+
+    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+        """Refuse maps of another shape; a subclass adds what their numbers must be. Gives the widths found."""
+        return check_tensors(maps, self._map_shapes(video, text))
 
     def _blocks(self, train: PairedRows) -> Iterator[VideoBlock]:
         """All training videos that have captions, in order, some at a time."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
+from reelstore.align.tensors import Shape
 from reelstore.errors import ParamsError
 
 Doubles = npt.NDArray[np.float64]
@@ -81,8 +82,8 @@ class Cca(ClosedForm):
             yy / n - np.outer(y_mean, y_mean),
         )
 
-    def _map_names(self) -> Sequence[str]:
-        return ("video_map", "text_map")
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        return {"video_map": (video, "joint"), "text_map": (text, "joint")}
 
     def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
         joint: Floats = values @ maps["video_map"]

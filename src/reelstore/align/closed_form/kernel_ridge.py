@@ -9,6 +9,7 @@ import numpy.typing as npt
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, drawn, positive
 from reelstore.align.preprocess import unit
+from reelstore.align.tensors import Shape, above_zero
 
 Doubles = npt.NDArray[np.float64]
 JITTER = 1e-9
@@ -93,8 +94,13 @@ class KernelRidge(ClosedForm):
         square[np.diag_indices(len(square))] += JITTER * np.trace(square) / len(square)
         return square, target
 
-    def _map_names(self) -> Sequence[str]:
-        return ("landmarks", "dual", "rate")
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        return {"landmarks": ("landmarks", video), "dual": ("landmarks", text), "rate": (1,)}
+
+    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+        widths = super()._check_maps(maps, video, text)
+        above_zero(maps["rate"], "rate")
+        return widths
 
     def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
         kernel = np.exp(-float(maps["rate"][0]) * squared_distances(values, maps["landmarks"])).astype(np.float32)

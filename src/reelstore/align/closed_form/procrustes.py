@@ -1,6 +1,6 @@
 """Orthogonal Procrustes: the rotation that brings each video closest to its mean caption."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add
 from reelstore.align.preprocess import unit
+from reelstore.align.tensors import Shape
 
 
 class Procrustes(ClosedForm):
@@ -31,8 +32,8 @@ class Procrustes(ClosedForm):
         rotation = (left @ right).astype(np.float32)
         yield {}, {"rotation": rotation}
 
-    def _map_names(self) -> Sequence[str]:
-        return ("rotation",)
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        return {"rotation": (video, text)}
 
     def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
         rotation = maps["rotation"]

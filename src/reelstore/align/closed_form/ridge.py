@@ -8,6 +8,7 @@ import numpy as np
 from reelstore.align.base import Floats, PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
 from reelstore.align.preprocess import unit
+from reelstore.align.tensors import Shape
 from reelstore.errors import AlignerError
 
 
@@ -50,8 +51,8 @@ class Ridge(ClosedForm):
             system[diagonal] += alpha * np.trace(square) / rank
             yield {"alpha": float(alpha)}, {"weight": np.linalg.solve(system, target).astype(np.float32)}
 
-    def _map_names(self) -> Sequence[str]:
-        return ("weight",)
+    def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
+        return {"weight": (video, text)}
 
     def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
         joint: Floats = values @ maps["weight"]

@@ -8,6 +8,7 @@ from torch import nn
 
 from reelstore.align.base import TOKENS
 from reelstore.align.closed_form.base import Steps
+from reelstore.align.tensors import MAX_LAYERS
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.token_towers import AttentionPoolTower
 
@@ -35,8 +36,8 @@ class AttentionPool(Trained):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse("n_queries", "at least 1", self.n_queries < 1)
-        self._refuse("widths", "a list of at least one, each at least 1", not self.widths or min(self.widths) < 1)
+        self._refuse("n_queries", f"1 to {MAX_LAYERS}", not 1 <= self.n_queries <= MAX_LAYERS)
+        self._refuse_widths("widths")
         self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
 
     def _is_shared(self) -> bool:

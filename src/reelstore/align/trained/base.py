@@ -18,6 +18,7 @@ from reelstore.align.items import batches as batches_of
 from reelstore.align.loading.datamodule import PairDataModule
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
+from reelstore.align.tensors import MAX_LAYERS, MAX_WIDTH, check_tensors, named, under
 from reelstore.align.trained.towers import Towers
 from reelstore.align.training.looks import Looks
 from reelstore.align.training.losses import LOSSES, Loss, make_loss
@@ -180,13 +181,24 @@ class Trained(ABC):
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
         for side in SIDES:
-            self._preprocessing[side].restore(_under(tensors, side))
-        self._make()
+            with named(f"{side}."):
+                self._preprocessing[side].restore(under(tensors, f"{side}."))
+        # Without memory of their own: what settings ask for may be larger than the file.
+        with torch.device("meta"):
+            self._make()
         assert self._towers is not None and self._loss is not None
-        for part, module in (("towers", self._towers), ("loss", self._loss)):
-            state = {name: torch.from_numpy(np.array(tensor)) for name, tensor in _under(tensors, part).items()}
-            module.load_state_dict(state)
+        parts = {"towers": self._towers, "loss": self._loss}
+        shapes = {f"{part}.{name}": t.shape for part, of in parts.items() for name, t in of.state_dict().items()}
+        learned = {name: t for name, t in tensors.items() if not name.startswith(("video.", "text."))}
+        check_tensors(learned, {name: tuple(shape) or (1,) for name, shape in shapes.items()})
+        states = {name: torch.from_numpy(np.array(t)).reshape(shapes[name]) for name, t in learned.items()}
+        for part, module in parts.items():
+            module.load_state_dict(under(states, f"{part}."), assign=True)
             module.eval()
+
+    def width_of(self, side: str) -> int:
+        """Of an embedding or token of this side."""
+        return self._preprocessing[side].dim_in
 
     def _joint(self, side: str, items: Items) -> Floats:
         assert self._towers is not None, "fit or restore first"
@@ -242,8 +254,10 @@ class Trained(ABC):
 
     def _refuse(self, name: str, expected: str, wrong: bool) -> None:
         if wrong:
-            raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r}; it must be {expected}.")
+            raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r:.80}; it must be {expected}.")
 
-
-def _under(tensors: Mapping[str, Floats], prefix: str) -> dict[str, Floats]:
-    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+    def _refuse_widths(self, name: str) -> None:
+        """Layers or widths that no machine has memory for, or none."""
+        widths = getattr(self, name)
+        wrong = not 0 < len(widths) <= MAX_LAYERS or not all(0 < width <= MAX_WIDTH for width in widths)
+        self._refuse(name, f"a list of 1 to {MAX_LAYERS} numbers, each from 1 to {MAX_WIDTH}", wrong)

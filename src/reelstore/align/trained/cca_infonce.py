@@ -10,8 +10,10 @@ from reelstore.align.base import ANY_LAYOUT, Floats, PairedRows, Validate, Workp
 from reelstore.align.closed_form.base import SIDES, ClosedForm, Steps
 from reelstore.align.closed_form.cca import Cca
 from reelstore.align.mapping import mapped
+from reelstore.align.tensors import check_tensors
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.towers import StartedTower
+from reelstore.errors import AlignerError
 
 
 @dataclass(kw_only=True)
@@ -67,10 +69,15 @@ class CcaInfonce(Trained):
 
     def restore(self, tensors: Mapping[str, Floats]) -> None:
         """The inverse of `tensors`."""
-        self._start = {side: tensors[f"towers._of_{side}.start"] for side in SIDES}
+        names = {side: f"towers._of_{side}.start" for side in SIDES}
+        starts = {name: tensors[name] for name in names.values() if name in tensors}
+        check_tensors(starts, {name: (f"{side} dim", "joint dim") for side, name in names.items()})
+        self._start = {side: starts[name] for side, name in names.items()}
         super().restore(tensors)
 
     def _tower(self, side: str, dim_in: int) -> nn.Module:
+        if len(self._start[side]) != dim_in:
+            raise AlignerError(f"towers._of_{side}.start is {self._start[side].shape}; ({dim_in}, …) is expected")
         return StartedTower(self._start[side], dropout=self.dropout)
 
     def _cca(self) -> Cca:

@@ -33,7 +33,7 @@ class Mlp(Trained):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse("widths", "a list of at least one, each at least 1", not self.widths or min(self.widths) < 1)
+        self._refuse_widths("widths")
         self._refuse("block", "residual or report", self.block not in ("residual", "report"))
         self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from reelstore.align.base import TOKENS
 from reelstore.align.closed_form.base import SIDES, Steps
+from reelstore.align.tensors import MAX_LAYERS, MAX_WIDTH
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.token_towers import TransformerTower
 from reelstore.errors import ParamsError
@@ -45,10 +46,14 @@ class Transformer(Trained):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("n_layers", "n_heads", "feedforward"):
-            self._refuse(name, "at least 1", getattr(self, name) < 1)
-        for name in ("width", "dim"):
-            self._refuse(name, "at least 0", getattr(self, name) < 0)
+        for name, least, most in (
+            ("n_layers", 1, MAX_LAYERS),
+            ("n_heads", 1, MAX_WIDTH),
+            ("feedforward", 1, MAX_WIDTH),
+            ("width", 0, MAX_WIDTH),
+            ("dim", 0, MAX_WIDTH),
+        ):
+            self._refuse(name, f"{least} to {most}", not least <= getattr(self, name) <= most)
         self._refuse("width", f"a multiple of n_heads ({self.n_heads})", self.width % self.n_heads != 0)
         self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
 
