@@ -80,7 +80,7 @@ def import_npy(folder: Path, target: Path, **options: Any) -> None:
             len(found.listing)
         return found
 
-    _import(source, target, options)
+    _import(source, target, options, folder)
 
 
 @import_.command("array")
@@ -106,7 +106,7 @@ def import_array(array: Path, target: Path, offsets: Path | None, **options: Any
             raise click.UsageError("An array needs --keys, a table that says which video or caption each row is.")
         return array_file(array, keys, where.side, offsets=offsets)
 
-    _import(source, target, options)
+    _import(source, target, options, array, *([] if offsets is None else [offsets]))
 
 
 @import_.command("hdf5")
@@ -128,7 +128,7 @@ def import_hdf5(file: Path, target: Path, **options: Any) -> None:
 
         return Hdf5File(file, _naming(where, keys, options))
 
-    _import(source, target, options)
+    _import(source, target, options, file)
 
 
 @import_.command("parquet")
@@ -154,7 +154,7 @@ def import_parquet(file: Path, target: Path, vector: str | None, id_column: str,
             raise click.UsageError("A Parquet file has its keys in columns of its own; --keys isn't for it.")
         return VectorTable(file, where.side, options["split"], vector, id_column)
 
-    _import(source, target, options)
+    _import(source, target, options, file)
 
 
 @import_.command("safetensors")
@@ -177,10 +177,12 @@ def import_safetensors(file: Path, target: Path, tensor: str | None, **options: 
 
         return tensors_file(file, _naming(where, keys, options), tensor=tensor)
 
-    _import(source, target, options)
+    _import(source, target, options, file)
 
 
-def _import(source: "Callable[[Target, KeyTable | None], Source]", target: Path, options: dict[str, Any]) -> None:
+def _import(
+    source: "Callable[[Target, KeyTable | None], Source]", target: Path, options: dict[str, Any], *inputs: Path
+) -> None:
     from reelstore.exchange.keys import KeyTable
     from reelstore.pipeline.stores.imports import Target, run_import
 
@@ -189,7 +191,13 @@ def _import(source: "Callable[[Target, KeyTable | None], Source]", target: Path,
     found = source(where, keys)
     with Bar("import") as bar:
         report = run_import(
-            found, where, layout=options["layout"], dtype=options["dtype"], revision=options["revision"], progress=bar
+            found,
+            where,
+            layout=options["layout"],
+            dtype=options["dtype"],
+            revision=options["revision"],
+            inputs=[*inputs, *([] if options["keys"] is None else [options["keys"]])],
+            progress=bar,
         )
     echo(report.summary())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Literal, Protocol, get_args
 
 import numpy as np
@@ -21,6 +22,8 @@ NOTHING: Array = np.empty(0)
 EXACT = {"float16": "float16", "float32": "float32", "bfloat16": "float32"}
 """Kinds of numbers in files -> the stored dtype that holds each of them exactly."""
 KNOWN = {*EXACT, "float64"}
+MAX_ITEM_BYTES = 2**31
+"""Of one item's numbers; what says more of itself would take the memory rather than be an embedding."""
 _NAMED = 3
 """Items named in a message, of each kind."""
 
@@ -124,6 +127,12 @@ def held_by(listing: Listing, *, layout: Layout | None = None, dtype: str | None
     here = [position for position in range(len(listing)) if position not in listing.failures]
     if not here:
         raise ForeignFileError("There is no item with a value to import.")
+    for position in here:
+        if prod(listing.shapes[position]) * 8 > MAX_ITEM_BYTES:
+            raise ForeignFileError(
+                f"{listing.names[position]} has shape {listing.shapes[position]}: too large for one item "
+                f"({MAX_ITEM_BYTES // 8} numbers at most)."
+            )
     kinds = _grouped(here, lambda position: _kind_of(listing.shapes[position], listing.names[position]))
     found = _layout(kinds, listing, layout)
     dims = _grouped(here, lambda position: listing.shapes[position][-1])
@@ -201,7 +210,7 @@ def _kind_of(shape: tuple[int, ...], name: str) -> str:
 
 
 def _n_tokens(shape: tuple[int, ...]) -> int:
-    return int(np.prod(shape[:-1]))
+    return prod(shape[:-1])
 
 
 def _grouped(positions: Sequence[int], of: Callable[[int], Any]) -> dict[Any, list[int]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,9 +13,15 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.errors import ForeignFileError
-from reelstore.exchange.base import Array
+from reelstore.exchange.base import MAX_ITEM_BYTES, Array
+from reelstore.io import open_regular
+from reelstore.records import shortened
 
 MAGIC = b"\x93NUMPY"
+_MAX_HEADER = 64 * 1024
+_MAX_DIMS = 32
+_MAX_LENGTH = 2**48
+"""Of an axis; a file's size says the rest."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +58,10 @@ def read_header(path: Path) -> tuple[NpyHeader, os.stat_result]:
         ForeignFileError: it isn't a .npy file of numbers, or was cut short.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
+        with open_regular(path) as file:
             return _checked(path, file.read(256), file, os.fstat(file.fileno()))
     except OSError as error:
-        raise ForeignFileError(f"{path} can't be read: {error.strerror}.") from error
+        raise _unreadable(path, error) from error
 
 
 def read_values(path: Path) -> Array:
@@ -64,12 +71,17 @@ def read_values(path: Path) -> Array:
         ForeignFileError: as of `read_header`.
     """
     try:
-        with open(path, "rb", buffering=0) as file:
-            size = os.fstat(file.fileno())
-            content = file.readall()
+        with open_regular(path) as file:
+            state = os.fstat(file.fileno())
+            header, _ = _checked(path, file.read(256), file, state)
+            if header.n_bytes > header.offset + MAX_ITEM_BYTES:
+                raise ForeignFileError(f"{path} has {header.n_bytes} bytes: too large for one item.")
+            file.seek(0)
+            content = file.read(header.n_bytes)
     except OSError as error:
-        raise ForeignFileError(f"{path} can't be read: {error.strerror}.") from error
-    header, _ = _checked(path, content, None, size)
+        raise _unreadable(path, error) from error
+    if len(content) < header.n_bytes:
+        raise ForeignFileError(f"{path} changed while it was read. Run it again.")
     values = np.frombuffer(content, header.dtype, prod(header.shape), header.offset)
     values = values.reshape(header.shape, order="F" if header.fortran else "C")
     return values.astype(header.dtype.newbyteorder("="), copy=False)
@@ -81,13 +93,49 @@ def map_values(path: Path) -> Array:
     Raises:
         ForeignFileError: as of `read_header`.
     """
-    header, _ = read_header(path)
-    if not prod(header.shape):
-        return np.empty(header.shape, header.dtype)
-    values: Array = np.memmap(
-        path, header.dtype, "r", header.offset, header.shape, order="F" if header.fortran else "C"
-    )
-    return values
+    try:
+        with open_regular(path) as file:
+            header, _ = _checked(path, file.read(256), file, os.fstat(file.fileno()))
+            if not prod(header.shape):
+                return np.empty(header.shape, header.dtype)
+            values: Array = np.memmap(
+                file, header.dtype, "r", header.offset, header.shape, order="F" if header.fortran else "C"
+            )
+            return values
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+class NpyRows:
+    """Rows of a large file, read when asked for: a file that is cut short meanwhile is an error, not the end.
+
+    Raises:
+        ForeignFileError: as of `read_header`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header, _ = read_header(path)
+        self._file = open_regular(path)
+        self._path = path
+        self._close = weakref.finalize(self, self._file.close)
+        self._offset = header.offset
+        self.shape, self.dtype = header.shape, header.dtype
+        # Of a file whose columns come first the rows don't lie together: it is mapped.
+        self._whole = map_values(path) if header.fortran and len(header.shape) > 1 else None
+
+    def __getitem__(self, index: int | slice) -> Array:
+        """Rows from a start to a stop, or one."""
+        if self._whole is not None:
+            part: Array = self._whole[index]
+            return part
+        start, stop = (index.start, index.stop) if isinstance(index, slice) else (index, index + 1)
+        row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
+        self._file.seek(self._offset + start * row_bytes)
+        content = self._file.read((stop - start) * row_bytes)
+        if len(content) < (stop - start) * row_bytes:
+            raise ForeignFileError(f"{self._path} changed while it was read. Run it again.")
+        rows: Array = np.frombuffer(content, self.dtype).reshape(stop - start, *self.shape[1:])
+        return rows if isinstance(index, slice) else rows[0]
 
 
 @lru_cache(maxsize=1024)
@@ -100,22 +148,27 @@ def header_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
 
 
 def _checked(
-    path: Path, beginning: bytes, file: io.RawIOBase | None, state: os.stat_result
+    path: Path, beginning: bytes, file: io.BufferedReader, state: os.stat_result
 ) -> tuple[NpyHeader, os.stat_result]:
     if not beginning.startswith(MAGIC):
         what = "it is empty" if not beginning else "it doesn't begin like one; pickles aren't read"
         raise ForeignFileError(f"{path} isn't a .npy file: {what}.")
     end = _header_end(beginning)
-    if end is not None and end > len(beginning) and file is not None:
-        beginning += file.read(end - len(beginning)) or b""
+    if end is not None and end > _MAX_HEADER:
+        raise ForeignFileError(f"{path} isn't a .npy file of numbers: its header has {end} bytes.")
+    if end is not None and end > len(beginning):
+        beginning += file.read(end - len(beginning))
     if end is None or end > len(beginning):
         raise ForeignFileError(f"{path} is truncated: it ends within its header.")
     try:
         header = _parsed(beginning[:end])
-    except (ValueError, SyntaxError, TypeError) as error:
-        raise ForeignFileError(f"{path} isn't a .npy file of numbers: {error}") from error
-    if header.dtype.hasobject or header.dtype.names is not None:
+    except Exception as error:  # the header is a Python expression, whose parser raises many kinds
+        said = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise ForeignFileError(f"{path} isn't a .npy file of numbers: {said}") from error
+    if header.dtype.hasobject or header.dtype.kind not in "biufc":
         raise ForeignFileError(f"{path} holds Python objects or records ({header.dtype}), not numbers; it isn't read.")
+    if len(header.shape) > _MAX_DIMS or not all(type(n) is int and 0 <= n <= _MAX_LENGTH for n in header.shape):
+        raise ForeignFileError(f"{path} isn't a .npy file of numbers: its shape is {shortened(header.shape)}.")
     if state.st_size != header.n_bytes:
         word = "is truncated" if state.st_size < header.n_bytes else "has something behind its array"
         raise ForeignFileError(
@@ -145,8 +198,8 @@ def _parsed(beginning: bytes) -> NpyHeader:
 
 
 def write_rows(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iterator[Array]) -> None:
-    """Write an array block after block of its rows."""
-    with open(path, "wb") as file:
+    """Write an array block after block of its rows; of a file that isn't there yet."""
+    with open(path, "xb") as file:
         file.write(header_bytes(dtype, shape))
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype).data)
@@ -154,4 +207,9 @@ def write_rows(path: Path, dtype: np.dtype, shape: tuple[int, ...], blocks: Iter
 
 def write_value(path: Path, value: Array) -> None:
     """Write one item's array."""
-    path.write_bytes(header_bytes(value.dtype, value.shape) + value.tobytes())
+    with open(path, "xb", buffering=0) as file:
+        file.write(header_bytes(value.dtype, value.shape) + value.tobytes())
+
+
+def _unreadable(path: Path, error: OSError) -> ForeignFileError:
+    return ForeignFileError(f"{path} can't be read: {error.strerror or error}.")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from reelstore.errors import ForeignFileError
 from reelstore.exchange.base import NOTHING, Array, Listing
 from reelstore.exchange.keys import KeyRow, KeyTable
-from reelstore.exchange.npy import map_values
+from reelstore.exchange.npy import NpyRows, map_values
 from reelstore.records import Side
 
 
@@ -92,8 +93,8 @@ class RowsOfFile:
     def _check_offsets(self, n_values: int) -> None:
         if self.offsets is None:
             return
-        ends = np.asarray(self.offsets)
-        if not len(ends) or ends[0] != 0 or ends[-1] != n_values or (np.diff(ends) < 0).any():
+        ends = self.offsets
+        if not len(ends) or ends[0] != 0 or ends[-1] != n_values or any(a > b for a, b in pairwise(ends)):
             raise ForeignFileError(f"{self.path}: its offsets don't ascend from 0 to its {n_values} rows of values.")
 
 
@@ -105,14 +106,14 @@ def array_file(path: Path, keys: KeyTable, side: Side, *, offsets: Path | None =
     Raises:
         ForeignFileError: it isn't a whole .npy of numbers.
     """
-    values = map_values(path)
+    values = NpyRows(path)
     name = values.dtype.newbyteorder("=").name
     if offsets is not None:
         ends = map_values(offsets)
         if ends.ndim != 1 or ends.dtype.kind not in "iu":
             raise ForeignFileError(f"{offsets} must hold whole numbers (n + 1,), not {ends.dtype} {ends.shape}.")
         return RowsOfFile("array", path, values, name, keys.rows(side), offsets=ends.tolist())
-    places = keys.video_rows(len(values)) if side == "video" and values.ndim else None
+    places = keys.video_rows(values.shape[0]) if side == "video" and values.shape else None
     return RowsOfFile("array", path, values, name, keys.rows(side), places)
 
 

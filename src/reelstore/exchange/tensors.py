@@ -16,6 +16,7 @@ from reelstore.errors import ForeignFileError
 from reelstore.exchange.arrange import Naming, arrange
 from reelstore.exchange.base import EXACT, NOTHING, Array, Listing, Source
 from reelstore.exchange.rows_file import RowsOfFile
+from reelstore.io import refuse_irregular
 
 VALUES, OFFSETS = "values", "offsets"
 """Tensors that an export has; offsets where tokens are ragged."""
@@ -88,8 +89,17 @@ def tensors_file(path: Path, naming: Naming, *, tensor: str | None = None) -> So
         raise ForeignFileError(f"{path}: the rows of {tensor!r} need a table of keys. Give it with --keys.")
     dtype = _dtype(file.get_slice(tensor))
     rows = naming.keys.rows(naming.side)
-    offsets = file.get_tensor(OFFSETS).tolist() if tensor == VALUES and OFFSETS in names else None
+    offsets = None
+    if tensor == VALUES and OFFSETS in names:
+        ends = file.get_slice(OFFSETS)
+        if len(ends.get_shape()) != 1 or str(ends.get_dtype()) not in ("I64", "I32", "U64", "U32"):
+            raise ForeignFileError(
+                f"{path}: {OFFSETS} must hold whole numbers (n + 1,), not {ends.get_dtype()} {ends.get_shape()}."
+            )
+        offsets = file.get_tensor(OFFSETS).tolist()
     values = _Sliced(_opened(path, dtype).get_slice(tensor))
+    if not values.shape:
+        raise ForeignFileError(f"{path}: {tensor!r} is one number, not a matrix.")
     places = naming.keys.video_rows(values.shape[0]) if naming.side == "video" and offsets is None else None
     return RowsOfFile("safetensors", path, values, dtype, rows, places, offsets)
 
@@ -108,7 +118,7 @@ def write_tensors(
         header[OFFSETS] = {"dtype": "I64", "shape": offsets.shape, "data_offsets": [n_bytes, end]}
     about = json.dumps(header).encode()
     about += b" " * (-len(about) % 8)  # so that values are aligned
-    with open(path, "wb") as file:
+    with open(path, "xb") as file:
         file.write(struct.pack("<Q", len(about)) + about)
         for block in blocks:
             file.write(np.ascontiguousarray(block).data)
@@ -136,9 +146,10 @@ class _Sliced:
 def _opened(path: Path, dtype: str = "float32") -> Any:
     from safetensors import SafetensorError, safe_open
 
+    refuse_irregular(path)
     try:
         return safe_open(path, framework="pt" if dtype == "bfloat16" else "np")
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise ForeignFileError(f"{path} can't be read as safetensors: {error}") from error
 
 

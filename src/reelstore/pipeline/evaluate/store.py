@@ -63,7 +63,10 @@ def import_pair(
         name = values[side].dtype.newbyteorder("=").name
         source = RowsOfFile("array", path, values[side], name, rows)
         target = Target.parse(store / side / encoder / "embedding")
-        reports[target.side] = run_import(source, target, layout="pooled", dtype=dtype, progress=progress)
+        inputs = [text, video, table]
+        reports[target.side] = run_import(
+            source, target, layout="pooled", dtype=dtype, inputs=inputs, progress=progress
+        )
     return PairReport(reports["text"], reports["video"])
 
 

@@ -1,5 +1,6 @@
 """Embeddings that others made -> a variant of a store, row for row as they are; resumed where it was killed."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import ForeignFileError, ValueRangeError
+from reelstore.errors import ForeignFileError, OccupiedError, ValueRangeError
 from reelstore.exchange import Held, Layout, Listing, Source, held_by
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.inventory import readable_bytes
-from reelstore.records import SIDES, Side
+from reelstore.records import SIDES, Side, name_fault, shortened
 from reelstore.store.published import open_published
 from reelstore.store.schema import VariantSpec
 from reelstore.store.staging import StagedRows, Staging
@@ -97,6 +98,7 @@ def run_import(
     layout: Layout | None = None,
     dtype: str | None = None,
     revision: str = "",
+    inputs: Sequence[Path] = (),
     progress: Progress,
 ) -> ImportReport:
     """Bring a variant up to date with what a source holds: its rows, in its order, bit for bit.
@@ -110,19 +112,27 @@ def run_import(
         layout: what the items are, where their shapes leave it open.
         dtype: to round to; by default numbers stay as they are.
         revision: what else determined the numbers: a checkpoint's name, a commit; kept in the recipe.
+        inputs: files and folders that the source is read from, which the target may not overlap.
         progress: called with rows read and to read.
 
     Raises:
         ForeignFileError: files are damaged, or of different kinds; the message names them.
         ValueRangeError: a value is NaN, infinite, or beyond the stored dtype; the message names the file.
+        OccupiedError: source and target overlap.
     """
+    if name_fault(revision or "-") is not None:
+        raise ForeignFileError(f"--revision {name_fault(revision)}: {shortened(revision)}.")
     listing = source.listing
     held = held_by(listing, layout=layout, dtype=dtype)
     folder = target.folder(held)
+    for path in inputs:
+        refuse_overlap(path, folder)
     recipe = {"imported": {"encoder": target.encoder, "from": source.kind, "revision": revision}}
     spec = VariantSpec(target.side, target.encoder, folder.name, held.dim, held.n_tokens, held.dtype, recipe)
     settle(folder)
-    staging = Staging(_staging_folder(target, folder.name))
+    base, below = _staging_place(target, folder.name)
+    _refuse_links(base, below)
+    staging = Staging(base / below)
     blocks = _Blocks(source, listing, held, spec, staging)
     fingerprints = blocks.stage(_stored(folder, spec), progress=progress)
     update = VariantUpdate(
@@ -131,7 +141,7 @@ def run_import(
     blocks.give(update)
     report = update.finish()
     staging.clear()
-    _remove_empty(staging.folder.parent)
+    _remove_empty(base, below.parent)
     return ImportReport(folder, held, report, blocks.n_bytes_read, listing.notes)
 
 
@@ -212,6 +222,9 @@ class _Blocks:
         listing, held = self._listing, self._held
         values = self._source.read(start, stop)
         here = [number for number in range(start, stop) if number not in listing.failures]
+        for number in here:
+            if values[number - start].shape != listing.shapes[number]:
+                raise ForeignFileError(f"{listing.names[number]} changed while it was imported. Run it again.")
         rows = [held.row(values[number - start]) for number in here]
         self.n_bytes_read += sum(row.nbytes for row in rows)
         stored = self._as_stored(rows, here)
@@ -267,17 +280,47 @@ def _stored(folder: Path, spec: VariantSpec) -> set[bytes]:
     return {one.tobytes() for one in published.fingerprints[published.usable]}
 
 
-def _staging_folder(target: Target, variant: str) -> Path:
-    """Beside the store, wherever the import is run from; outside it, so that no version holds half of something."""
-    dataset = target.dataset.absolute()
-    return dataset.parent.parent / "runs" / "import" / dataset.name / target.side / target.encoder / variant
+def refuse_overlap(path: Path, folder: Path) -> None:
+    """Raise OccupiedError where an input is the target, or one is in the other, links followed."""
+    source, target = path.resolve(), folder.resolve()
+    if source == target:
+        raise OccupiedError(f"{path} is the source and the target. Choose another target.")
+    if source.is_relative_to(target):
+        raise OccupiedError(f"{path} is in the target, {folder}, which an import replaces. Move it, or choose another.")
+    if target.is_relative_to(source):
+        raise OccupiedError(f"The target {folder} is in the source, {path}. Choose another target.")
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder and those above it as long as they are empty."""
-    while folder.is_dir() and not any(folder.iterdir()):
+def _staging_place(target: Target, variant: str) -> tuple[Path, Path]:
+    """A folder, and the path of the staging below it: outside the store, so that no version holds half of something.
+
+    It is the project that the store is in: the working folder or one below it where the store is there, else the
+    folder above `store`; without one, the folder beside the dataset's.
+    """
+    here, dataset = Path.cwd(), Path(os.path.abspath(target.dataset))
+    base = dataset.parent.parent
+    if dataset != here and dataset.is_relative_to(here):
+        base = base if base.is_relative_to(here) else here
+    elif dataset.parent.name != "store" and not any((base / name).is_file() for name in ("params.yaml", "dvc.yaml")):
+        base = dataset.parent
+    return base, Path("runs", "import", dataset.relative_to(base), target.side, target.encoder, variant)
+
+
+def _refuse_links(base: Path, below: Path) -> None:
+    for part in [below, *below.parents]:
+        if (base / part).is_symlink() and part.parts:
+            raise OccupiedError(
+                f"{base / part} is a link; what is staged isn't written through links. Remove the link."
+            )
+
+
+def _remove_empty(base: Path, below: Path) -> None:
+    """Remove a folder and those above it, up to the base, as long as they are empty."""
+    for part in [below, *below.parents]:
+        folder = base / part
+        if not part.parts or not folder.is_dir() or any(folder.iterdir()):
+            return
         folder.rmdir()
-        folder = folder.parent
 
 
 def _runs(rows: npt.NDArray[np.int64], kinds: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
