@@ -1,0 +1,77 @@
+"""A process that has everything loaded and a project made, and runs cases in children of its own."""
+
+import os
+import random
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from pkgutil import walk_packages
+from types import TracebackType
+
+import torch
+
+import reelstore
+from reelstore.cli import main
+
+from . import filesystem, project, sandbox
+from .case import Case, Result, run_case
+from .sandbox import Conditions
+
+LIBRARIES = ("h5py", "dvclive", "pyarrow.parquet", "pyarrow.feather", "lightning.pytorch", "transformers")
+NONE = Conditions()
+
+
+class Server:
+    """Makes the project once; as a context, its folders go in the end.
+
+    Nothing of it may start a thread: its children are forked.
+
+    Args:
+        keep: folder for all of it, which stays; a temporary one otherwise.
+    """
+
+    def __init__(self, keep: Path | None = None) -> None:
+        torch.set_num_threads(1)
+        names = [module.name for module in walk_packages(reelstore.__path__, "reelstore.")]
+        for name in (*names, *LIBRARIES):  # children find all loaded
+            import_module(name)
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self._folder = keep or Path(tempfile.mkdtemp(prefix="reelstore-fuzz-", dir=memory))
+        self._keeps = keep is not None
+        self._template = self._folder / "template"
+        shutil.rmtree(self._template, ignore_errors=True)
+        self._template.mkdir(parents=True)
+        project.make(self._template, self._command)
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        if not self._keeps:
+            filesystem.release(self._folder)
+            shutil.rmtree(self._folder)
+
+    def run(self, case: Case) -> Result:
+        """Run one case."""
+        return run_case(self._template, self._folder, case, invoke)
+
+    def _command(self, folder: Path, words: str, conditions: Conditions = NONE) -> int | None:
+        at_home = replace(conditions, environment=(("HOME", str(self._template / "home")),))
+        ended = sandbox.run(lambda: invoke(words), folder, self._folder / "logs", at_home)
+        if ended.code:
+            sys.stderr.write(ended.stderr)
+        return ended.code
+
+
+def invoke(words: str) -> None:
+    """`reelstore WORDS` as its console script runs it."""
+    tempfile.tempdir = None  # it was found before TMPDIR was set
+    main(words.split(), prog_name="reelstore")
+
+
+def sound(name: str) -> Case:
+    """A command with nothing changed."""
+    return Case(0, 0, name, "nothing", random.Random(0), what="nothing changed")
