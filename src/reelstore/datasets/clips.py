@@ -24,9 +24,14 @@ def write_clip(path: Path, content: bytes) -> None:
 
 
 def video_files(source: Path) -> list[str]:
-    """Every video and picture below `source`, relative to it, sorted. Linked directories aren't entered."""
+    """Every video and picture below `source`, relative to it, sorted. Linked directories aren't entered.
+
+    Only regular files, and links to such: a folder, pipe or device isn't a clip, whatever its name.
+    """
     return sorted(
-        path.relative_to(source).as_posix() for path in source.rglob("*") if path.suffix.lower() in VIDEO_ENDINGS
+        path.relative_to(source).as_posix()
+        for path in source.rglob("*")
+        if path.suffix.lower() in VIDEO_ENDINGS and path.is_file()
     )
 
 

@@ -3,8 +3,8 @@
 Clips: npm packages @lobehub/fluent-emoji-anim-1 … -4, 1.0.0 (MIT). Captions: emojibase-data 17.0.0 (MIT).
 """
 
-import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -18,13 +18,17 @@ from reelstore.datasets.emoji_groups import SKIN_TONES, near_duplicate_groups
 from reelstore.datasets.index import CLIPS
 from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
-from reelstore.errors import DatasetError
-from reelstore.io import make_output_folder
+from reelstore.errors import DamagedFileError, DatasetError
+from reelstore.io import make_output_folder, parsed_json, read_json
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
 DOWNLOADS = Path("runs/downloads")
 """Outside of what DVC keeps: DVC removes a stage's outputs before it runs, and a second run shall resume."""
+LIST_BYTES = 2**20
+"""Of the list of packages."""
+_CODES = re.compile(r"[0-9A-Fa-f]{1,6}([-_][0-9A-Fa-f]{1,6}){0,15}")
+"""A sequence of code points, which names a clip: it becomes a video_id and the name of a file."""
 SHORTCODES = ("emojibase", "cldr", "github", "iamcal", "joypixels")
 
 
@@ -44,13 +48,15 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
             stem = Path(name).stem
             if SKIN_TONES & set(stem.split("-")):
                 n_toned += 1
-            elif _normal(stem) not in emoji:
+            elif not _CODES.fullmatch(stem) or _normal(stem) not in emoji:
                 nameless.append(stem)
-            elif not params.still and not _moves(content):
+            elif not params.still and not _moves(content, f"{name} in {tarball}"):
                 n_still += 1
             else:
+                digest = sha256(content).hexdigest()
+                if digests.setdefault(stem, digest) != digest:
+                    raise DatasetError(f"{name} in {tarball}: there is another clip named {stem}.")
                 write_clip(clips / f"{stem}.webp", content)
-                digests[stem] = sha256(content).hexdigest()
     dataset = _dataset(params, clips, digests, emoji)
     left_out = [f"{n_toned} with a skin tone", f"{n_still} that don't move", f"{len(nameless)} without captions"]
     return Built(dataset, tuple(words for words in left_out if not words.startswith("0 ")))
@@ -95,21 +101,67 @@ def _dataset(
 
 def _packages(source: Path) -> list[Package]:
     try:
-        listed = json.loads(source.read_text())
-        return [Package(**package) for package in [*listed["clips"], listed["captions"]]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"dataset.source ({source}) isn't a list of pinned packages: {error!r}.") from error
+        listed = read_json(source, at_most=LIST_BYTES)
+        if (
+            not isinstance(listed, dict)
+            or set(listed) != {"clips", "captions"}
+            or not isinstance(listed["clips"], list)
+        ):
+            raise DatasetError("it has `clips`, a list of packages, and `captions`, one package")
+        packages = [Package.parsed(raw) for raw in [*listed["clips"], listed["captions"]]]
+        names = [package.file_name for package in packages]
+        if len(set(names)) < len(names):
+            raise DatasetError("two packages have the same file name.")
+    except (OSError, DamagedFileError, DatasetError) as error:
+        raise DatasetError(f"dataset.source ({source}) isn't a list of pinned packages: {error}") from error
+    return packages
 
 
 def _emojibase(tarball: Path) -> dict[str, dict[str, Any]]:
-    """Hexcode as `_normal` writes it -> emojibase's entry, with its shortcodes."""
+    """Hexcode as `_normal` writes it -> emojibase's entry, with its shortcodes.
+
+    Raises:
+        DatasetError: a file isn't there, or what is in it isn't emojibase's.
+    """
     files = dict(members(tarball, under="package/en", suffix=".json"))
-    emoji = {_normal(entry["hexcode"]): {**entry, "shortcodes": []} for entry in json.loads(files["data.json"])}
+
+    def read(name: str, expected: str, is_right: Callable[[Any], bool]) -> Any:
+        if name not in files:
+            raise DatasetError(f"{tarball} has no package/en/{name}: it isn't emojibase-data.")
+        value = parsed_json(files[name], f"package/en/{name} in {tarball}")
+        if not is_right(value):
+            raise DatasetError(f"package/en/{name} in {tarball} isn't emojibase's: {expected} is expected.")
+        return value
+
+    entries = read("data.json", "a list of objects with hexcode, label and tags", _are_entries)
+    emoji = {_normal(entry["hexcode"]): {**entry, "shortcodes": []} for entry in entries}
     for name in SHORTCODES:
-        for hexcode, codes in json.loads(files[f"shortcodes/{name}.json"]).items():
+        codes_of = read(f"shortcodes/{name}.json", "an object from hexcode to text or a list of texts", _are_shortcodes)
+        for hexcode, codes in codes_of.items():
             if _normal(hexcode) in emoji:
                 emoji[_normal(hexcode)]["shortcodes"] += [codes] if isinstance(codes, str) else codes
     return emoji
+
+
+def _are_entries(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(entry, dict)
+        and isinstance(entry.get("hexcode"), str)
+        and _CODES.fullmatch(entry["hexcode"]) is not None
+        and _are_texts([entry.get("label")])
+        and _are_texts(entry.get("tags", []))
+        for entry in value
+    )
+
+
+def _are_shortcodes(value: Any) -> bool:
+    return isinstance(value, dict) and all(
+        _are_texts([codes] if isinstance(codes, str) else codes) for codes in value.values()
+    )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(text, str) and text.strip(" _") for text in value)
 
 
 def _normal(hexcode: str) -> str:
@@ -118,6 +170,9 @@ def _normal(hexcode: str) -> str:
     return "-".join(code.lstrip("0") for code in codes if code != "fe0f")
 
 
-def _moves(content: bytes) -> bool:
-    with Image.open(BytesIO(content)) as image:
-        return getattr(image, "n_frames", 1) > 1
+def _moves(content: bytes, where: str) -> bool:
+    try:
+        with Image.open(BytesIO(content), formats=("WEBP",)) as image:
+            return getattr(image, "n_frames", 1) > 1
+    except Exception as error:  # a damaged file can make Pillow raise anything
+        raise DatasetError(f"{where} isn't a WebP picture that can be read: {error}.") from error

@@ -74,9 +74,9 @@ class ItemBounds(Section):
     """Seconds from a video's first frame to its last."""
     max_decoded_pixels: int = setting(2**40, Range(1, 2**60))
     """Pixels of all of a video's frames; the default is 5 hours of 1080p at 30 frames a second."""
-    max_picture_work: int = setting(2**32, Range(1, 2**60))
-    """The same of GIF, WebP, PNG and JPEG, which are slower; a frame counts as 16,384 pixels more, each scan of a
-    progressive JPEG as a frame. The default takes about a minute."""
+    max_picture_work: int = setting(2**31, Range(1, 2**60))
+    """The same of GIF, WebP, PNG and JPEG, which are slower; a frame counts as 32,768 pixels more, each scan of a
+    progressive JPEG as a frame. The default takes about half a minute, and is 1,000 frames of 1080p."""
     max_sampled_frames: int = setting(4096, Range(1, 2**24))
     """Frames of a video that an encoder gets."""
     max_sampled_bytes: int = setting(2 * 2**30, Range(1, 2**44))

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from reelstore.errors import UndecodableVideoError
+from reelstore.params import ItemBounds
+from reelstore.video.limits import check_frames
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
-MAX_BLOCKS = 10_000_000
+MAX_PARTS = 2_000_000
 """Blocks of a GIF, chunks of a PNG, boxes of an MP4: files with more would keep Python busy for minutes."""
 _START_OF_SCAN = b"\xff\xda"
 _READ_BYTES = 2**20
@@ -32,16 +34,16 @@ class GifLayout:
     is_whole: bool
 
 
-def read_gif(file: BinaryIO) -> GifLayout:
+def read_gif(file: BinaryIO, bounds: ItemBounds) -> GifLayout:
     """Walk through a GIF's blocks.
 
     Raises:
-        UndecodableVideoError: it has more blocks than one can walk through.
+        UndecodableVideoError: it has more pictures than allowed, or more blocks than one can walk through.
     """
     file.seek(6)
     width, height = _two_numbers(file.read(4))
     _skip_gif_colours(file, then=2)
-    n_pictures, steps = 0, iter(range(MAX_BLOCKS))
+    n_pictures, steps = 0, iter(range(MAX_PARTS))
     for _ in steps:
         introducer = file.read(1)
         if introducer == b"\x00":  # stray zeros between blocks are common
@@ -52,6 +54,7 @@ def read_gif(file: BinaryIO) -> GifLayout:
             place = file.read(8)
             (left, top), (w, h) = _two_numbers(place[:4]), _two_numbers(place[4:])
             width, height, n_pictures = max(width, left + w), max(height, top + h), n_pictures + 1
+            check_frames(n_pictures, bounds)
             _skip_gif_colours(file, then=1)
         else:
             return GifLayout(width, height, n_pictures, is_whole=bool(introducer))
@@ -66,7 +69,7 @@ def check_png(file: BinaryIO) -> None:
         UndecodableVideoError: there are more than a PNG needs.
     """
     file.seek(len(PNG_MAGIC))
-    for _ in range(MAX_BLOCKS // 10):  # Pillow takes ten times as long with each
+    for _ in range(MAX_PARTS):
         head = file.read(8)
         if len(head) < 8 or head[4:] == b"IEND":
             return
@@ -94,7 +97,7 @@ def boxes(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int]]:
         UndecodableVideoError: there are more than one can walk through.
     """
     start = 0
-    for _ in range(MAX_BLOCKS):
+    for _ in range(MAX_PARTS):
         if start + 8 > n_bytes:
             return
         file.seek(start)

@@ -1,13 +1,13 @@
 """Whether a file ends before it says it does.
 
-Decoders stop quietly at the end of a cut WebM, Matroska or GIF, and sampling would then spread over the part that is
-left. Transport streams and Ogg announce no length, nor does an MP4 in fragments that ends between two of them; there a
+Decoders stop quietly at the end of a cut WebM or Matroska (or GIF: layout.py), and sampling would then spread over the
+part that is left. Transport streams and Ogg announce no length, nor does an MP4 in fragments that ends between two of them; there a
 cut can't be told.
 """
 
 from typing import BinaryIO
 
-from reelstore.video.layout import GIF_MAGIC, boxes, read_gif
+from reelstore.video.layout import boxes
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -17,7 +17,7 @@ _MP4_PAYLOADS = (b"moov", b"mdat", b"moof")
 def is_truncated(file: BinaryIO) -> bool:
     """True if the container's own lengths reach past the end of the file; where it has none, False.
 
-    Knows MP4 and MOV (boxes), Matroska and WebM (segment), AVI and WebP (RIFF), and GIF (its end mark).
+    Knows MP4 and MOV (boxes), Matroska and WebM (segment), AVI and WebP (RIFF).
 
     Raises:
         UndecodableVideoError: it consists of too many parts to find out.
@@ -29,8 +29,6 @@ def is_truncated(file: BinaryIO) -> bool:
         return _riff_stop(head) > n_bytes
     if head.startswith(_EBML):
         return _segment_stop(file) > n_bytes
-    if head.startswith(GIF_MAGIC):
-        return not read_gif(file).is_whole
     if head[4:8] == b"ftyp":
         return _last_box_stop(file, n_bytes) > n_bytes
     return False

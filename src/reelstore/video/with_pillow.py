@@ -19,7 +19,7 @@ from reelstore.video.limits import check_frames, check_picture, check_seconds, d
 from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Picture, Shown, Size, pick
 
-FRAME_WORK = 2**14
+FRAME_WORK = 2**15
 """Pixels in whose time Pillow does what a frame of any size takes."""
 
 
@@ -53,8 +53,9 @@ def _opened(file: BinaryIO, bounds: ItemBounds) -> ImageFile:
     file.seek(0)
     head = file.read(12)
     if head.startswith(GIF_MAGIC):  # Pillow looks for a GIF's frames without end, and decodes to see its size
-        layout = read_gif(file)
-        check_frames(layout.n_pictures, bounds)
+        layout = read_gif(file, bounds)
+        if not layout.is_whole:
+            raise UndecodableVideoError("the file is truncated")
         check_picture(layout.width, layout.height, bounds)
         _check_work(layout.n_pictures, layout.width, layout.height, bounds)
     if head.startswith(PNG_MAGIC):
