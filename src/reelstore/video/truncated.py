@@ -1,8 +1,8 @@
 """Whether a file ends before it says it does.
 
 Decoders stop quietly at the end of a cut WebM or Matroska (or GIF: layout.py), and sampling would then spread over the
-part that is left. Transport streams and Ogg announce no length, nor does an MP4 in fragments that ends between two of them; there a
-cut can't be told.
+part that is left. Transport streams and Ogg announce no length, nor does an MP4 in fragments that ends between two of
+them; there a cut can't be told.
 """
 
 from typing import BinaryIO

@@ -73,7 +73,11 @@ def _packets(source: _Source) -> tuple[int, float | None]:
         stream = _stream(container)
         rate = float(stream.average_rate) if stream.average_rate else None
         try:
-            return sum(1 for packet in container.demux(stream) if packet.size), rate
+            n_packets = 0
+            for packet in container.demux(stream):
+                n_packets += bool(packet.size)
+                check_frames(n_packets // 2, source.bounds)  # a frame may come as two fields
+            return n_packets, rate
         except av.FFmpegError:  # decoding will say what is wrong
             return 0, rate
 
