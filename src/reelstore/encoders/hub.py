@@ -1,18 +1,19 @@
 """A checkpoint in the Hugging Face layout: a folder here, or one commit of a repository on the hub."""
 
-import json
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from reelstore.encoders.folder import read_config, read_settings, refusing, weight_files
 from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
 
-_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""In the order of preference; each may be split, with an index beside it."""
+if TYPE_CHECKING:
+    from reelstore.encoders.checkpoint import StoredTensor
+
 _TEXT_FILES = (
     "added_tokens.json",
     "merges.txt",
@@ -25,7 +26,23 @@ _TEXT_FILES = (
     "vocab.json",
     "vocab.txt",
 )
+_VOCABULARIES = (
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "vocab.txt",
+)
+"""Without any of these transformers makes up a tokenizer that knows special tokens alone: all captions become one."""
 _SMALL_FILES = ("*.json", "*.txt", "*.model")
+_REPOSITORY = re.compile(
+    r"(?=.{3,96}$)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*/[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.|$))*"
+)
+"""owner/name as the hub has them: no part is a step up, so that none leads out of the cache."""
+_COMMIT = re.compile("[0-9a-f]{40}")
+_MOST_SLACK = 2**24
+_MODULES_PER_TENSOR = 64
 
 
 @dataclass(frozen=True)
@@ -37,12 +54,14 @@ class Checkpoint:
         folder: where they lie.
         config: config.json.
         weights: files that hold the weights, one or several.
+        index: says which of several holds what.
     """
 
     source: str
     folder: Path
     config: dict[str, Any]
     weights: tuple[Path, ...]
+    index: Path | None
 
     @property
     def sha256(self) -> str:
@@ -83,16 +102,16 @@ def find_checkpoint(model: str | None, revision: str | None, *, encoder: str) ->
     if Path(model).is_dir():
         if revision is not None:
             raise ParamsError(f"encoders.{encoder}: {model} is a folder here, which has no revision {revision!r}.")
-        return _in_folder(Path(model), model)
-    if not re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", model):
+        return open_folder(Path(model), model)
+    if not _REPOSITORY.fullmatch(model):
         raise WeightsError(f"encoders.{encoder}: {model!r} is neither a folder here nor owner/name on the hub.")
-    if revision is None or not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if revision is None or not _COMMIT.fullmatch(revision):
         raise ParamsError(
             f"encoders.{encoder}: {model} isn't a folder here, and on the hub it needs `revision`, the 40 hex digits "
             f"of a commit; it is {revision!r}. See https://huggingface.co/{model}/commits/main."
         )
     source = f"{model}@{revision[:12]}"
-    return _in_folder(_snapshot(model, revision, source), source)
+    return open_folder(_snapshot(model, revision, source), source)
 
 
 def find_folder(name: str, *, weights: str) -> Path:
@@ -107,12 +126,12 @@ def find_folder(name: str, *, weights: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    pinned = re.fullmatch(r"([\w.-]+/[\w.-]+)@([0-9a-f]{40})", name)
-    if pinned is None:
+    repository, _, commit = name.partition("@")
+    if not _REPOSITORY.fullmatch(repository) or not _COMMIT.fullmatch(commit):
         raise WeightsError(
             f"{weights} is {name!r}: neither a folder here nor a repository with its commit, owner/name@<40 digits>."
         )
-    return _snapshot(pinned[1], pinned[2], f"{weights}: {name}")
+    return _snapshot(repository, commit, f"{weights}: {name}")
 
 
 def half_precision(checkpoint: Checkpoint, device: str) -> Any:
@@ -122,61 +141,163 @@ def half_precision(checkpoint: Checkpoint, device: str) -> Any:
     if torch.device(device).type != "cuda":
         return torch.float32
     saved = checkpoint.config.get("dtype", checkpoint.config.get("torch_dtype"))
-    saved = saved or checkpoint.config.get("text_config", {}).get("dtype")
+    saved = saved or (checkpoint.config.get("text_config") or {}).get("dtype")
     return torch.bfloat16 if saved == "bfloat16" else torch.float16
 
 
 def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
     """The checkpoint's network on the CPU, for inference. Code that comes with a checkpoint is never run.
 
+    The files are opened here, and transformers is given their tensors: no name in a checkpoint leads it elsewhere.
+
     Raises:
-        WeightsError: transformers doesn't know the model, or a key is missing or has another shape.
+        WeightsError: transformers doesn't know the model, a key is missing or has another shape or another dtype, or
+            the weights hold NaN, infinity, or nothing.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModel
+    from transformers import AutoConfig, AutoModel
     from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    from reelstore.encoders.checkpoint import read_tensors, refuse_meaningless
+
+    source = checkpoint.source
+    try:
+        tensors = read_tensors(checkpoint.weights, index=checkpoint.index)
+    except WeightsError as error:
+        raise WeightsError(f"{source} can't be loaded: {error}") from error
     verbosity = logging.get_verbosity()
+    logging.disable_progress_bar()
     logging.set_verbosity(ERROR)  # keys that are missing become an error of ours
     try:
-        network, report = AutoModel.from_pretrained(
-            checkpoint.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            weights_only=True,
-            use_safetensors=checkpoint.weights[0].suffix == ".safetensors",
-            dtype=dtype,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, EOFError, UnpicklingError, SafetensorError) as error:
-        raise WeightsError(f"{checkpoint.source} can't be loaded: {type(error).__name__}: {error}") from error
+        with refusing(f"{source} can't be loaded"):
+            config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
+            blank = _without_memory(lambda: AutoModel.from_config(config, trust_remote_code=False), tensors, source)
+            network, report = type(blank).from_pretrained(
+                None,
+                config=config,
+                state_dict={key: tensor.content for key, tensor in tensors.items()},
+                local_files_only=True,
+                dtype=dtype,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     finally:
         logging.set_verbosity(verbosity)
     for key, found, expected in sorted(report["mismatched_keys"]):
-        raise WeightsError(f"{checkpoint.source}: {key} is {tuple(found)}, but config.json makes it {tuple(expected)}.")
+        raise WeightsError(f"{source}: {key} is {tuple(found)}, but config.json makes it {tuple(expected)}.")
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
         raise WeightsError(
-            f"{checkpoint.source}: the weights lack keys: {len(missing)}, {missing[0]} first. "
+            f"{source}: the weights lack keys: {len(missing)}, {missing[0]} first. "
             f"They aren't those of {type(network).__name__}, or the download is incomplete."
         )
+    names = ", ".join(file.name for file in checkpoint.weights[:3])
+    refuse_meaningless(network.named_parameters(), source=f"{source}: {names}")
     return network.eval().requires_grad_(False)
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The checkpoint's tokenizer.
+def _without_memory(make: Callable[[], Any], tensors: "Mapping[str, StoredTensor]", source: str) -> Any:
+    """The network as config.json describes it, without its numbers; a parameter that is there must be made of floats.
 
     Raises:
-        WeightsError: its files are missing, or only its Python form is there, which comes as code.
+        WeightsError: it would be far larger than what the files hold.
+    """
+    import torch
+    from torch.nn.modules.module import register_module_module_registration_hook
+
+    n_stored = sum(tensor.n_values for tensor in tensors.values())
+    most_modules = _MODULES_PER_TENSOR * (len(tensors) + 64)
+    n_modules = 0
+
+    def count(*_: object) -> None:
+        nonlocal n_modules
+        n_modules += 1
+        if n_modules > most_modules:
+            raise WeightsError(
+                f"{source}: config.json makes a network of more than {most_modules} modules, and the weights hold "
+                f"{len(tensors)} tensors. They don't belong together; see num_hidden_layers."
+            )
+
+    hook = register_module_module_registration_hook(count)
+    try:
+        with torch.device("meta"):
+            network = make()
+    finally:
+        hook.remove()
+    n_values = sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
+    if n_values > 2 * n_stored + _MOST_SLACK:
+        raise WeightsError(
+            f"{source}: config.json makes a network of {n_values} numbers, and the weights hold {n_stored}. "
+            "They don't belong together; see hidden_size, intermediate_size and vocab_size."
+        )
+    endings = {ending for name, _ in network.named_parameters() for ending in _endings(name)}
+    for key, tensor in tensors.items():
+        if key.endswith(".weight") or endings.intersection(_endings(key)):
+            tensor.check(key, tensor.shape)
+    return network
+
+
+def _endings(name: str) -> set[str]:
+    """A name and what is left of it without the prefix of a base model, which is in a file or isn't.
+
+    At least two parts, where it has them: `bias` alone would be everybody's.
+    """
+    parts = name.split(".")
+    return {".".join(parts[start:]) for start in range(max(len(parts) - 1, 1))}
+
+
+def load_tokenizer(checkpoint: Checkpoint, network: Any) -> Any:
+    """The checkpoint's tokenizer.
+
+    Args:
+        checkpoint: the files.
+        network: what its token ids go into.
+
+    Raises:
+        WeightsError: its files are missing or damaged, only its Python form is there, which comes as code, it knows no
+            words, or it is of a model with another vocabulary.
     """
     from transformers import AutoTokenizer
 
-    try:
-        return AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, ImportError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{checkpoint.source} has no tokenizer that can be loaded: {error}") from error
+    folder, source = checkpoint.folder, checkpoint.source
+    if not any((folder / name).is_file() for name in _VOCABULARIES):
+        raise WeightsError(
+            f"{source} has no tokenizer that can be loaded: none of {', '.join(_VOCABULARIES)} is there. "
+            "Download it again."
+        )
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
+        if (folder / name).is_file() and "auto_map" in read_settings(folder / name):
+            raise WeightsError(f"{folder / name} has auto_map: the tokenizer comes as code, which is never run.")
+    with refusing(f"{source} has no tokenizer that can be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        vocabulary, added = tokenizer.get_vocab(), set(tokenizer.get_added_vocab())
+        words = {number for piece, number in vocabulary.items() if piece not in added}
+        tokenizer("a")
+    n_rows = table_rows(network)
+    if len(words) < max(2, (n_rows or 0) // 2):
+        raise WeightsError(
+            f"{source}: the tokenizer knows {len(words)} pieces besides special tokens, and the network has "
+            f"{n_rows}. It is another model's, or a file of it is missing."
+        )
+    if n_rows is not None and max(words) >= n_rows:
+        raise WeightsError(
+            f"{source}: the tokenizer gives ids up to {max(words)}, and the network has {n_rows}. It is another's."
+        )
+    return tokenizer
+
+
+def table_rows(network: Any) -> int | None:
+    """How many token ids a network has rows for, where its configuration says so."""
+    rows = getattr(network.config.get_text_config(), "vocab_size", None)
+    return rows if isinstance(rows, int) else None
+
+
+def refuse_beyond(ids: Sequence[int], n_rows: int | None, *, source: str, text: str) -> None:
+    """Raise WeightsError where a caption has a token that the network has no row for, such as one added later."""
+    if n_rows is not None and ids and max(ids) >= n_rows:
+        raise WeightsError(
+            f"{source}: the tokenizer gives token {max(ids)} for {text[:80]!r}, beyond the {n_rows} of the network. "
+            "It was added later; remove it from the tokenizer."
+        )
 
 
 def arithmetic(network: Any) -> str:
@@ -197,24 +318,15 @@ def pooled(output: Any) -> Any:
     return features
 
 
-def _in_folder(folder: Path, source: str) -> Checkpoint:
-    config = folder / "config.json"
-    if not config.is_file():
-        raise WeightsError(f"{source} has no config.json. It must be a folder as save_pretrained or the hub makes it.")
-    values = json.loads(config.read_text())
-    if "model_type" not in values:
-        raise WeightsError(f"{config} names no model_type.")
-    for name in _WEIGHTS:
-        index = folder / f"{name}.index.json"
-        if (folder / name).is_file():
-            return Checkpoint(source, folder, values, (folder / name,))
-        if index.is_file():
-            parts = tuple(folder / part for part in sorted(set(json.loads(index.read_text())["weight_map"].values())))
-            for part in parts:
-                if not part.is_file():
-                    raise WeightsError(f"{source}: {part.name}, named by {index.name}, is missing. Download it again.")
-            return Checkpoint(source, folder, values, parts)
-    raise WeightsError(f"{source} has no weights: neither {' nor '.join(_WEIGHTS)}, whole or split.")
+def open_folder(folder: Path, source: str) -> Checkpoint:
+    """The files of a model in a folder, its settings read and checked.
+
+    Raises:
+        WeightsError: a file is missing, isn't one, or a setting is refused.
+    """
+    config = read_config(folder, source=source)
+    index, files = weight_files(folder, source=source)
+    return Checkpoint(source, folder, config, files, index)
 
 
 def _snapshot(model: str, revision: str, source: str) -> Path:
