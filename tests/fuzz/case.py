@@ -165,8 +165,10 @@ def _prepare(case: Case, command: Command, logs: Path) -> list[Path]:
     if case.kind == "taken":
         path = Path(rng.choice([*command.folders, *command.files]))
         places = filesystem.TAKEN | filesystem.ODD
-        if str(path) in command.files:
+        if str(path) in command.files:  # its name is the command's, whatever is in it
             places = {name: place for name, place in places.items() if " among " not in name and name != "a plain file"}
+        if str(path) == "params.yaml":  # edited where it is linked to
+            places = filesystem.ODD
     else:
         path = _read_path(rng, command, files=case.kind == "content")
         places = filesystem.ODD | filesystem.READ_ALSO
@@ -287,8 +289,11 @@ def wrongly_changed(case: Case, command: Command, before: Snapshot, after: Snaps
     """What was changed that isn't the command's to change."""
     found = []
     keep = [os.path.normpath(Path("project", path)) for path in kept]
+    is_variant = case.path.startswith(("store", "old"))
     for path, how in sorted(changes(before, after).items()):
-        if any(_is_below(path, kept_path) for kept_path in keep) or not _may_change(case, command, path, how):
+        # Where a variant belongs, nothing may be added to others' files either.
+        mine = any(_is_below(path, kept_path) for kept_path in keep) and (how != "new" or is_variant)
+        if mine or not _may_change(case, command, path, how):
             found.append(f"{how}: {path}")
         elif _is_left(case, path, how):
             found.append(f"left behind: {path}")

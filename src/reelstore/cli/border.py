@@ -40,6 +40,7 @@ def border() -> Iterator[None]:
 
     A signal ends it with 128 + its number, after what is half-written has been removed.
     """
+    _open_streams()
     received: list[int] = []
     try:
         with _stoppable(received):
@@ -105,6 +106,18 @@ def _stoppable(received: list[int]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _open_streams() -> None:
+    """What the shell closed (`>&-`) leads nowhere: the next file opened would have its number, and get what's printed."""
+    if None not in (sys.stdin, sys.stdout, sys.stderr):
+        return
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115  # until the end
 
 
 def _flush() -> None:
