@@ -66,6 +66,11 @@ REFUSED: dict[str, Callable[[Path, Path], object]] = {
     "a file for a folder of files": lambda folder, _: a_file_for_a_folder(folder / "status" / "c"),
     "a folder for a shard": lambda folder, _: a_folder_for_a_file(folder / "values/c/0/0"),
     "a folder for the manifest": lambda folder, _: a_folder_for_a_file(folder / "zarr.json"),
+    "a file for a new shard": lambda folder, _: (
+        write(folder, spec(), KEYS[:64]),
+        (folder / "values/c/1").mkdir(),
+        (folder / "values/c/1/0").write_text("mine"),
+    ),
     "a folder for a new manifest": lambda folder, _: (folder / "zarr.json.partial").mkdir(),
     "a folder half-written": lambda folder, _: (folder / "values/c/1/0.partial/deep").mkdir(parents=True),
     "a link to nothing for an array": lambda folder, _: (

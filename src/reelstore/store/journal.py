@@ -22,9 +22,12 @@ def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], m
     """Make the files of `digests` the variant, of which `pending` lie under temporary names.
 
     Raises:
-        OccupiedError: a folder has the name of one of them; nothing has changed.
+        OccupiedError: a folder, or a file that no manifest lists, has the name of one of them; nothing has changed.
     """
     refuse_blocked(folder, digests)
+    for key in set(pending) - listed_before(folder):
+        if os.path.lexists(folder / key):
+            raise OccupiedError(f"{folder / key} isn't listed by the variant's manifest. Move it away.")
     if not pending and content_of(folder / MANIFEST) == manifest:
         return
     _sync(folder, pending)
