@@ -62,6 +62,14 @@ def _check_name(kind: str, name: str, where: str) -> None:
         raise DatasetError(f"The {kind} of {where} {fault}: {shortened(name)}.")
 
 
+def _is_text(value: str) -> bool:
+    """Whether UTF-8 can hold it: half of a surrogate pair can come from an escape or a file's name."""
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def shortened(value: object) -> str:
     """How messages show a value that may be of any length."""
     if isinstance(value, int) and value.bit_length() > 256:  # Python doesn't print those of thousands of digits
@@ -87,7 +95,7 @@ class Video:
     def __post_init__(self) -> None:
         for kind, name in (("video_id", self.video_id), ("split", self.split), ("group", self.group)):
             _check_name(kind, name, f"a video ({shortened(self.path)})")
-        if not isinstance(self.path, str) or "\x00" in self.path:
+        if not isinstance(self.path, str) or "\x00" in self.path or not _is_text(self.path):
             raise DatasetError(f"Video {self.video_id!r}: {shortened(self.path)} isn't a path.")
         path = PurePosixPath(self.path)
         if path.is_absolute() or ".." in path.parts or "\\" in self.path or not self.path:
@@ -111,7 +119,7 @@ class Caption:
             )
         if not isinstance(self.text, str) or not self.text.strip():
             raise DatasetError(f"Caption {self.caption_index} of video {self.video_id!r} is empty.")
-        if not self.text.isascii() and any("\ud800" <= one <= "\udfff" for one in self.text):
+        if not _is_text(self.text):
             raise DatasetError(
                 f"Caption {self.caption_index} of video {self.video_id!r} isn't text that UTF-8 can hold: "
                 f"{shortened(self.text)}."

@@ -218,13 +218,13 @@ def _naming(where: "Target", keys: "KeyTable | None", options: dict[str, Any]) -
 @click.argument("path", type=_PATH)
 @click.option("--split", help="Rows of this split only.")
 @click.option("--normalize", is_flag=True, help="For faiss: each vector to length 1.")
-@click.option("--force", is_flag=True, help="Replace what an export wrote at PATH before.")
+@click.option("--force", is_flag=True, help="Replace what an export wrote at PATH and nobody changed since.")
 def export(kind: str, variant: Path, path: Path, split: str | None, normalize: bool, force: bool) -> None:
     """Write the rows of VARIANT to PATH, values and keys as they are.
 
     FORMAT parquet makes one file; the others a folder with a table keys.csv: npy with a file an item, array and
     safetensors with one array as stored, faiss with one float32 array, C order, of the rows that have values. PATH
-    appears when all is written.
+    appears when all is written; export.json in a folder lists its files, so that --force replaces no others.
 
     Example:
 

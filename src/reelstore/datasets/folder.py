@@ -1,18 +1,16 @@
 """A directory of videos and a captions table: what most users bring. docs/dataset-folder.md shows it."""
 
-import json
-from collections.abc import Callable
 from hashlib import file_digest
 from pathlib import Path
-
-import pandas as pd
 
 from reelstore.datasets.base import Built, Say
 from reelstore.datasets.clips import refuse_outside, stems, video_files
 from reelstore.datasets.splits import split_of_group
-from reelstore.errors import DatasetError
+from reelstore.errors import DatasetError, ForeignFileError
+from reelstore.io import open_regular
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
+from reelstore.tables import ENDINGS, Table, read_table
 
 COLUMNS = ("video_id", "caption")
 OPTIONAL_COLUMNS = ("path", "split", "group")
@@ -30,68 +28,61 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
     source = Path(params.source)
     if not source.is_dir():
         raise DatasetError(f"dataset.source ({source}) isn't a directory of videos.")
-    table = read_table(source / params.captions)
-    by_video = {str(video_id): rows for video_id, rows in table.groupby("video_id", sort=False)}
-    files = _find_files(source, by_video)
+    table = read_captions(source / params.captions)
+    by_video: dict[str, list[int]] = {}
+    for row, video_id in enumerate(table.full("video_id")):
+        by_video.setdefault(video_id, []).append(row)
+    texts = table.full("caption")
+    files = _find_files(source, table, by_video)
     videos, captions = [], []
     say(f"hashing {len(by_video)} videos")
     for video_id, rows in by_video.items():
-        group = _single(rows, "group", video_id) or video_id
-        split = _single(rows, "split", video_id) or split_of_group(group, params.splits, seed=params.seed)
-        with open(source / files[video_id], "rb") as file:
+        group = _single(table, rows, "group", video_id) or video_id
+        split = _single(table, rows, "split", video_id) or split_of_group(group, params.splits, seed=params.seed)
+        with open_regular(source / files[video_id]) as file:
             digest = file_digest(file, "sha256").hexdigest()
         videos.append(Video(video_id, files[video_id], digest, split, group))
-        texts = [str(text) for text in rows["caption"]][: params.max_captions]
-        captions += [Caption(video_id, index, text) for index, text in enumerate(texts)]
+        captions += [Caption(video_id, index, texts[row]) for index, row in enumerate(rows[: params.max_captions])]
     n_unused = len(video_files(source)) - len(set(files.values()))
     left_out = (f"{n_unused} files without captions",) if n_unused > 0 else ()
     return Built(Dataset(params.name, source, tuple(videos), tuple(captions)), left_out)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """The captions table, all columns as text; empty cells are None."""
-    readers: dict[str, Callable[[Path], pd.DataFrame]] = {
-        ".csv": _read_csv,
-        ".parquet": pd.read_parquet,
-        ".jsonl": _read_lines,
-        ".ndjson": _read_lines,
-    }
-    if not path.is_file():
+def read_captions(path: Path) -> Table:
+    """The captions table: `video_id` and `caption`, and what there is of the other columns.
+
+    Raises:
+        DatasetError: it isn't there or can't be read, or a cell is empty or none that a store can keep.
+    """
+    if not path.exists():
         raise DatasetError(f"The captions table {path} doesn't exist (dataset.captions, relative to dataset.source).")
-    if path.suffix not in readers:
-        raise DatasetError(f"{path}: the ending must be one of {', '.join(readers)}.")
+    if path.suffix not in ENDINGS:
+        raise DatasetError(f"{path}: the ending must be one of {', '.join(ENDINGS)}.")
     try:
-        table = readers[path.suffix](path)
-    except (ValueError, OSError) as error:
-        raise DatasetError(f"{path} can't be read as {path.suffix[1:]}: {error}") from error
-    missing = [column for column in COLUMNS if column not in table.columns]
-    if missing:
-        raise DatasetError(f"{path} lacks the column {missing[0]!r}. It has: {', '.join(map(str, table.columns))}.")
-    for column in COLUMNS:
-        empty = table.index[table[column].isna() | (table[column].astype(str).str.strip() == "")]
-        if len(empty):
-            raise DatasetError(f"{path}: row {int(empty[0]) + 1} has no {column} ({len(empty)} such rows).")
-    if not len(table):
-        raise DatasetError(f"{path} has no rows.")
-    table["video_id"] = table["video_id"].astype(str)
+        table = read_table(path, (*COLUMNS, *OPTIONAL_COLUMNS))
+        for column in COLUMNS:
+            if column not in table:
+                raise DatasetError(f"{path} lacks the column {column!r}. It has: {', '.join(table.names[:20])}.")
+            for row, cell in enumerate(table.columns[column]):
+                if cell is None or not cell.strip():
+                    n_empty = sum(not (one or "").strip() for one in table.columns[column])
+                    raise DatasetError(
+                        f"{path}, line {table.lines[row]}: row {row + 1} has no {column} ({n_empty} such rows)."
+                    )
+        table.ids("video_id")
+        for column in OPTIONAL_COLUMNS:
+            table.check_names(column, few=column == "split")
+    except ForeignFileError as error:
+        raise DatasetError(str(error)) from None
     return table
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-
-
-def _read_lines(path: Path) -> pd.DataFrame:
-    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    return pd.DataFrame(rows)
-
-
-def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, str]:
+def _find_files(source: Path, table: Table, by_video: dict[str, list[int]]) -> dict[str, str]:
     """video_id -> path relative to the directory."""
     by_stem = stems(source)
     files, missing = {}, []
     for video_id, rows in by_video.items():
-        path = _single(rows, "path", video_id)
+        path = _single(table, rows, "path", video_id)
         if path is None:
             named = by_stem.get(video_id, [])
             if len(named) > 1:
@@ -110,11 +101,11 @@ def _find_files(source: Path, by_video: dict[str, pd.DataFrame]) -> dict[str, st
     return files
 
 
-def _single(rows: pd.DataFrame, column: str, video_id: str) -> str | None:
+def _single(table: Table, rows: list[int], column: str, video_id: str) -> str | None:
     """The one value a video's rows have in an optional column."""
-    if column not in rows.columns:
+    if column not in table:
         return None
-    values = sorted(set(rows[column].dropna().astype(str)))
+    values = sorted({cell for row in rows if (cell := table.columns[column][row]) is not None})
     if len(values) > 1:
         raise DatasetError(f"Video {video_id!r} has two values of {column}: {values[0]!r} and {values[1]!r}.")
     return values[0] if values else None

@@ -13,6 +13,7 @@ from reelstore.datasets.clips import clips_by_stem
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, UnknownNameError
+from reelstore.io import open_regular
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
@@ -54,7 +55,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
     say(f"hashing {len(files)} clips")
     videos = []
     for video_id in sorted(files, key=_number):
-        with open(source / files[video_id], "rb") as file:
+        with open_regular(source / files[video_id]) as file:
             digest = file_digest(file, "sha256").hexdigest()
         videos.append(Video(video_id, files[video_id], digest, part_of[video_id], video_id))
     missing = {

@@ -1,14 +1,15 @@
 """The files of MSR-VTT as they are published: the official JSON, and the lists of later cuts."""
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reelstore.errors import DatasetError
+from reelstore.errors import DamagedFileError, DatasetError, ForeignFileError
+from reelstore.io import read_json, read_text
+from reelstore.records import name_fault, shortened
+from reelstore.tables import read_table
 
 TEST_CSV = "MSRVTT_JSFUSION_test.csv"
 TEST_COLUMNS = ("key", "vid_key", "video_id", "sentence")
@@ -47,17 +48,20 @@ def read_annotations(source: Path) -> Annotations:
             video_id = checked_id(video, path, f"videos[{number}]")
             if video_id in split_of:
                 raise DatasetError(f"{path}: videos[{number}] is {video_id} again. Each clip must be there once.")
-            if video.get("split") not in SPLITS:
+            if video.get("split") not in list(SPLITS):
                 raise DatasetError(
-                    f"{path}: videos[{number}] ({video_id}) has the split {video.get('split')!r}; "
+                    f"{path}: videos[{number}] ({video_id}) has the split {shortened(video.get('split'))}; "
                     f"{', '.join(SPLITS)} are expected."
                 )
             split_of[video_id] = video["split"]
         for number, line in enumerate(lines):
             video_id = checked_id(line, path, f"sentences[{number}]")
-            if type(line.get("sen_id")) is not int or not str(line.get("caption") or "").strip():
-                raise DatasetError(f"{path}: sentences[{number}] of {video_id} needs a sen_id and a caption: {line}.")
-            sentences.setdefault(video_id, []).append((line["sen_id"], str(line["caption"])))
+            caption = line.get("caption")
+            if type(line.get("sen_id")) is not int or not isinstance(caption, str) or not caption.strip():
+                raise DatasetError(
+                    f"{path}: sentences[{number}] of {video_id} needs a sen_id and a caption: {shortened(line)}."
+                )
+            sentences.setdefault(video_id, []).append((line["sen_id"], caption))
     strangers = [video_id for video_id in sentences if video_id not in split_of]
     if strangers:
         raise DatasetError(f"{files[0]}: sentences name {strangers[0]}, which `videos` doesn't have.")
@@ -85,8 +89,12 @@ class Lists:
         if path.suffix == ".csv":
             ids = [checked_id(row, path, f"line {line}") for line, row in _read_csv(path, ("video_id",))]
         else:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-            ids = [checked_id({"video_id": text.strip()}, path, f"line {n}") for n, text in enumerate(lines, 1) if text]
+            lines = read_text(path).split("\n")
+            ids = [
+                checked_id({"video_id": text.strip()}, path, f"line {n}")
+                for n, text in enumerate(lines, 1)
+                if text.strip()
+            ]
         seen: set[str] = set()
         for video_id in ids:
             if video_id in seen:
@@ -109,9 +117,9 @@ class Lists:
             video_id = checked_id(row, path, f"line {line}")
             if video_id in captions:
                 raise DatasetError(f"{path}, line {line}: {video_id} again; 1k-A has one caption a clip.")
-            if not row["sentence"].strip():
+            if not (row["sentence"] or "").strip():
                 raise DatasetError(f"{path}, line {line}: {video_id} has no sentence.")
-            captions[video_id] = row["sentence"]
+            captions[video_id] = str(row["sentence"])
         return captions
 
 
@@ -128,8 +136,10 @@ def find(source: Path, name: str) -> Path | None:
 def checked_id(row: Mapping[str, Any], path: Path, where: str) -> str:
     """A row's video_id, which must be a name and no path."""
     video_id = row.get("video_id")
-    if not isinstance(video_id, str) or not video_id or set(video_id) & set("/\\\0") or video_id in (".", ".."):
-        raise DatasetError(f"{path}: {where} has the video_id {video_id!r}; a name such as video7010 is expected.")
+    odd = not isinstance(video_id, str) or name_fault(video_id) or set(video_id) & set("/\\") or video_id in (".", "..")
+    if odd or not isinstance(video_id, str):
+        shown = shortened(video_id)
+        raise DatasetError(f"{path}: {where} has the video_id {shown}; a name such as video7010 is expected.")
     return video_id
 
 
@@ -141,9 +151,9 @@ def _annotation_files(source: Path) -> tuple[Path, ...]:
 
 def _read_json(path: Path) -> tuple[list[Any], list[Any]]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise DatasetError(f"{path} isn't JSON: {error}") from error
+        content = read_json(path)
+    except DamagedFileError as error:
+        raise DatasetError(str(error)) from None
     parts = [content.get(key) if isinstance(content, dict) else None for key in ("videos", "sentences")]
     if not all(isinstance(part, list) and all(isinstance(row, dict) for row in part) for part in parts):
         raise DatasetError(f"{path} must have the lists `videos` and `sentences`, as the official annotations have.")
@@ -151,14 +161,14 @@ def _read_json(path: Path) -> tuple[list[Any], list[Any]]:
     return videos or [], sentences or []
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [column for column in columns if column not in (reader.fieldnames or ())]
-        if missing:
-            raise DatasetError(f"{path} lacks the column {missing[0]!r}. It has: {', '.join(reader.fieldnames or ())}.")
-        rows = [(reader.line_num, row) for row in reader]
-    for line, row in rows:
-        if any(row[column] is None for column in columns):
-            raise DatasetError(f"{path}, line {line} has too few columns.")
-    return rows
+def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str | None]]]:
+    """Line number and cells of every row."""
+    try:
+        table = read_table(path, columns)
+    except ForeignFileError as error:
+        raise DatasetError(str(error)) from None
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise DatasetError(f"{path} lacks the column {missing[0]!r}. It has: {', '.join(table.names[:20])}.")
+    cells = zip(*(table.columns[column] for column in columns), strict=True)
+    return [(line, dict(zip(columns, row, strict=True))) for line, row in zip(table.lines, cells, strict=True)]

@@ -1,5 +1,6 @@
 """A file's or tensor's name <-> the key of the item in it: `video7890`, and `video7890-1` for its first caption."""
 
+import os
 import re
 from typing import Any
 
@@ -59,7 +60,7 @@ def file_name_of(key: Key, ending: str) -> str:
         ExportError: the id can't be one.
     """
     name = name_of(key)
-    if name.startswith(".") or re.search(r"[/\\\x00]", name) or len(name.encode()) > _LONGEST:
+    if name.startswith(".") or re.search(r"[/\\\x00]", name) or len(os.fsencode(name)) > _LONGEST:
         raise ExportError(
             f"The key {key!r} can't be a file's name (a dot in front, a slash, or too long). Export Parquet instead."
         )

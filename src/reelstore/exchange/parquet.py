@@ -18,6 +18,8 @@ from reelstore.tables.arrow import ArrowFile
 
 VALUES = "values"
 """Column of an export."""
+_MADE_BY = {b"reelstore": b"export"}
+"""Among the metadata of an exported file."""
 _DTYPES = {"halffloat": "float16", "float": "float32", "double": "float64"}
 
 
@@ -236,6 +238,16 @@ def vector_type(held: Held) -> Any:
     return vector if held.layout == "pooled" else pa.list_(vector)
 
 
+def is_export(path: Path) -> bool:
+    """Whether an export wrote this file: it says so, and has an export's columns and no others."""
+    try:
+        schema = ArrowFile(path).schema
+    except (ForeignFileError, OSError):
+        return False
+    names = [name for name in schema.names if name != "caption_index"]
+    return names == ["video_id", "split", "failure", VALUES] and (schema.metadata or {}).items() >= _MADE_BY.items()
+
+
 def write_parquet(
     path: Path,
     held: Held,
@@ -256,7 +268,8 @@ def write_parquet(
 
     names = ["video_id", *(["caption_index"] if side == "text" else []), "split", "failure", VALUES]
     types = [pa.string(), *([pa.int32()] if side == "text" else []), pa.string(), pa.string(), vector_type(held)]
-    with pq.ParquetWriter(path, pa.schema(list(zip(names, types, strict=True))), use_dictionary=["split"]) as writer:
+    schema = pa.schema(list(zip(names, types, strict=True)), metadata=_MADE_BY)
+    with pq.ParquetWriter(path, schema, use_dictionary=["split"]) as writer:
         for keys, splits, failures, values, counts in blocks:
             ids = [key if isinstance(key, str) else key[0] for key in keys]
             numbers = [pa.array([key[1] for key in keys], pa.int32())] if side == "text" else []
@@ -270,7 +283,7 @@ def write_parquet(
                 places.append(next_value if failure is None else None)
                 next_value += failure is None
             columns.append(vectors if None not in places else vectors.take(pa.array(places, pa.int64())))
-            writer.write_batch(pa.record_batch(columns, names=names).cast(writer.schema))
+            writer.write_batch(pa.record_batch(columns, names=names).cast(schema))
 
 
 def _is_list(kind: Any) -> bool:

@@ -52,22 +52,28 @@ class Table:
     def ids(self, column: str) -> list[str]:
         """A column of names that a store can keep."""
         cells = self.full(column)
-        if cells and (found := first_fault(cells)) is not None:
-            raise self.refuse(found[0], f"{column} {found[1]}: {shortened(cells[found[0]])}")
+        self.check_names(column)
         return cells
 
     def splits(self, column: str) -> list[str]:
         """The same, with no more different ones than a store has numbers for."""
-        cells = self.ids(column)
-        if len(set(cells)) > MAX_SPLITS:
-            seen: set[str] = set()
+        cells = self.full(column)
+        self.check_names(column, few=True)
+        return cells
+
+    def check_names(self, column: str, *, few: bool = False) -> None:
+        """See that every cell that isn't empty is a name that a store can keep, and if wanted, that they are few."""
+        cells = self.columns.get(column, [])
+        fault = first_fault(["-" if cell is None else cell for cell in cells])
+        if fault is not None:
+            raise self.refuse(fault[0], f"{column} {fault[1]}: {shortened(cells[fault[0]])}")
+        if few and len({*cells} - {None}) > MAX_SPLITS:
+            seen: set[Cell] = {None}
             for row, cell in enumerate(cells):
                 seen.add(cell)
-                if len(seen) > MAX_SPLITS:
-                    raise self.refuse(
-                        row, f"{column} {shortened(cell)} is the {len(seen)}th; a store keeps at most {MAX_SPLITS}"
-                    )
-        return cells
+                if len(seen) - 1 > MAX_SPLITS:
+                    what = f"{column} {shortened(cell)} is number {len(seen) - 1}; a store keeps {MAX_SPLITS} at most"
+                    raise self.refuse(row, what)
 
     def numbers(self, column: str, *, stop: int | None = None) -> list[int]:
         """A column of whole numbers from 0 to, without, `stop`, or as many as a store has."""

@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
+
+from reelstore.errors import EvaluationError
 from reelstore.evaluation import Evaluation, bootstrap, evaluate
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.ties import Ties
 from reelstore.exchange.npy import map_values
 from reelstore.io import replace_together
+from reelstore.pipeline.evaluate.outputs import refuse_outputs
 from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
 from reelstore.pipeline.evaluate.stage import curve_files, queries_parquet
 from reelstore.ranking import Similarity
@@ -58,7 +63,9 @@ def evaluate_files(
         similarity, ties, ks: as in `evaluate`.
         output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
     """
-    sides = map_values(text), map_values(video)
+    if output is not None:
+        refuse_outputs(output, [text, video, table])
+    sides = map_matrix(text), map_matrix(video)
     keys = read_pair_keys(table, len(sides[0]), len(sides[1]))
     pairs = keys.caption, keys.video
     found = evaluate(*sides, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
@@ -66,6 +73,18 @@ def evaluate_files(
         captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
         write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))
     return FilesReport(found, output)
+
+
+def map_matrix(path: Path) -> npt.NDArray[Any]:
+    """A .npy of (n, dim), mapped.
+
+    Raises:
+        EvaluationError: it has another number of axes.
+    """
+    values = map_values(path)
+    if values.ndim != 2:
+        raise EvaluationError(f"{path} has shape {values.shape}; (n, dim) is expected.")
+    return values
 
 
 def write_found(folder: Path, found: Evaluation, matched: Matched) -> None:

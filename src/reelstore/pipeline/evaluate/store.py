@@ -8,9 +8,10 @@ from reelstore.errors import EvaluationError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import match
 from reelstore.evaluation.ties import Ties
-from reelstore.exchange.npy import map_values
+from reelstore.exchange.npy import NpyRows
 from reelstore.exchange.rows_file import RowsOfFile
-from reelstore.pipeline.evaluate.files import FilesReport, write_found
+from reelstore.pipeline.evaluate.files import FilesReport, map_matrix, write_found
+from reelstore.pipeline.evaluate.outputs import refuse_outputs
 from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.imports import ImportReport, Target, run_import
@@ -55,13 +56,13 @@ def import_pair(
     Raises:
         EvaluationError: a caption has no video, or several.
     """
-    values = {"text": map_values(text), "video": map_values(video)}
+    values = {"text": map_matrix(text), "video": map_matrix(video)}
     keys = read_pair_keys(table, len(values["text"]), len(values["video"]))
     keys.as_keys()
     reports: dict[Side, ImportReport] = {}
     for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
         name = values[side].dtype.newbyteorder("=").name
-        source = RowsOfFile("array", path, values[side], name, rows)
+        source = RowsOfFile("array", path, NpyRows(path), name, rows)
         target = Target.parse(store / side / encoder / "embedding")
         inputs = [text, video, table]
         reports[target.side] = run_import(
@@ -93,6 +94,8 @@ def evaluate_store(
     Raises:
         EvaluationError: there are several variants or splits, and none is named.
     """
+    if output is not None:
+        refuse_outputs(output, [], store=store)
     opened = open_store(store)
     rows = {side: _chosen(opened, side, name) for side, name in zip(SIDES, (video, text), strict=True)}
     split = split or _only_split(rows["text"])

@@ -14,7 +14,7 @@ from reelstore.exchange.appear import appearing
 from reelstore.exchange.keys import TABLE, write_keys
 from reelstore.exchange.names import file_name_of
 from reelstore.exchange.npy import write_rows, write_value
-from reelstore.exchange.parquet import write_parquet
+from reelstore.exchange.parquet import is_export, write_parquet
 from reelstore.exchange.tensors import write_tensors
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.inventory import readable_bytes
@@ -73,9 +73,10 @@ def run_export(
         progress: called with rows written and to write.
 
     Raises:
-        ExportError: something is there already, or the rows can't be written so.
+        ExportError: something is there already, the path is in the store, or the rows can't be written so.
     """
     rows = open_variant(variant)
+    refuse_store(path, variant)
     if split is not None:
         rows = rows.split(split)
     n_without = int((rows.status != OK).sum())
@@ -83,7 +84,8 @@ def run_export(
         if rows.layout != "pooled":
             raise ExportError(f"{variant} holds tokens; FAISS searches one vector an item. Export a pooling of them.")
         rows = rows.ok()
-    with appearing(path, force=force, ending=".parquet" if kind == "parquet" else None) as partial:
+    ending = ".parquet" if kind == "parquet" else None
+    with appearing(path, force=force, ending=ending, is_ours=is_export) as partial:
         blocks = _blocks(rows, progress)
         if kind == "parquet":
             held = Held(rows.layout, rows.dim, rows.n_tokens, str(rows.dtype))
@@ -99,6 +101,18 @@ def run_export(
             _WRITERS[kind](partial, rows, blocks, normalize)
     n_bytes = sum(file.stat().st_size for file in ([path] if path.is_file() else path.iterdir()))
     return ExportReport(path, variant, rows.digest, len(rows), n_without, n_bytes)
+
+
+def refuse_store(path: Path, variant: Path) -> None:
+    """Raise ExportError where a path is in the store of a variant, or the variant below it."""
+    root = folder = variant.resolve()
+    while (folder.parent / "zarr.json").is_file():
+        root = folder = folder.parent
+    wanted = path.resolve()
+    if wanted.is_relative_to(root):
+        raise ExportError(f"{path} is in the store ({root}), which holds nothing but its own files. Choose another.")
+    if root.is_relative_to(wanted):
+        raise ExportError(f"{path} is a folder that the store is in. Choose another.")
 
 
 @dataclass(frozen=True)
