@@ -15,8 +15,11 @@ import numpy as np
 
 from reelstore.align.base import Aligner, Floats
 from reelstore.align.items import Items
+from reelstore.align.limits import LIMITS
 from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
 from reelstore.io import read_json, refuse_irregular, replace_together
+from reelstore.params.plain import shown
+from reelstore.params.ranges import check
 from reelstore.plain import typed
 from reelstore.store.reader import Rows
 
@@ -121,28 +124,41 @@ class FittedAligner:
         return {name: np.ascontiguousarray(tensor) for name, tensor in sorted(self.aligner.tensors().items())}
 
 
-def make_aligner(settings: Mapping[str, Any]) -> tuple[Aligner, dict[str, str]]:
+def make_aligner(settings: Mapping[str, Any], *, name: str = "") -> tuple[Aligner, dict[str, str]]:
     """An aligner to be fitted, and the variant it wants of each side.
 
     `video` and `text` name it; without, it is `mean`, or `tokens` for an aligner that takes nothing else.
 
+    Args:
+        settings: `kind`, and the aligner's own.
+        name: its name in params.yaml, for messages.
+
     Raises:
         UnknownNameError: there is no such kind.
-        ParamsError: a setting isn't the aligner's.
+        ParamsError: a setting isn't the aligner's, or is out of range.
     """
     kind = str(settings["kind"])
     if kind not in ALIGNERS:
         raise UnknownNameError("aligner", kind, ALIGNERS)
+    where, stop = (f"aligners.{name}", ".") if name else (kind, ": ")
     module, _, attribute = ALIGNERS[kind].partition(":")
     cls = getattr(import_module(module), attribute)
-    own = {name: value for name, value in settings.items() if name not in _OURS}
+    own = {setting: value for setting, value in settings.items() if setting not in _OURS}
     defaults = _defaults(cls)
-    for name, value in own.items():
-        if name not in defaults:
-            raise ParamsError(f"aligners ({kind}): unknown setting {name!r}. Known: {', '.join([*_OURS, *defaults])}.")
-        if not _same_kind(value, defaults[name]):
-            raise ParamsError(f"aligners ({kind}): {name} is {value!r}; something like {defaults[name]!r} is expected.")
-    aligner: Aligner = cls(**own)
+    for setting, value in own.items():
+        if setting not in defaults:
+            known = ", ".join([*_OURS, *defaults])
+            raise ParamsError(f"{where}: unknown setting {shown(setting)}. Known: {known}.", key=f"{where}.{setting}")
+        if not _same_kind(value, defaults[setting]):
+            raise ParamsError(
+                f"{where}{stop}{setting} is {shown(value)}; something like {defaults[setting]!r} is expected.",
+                key=f"{where}.{setting}",
+            )
+    try:
+        aligner: Aligner = cls(**own)
+    except ParamsError as error:
+        raise ParamsError(f"{where}{stop}{str(error).removeprefix(f'{kind}: ')}", key=where) from error
+    check(own, LIMITS, section=where)
     return aligner, {side: str(settings.get(side, _variant(cls))) for side in ("video", "text")}
 
 
@@ -172,7 +188,7 @@ def load_aligner(folder: Path) -> FittedAligner:
     except (ParamsError, UnknownNameError, AlignerError) as error:
         raise AlignerError(
             f"{folder}: the tensors aren't those of a {about.kind} aligner with its settings: "
-            f"{str(error).removesuffix('.')}. {_AGAIN}"
+            f"{str(error)[:300].removesuffix('.')}. {_AGAIN}"
         ) from error
     fitted = FittedAligner(aligner, about.kind, about.settings, about.pooling, about.data)
     if about.digest and about.digest != fitted.digest:
@@ -203,6 +219,8 @@ def _about(path: Path) -> _About:
     if version != VERSION:
         raise AlignerError(f"{path.parent}: aligner version {version!r:.20}, this code reads {VERSION}. {_AGAIN}")
     about: _About = typed(raw, _About, path)
+    if about.kind not in ALIGNERS:
+        raise DamagedFileError(f"{path}: kind is {about.kind!r:.60}. Known: {', '.join(ALIGNERS)}.")
     if about.settings.get("kind", about.kind) != about.kind:
         raise DamagedFileError(f"{path}: kind is {about.kind!r:.60}, that of settings {about.settings['kind']!r:.60}.")
     return about

@@ -1,12 +1,18 @@
 """Encoders by side and name, imported when they're loaded."""
 
 from collections.abc import Mapping
+from functools import reduce
 from importlib import import_module
 from inspect import signature
-from typing import Any
+from operator import or_
+from pathlib import Path
+from typing import Any, get_args
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import ParamsError, UnknownNameError
+from reelstore.errors import DamagedFileError, ParamsError, UnknownNameError
+from reelstore.params.plain import shown
+from reelstore.params.ranges import SEED, Limit, Range, check
+from reelstore.plain import typed
 from reelstore.records import Side
 
 _XCLIP = (
@@ -44,6 +50,16 @@ ENCODERS: dict[str, str] = {
     "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
 
+LIMITS: dict[str, Limit] = {
+    "batch_size": Range(1, 65_536),
+    "max_tokens": Range(1, 1_000_000),
+    "n_frames": Range(1, 10_000),
+    "seed": SEED,
+    "step": Range(1, 1_000_000),
+    "width": Range(1, 65_536),
+}
+"""What encoders' options may be, where it isn't the checkpoint that says so."""
+
 
 def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: str, threads: int) -> Encoder:
     """An encoder with its weights, ready to encode.
@@ -65,7 +81,7 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
         raise UnknownNameError("encoder", key, ENCODERS)
     module, _, attribute = ENCODERS[key].partition(":")
     cls = getattr(import_module(module), attribute)
-    parameters = signature(cls).parameters
+    parameters = signature(cls, eval_str=True).parameters
     known = [option for option in parameters if option not in ("name", "device", "threads")]
     for option in options:
         if option not in known:
@@ -74,9 +90,34 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
     if type(batch_size) is not int or batch_size < 1:
         raise ParamsError(
             f"encoders.{key}: batch_size must be a whole number of at least 1 (in params.yaml: or auto); "
-            f"it is {batch_size!r}."
+            f"it is {shown(batch_size)}."
         )
+    _check_options(f"encoders.{key}", options, {option: parameters[option].annotation for option in options})
     # A family of encoders is one class, which is told the name.
     named = {"name": name} if "name" in parameters else {}
     encoder: Encoder = cls(**named, **options, device=device, threads=threads)
     return encoder
+
+
+def _check_options(where: str, options: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Refuse values that aren't of an option's type, or beyond its limit."""
+    for option, value in options.items():
+        given = [kind for kind in get_args(kinds[option]) if kind is not type(None)]
+        is_optional = type(None) in get_args(kinds[option])
+        if is_optional and value is None:
+            continue
+        kind: Any = reduce(or_, given) if is_optional else kinds[option]
+        try:
+            typed({option: _plain(value)}, dict[str, kind], where)
+        except DamagedFileError as error:
+            raise ParamsError(str(error), key=f"{where}.{option}") from None
+    check({option: _plain(value) for option, value in options.items()}, LIMITS, section=where)
+
+
+def _plain(value: Any) -> Any:
+    """As YAML would have given it; Python's callers have tuples and paths too."""
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

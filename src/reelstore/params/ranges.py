@@ -92,7 +92,7 @@ def check(settings: Mapping[str, Any], limits: Mapping[str, Limit], *, section: 
     """Refuse settings that can't be, or that are beyond their limits.
 
     Args:
-        settings: name -> value, of the right kind.
+        settings: name -> value of the right kind, or None.
         limits: name -> what it may be; others may be anything finite.
         section: dotted key above the settings.
 
@@ -107,6 +107,6 @@ def check(settings: Mapping[str, Any], limits: Mapping[str, Limit], *, section: 
         limit = limits.get(name)
         items = value if isinstance(value, list | tuple) else value.values() if isinstance(value, Mapping) else [value]
         for item in items:
-            if limit is not None and not limit.holds(item):
+            if limit is not None and item is not None and not limit.holds(item):
                 has = "is" if item is value else "has"
                 raise ParamsError(f"{key} {has} {shown(item)}; it must {limit}.", key=key)

@@ -45,7 +45,7 @@ def training_rows(params: Params, *, video: str, text: str, aligner: str) -> Tra
     if aligner not in params.aligners:
         raise ParamsError(f"aligners has no {aligner!r}. Known: {', '.join(params.aligners)}.")
     dataset = params.dataset.name
-    unfitted, pooling = make_aligner(params.aligners[aligner])
+    unfitted, pooling = make_aligner(params.aligners[aligner], name=aligner)
     settings = all_settings(params.aligners[aligner])
     store = open_store(params.store_folder)
     videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
