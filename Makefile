@@ -14,9 +14,11 @@ run: install
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# Every kill, flip and random problem there is, for an hour or so; make test tries a sample.
+# Every kill, flip, random problem and hostile input there is, for hours; make test tries a sample. The fuzzer's cases
+# are others each time: REELSTORE_SEED says which.
 soak: install
-	REELSTORE_SOAK=1 $(BIN)/python -m pytest -n 2 tests/store tests/evaluation/test_oracles.py
+	REELSTORE_SOAK=1 REELSTORE_SEED=$${REELSTORE_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n 2 --dist loadfile \
+	  tests/store tests/evaluation/test_oracles.py tests/fuzz
 
 # Everything measured again, beside the others, for an hour or so. What needs root (a memory limit) is not among it:
 # sudo .venv-bench/bin/python benchmarks/beyond_memory.py

@@ -268,7 +268,7 @@ def judged(case: Case, command: Command, ended: Ended) -> list[str]:
     if case.conditions.more_bytes is None and "params.yaml" not in case.path:
         if "memory" in ended.stderr.lower() and ended.code:
             found.append("out of memory")
-        if ended.peak_bytes > sandbox.PEAK_BYTES:
+        if ended.peak_bytes > case.conditions.peak_bytes:
             found.append(f"takes {ended.peak_bytes / 2**20:.0f} MiB")
     return found
 

@@ -61,6 +61,8 @@ class Conditions:
         more_bytes: addresses beyond those in use, as by `ulimit -v`.
         stdout: `file`, `full` (/dev/full), `closed` or `broken` (a pipe that nobody reads).
         environment: variables set for it.
+        seconds: on the clock, after which it is ended.
+        peak_bytes: memory beyond the parent's that it may take.
     """
 
     signal: int | None = None
@@ -71,6 +73,8 @@ class Conditions:
     more_bytes: int | None = None
     stdout: str = "file"
     environment: tuple[tuple[str, str], ...] = ()
+    seconds: float = SECONDS
+    peak_bytes: int = PEAK_BYTES
 
 
 def run(function: Callable[[], object], folder: Path, logs: Path, conditions: Conditions | None = None) -> Ended:
@@ -93,16 +97,16 @@ def run(function: Callable[[], object], folder: Path, logs: Path, conditions: Co
         finally:
             os._exit(code)
     os.close(ready_write)
-    select.select([ready_read], [], [], SECONDS)
+    select.select([ready_read], [], [], conditions.seconds)
     os.close(ready_read)
     if conditions.signal is not None:
         time.sleep(conditions.delay_seconds)
         while conditions.awaited is not None and not conditions.awaited.exists():
-            if time.monotonic() - started > SECONDS:
+            if time.monotonic() - started > conditions.seconds:
                 break
             time.sleep(0.001)
         os.kill(pid, conditions.signal)
-    status, usage, hung = _waited(pid, started)
+    status, usage, hung = _waited(pid, started + conditions.seconds)
     read = [(logs / name).read_bytes().decode("utf-8", "replace") for name in ("stdout", "stderr")]
     return Ended(
         code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else None,
@@ -170,7 +174,7 @@ def _enter(folder: Path, logs: Path, conditions: Conditions) -> None:
     if conditions.more_files is not None:
         _limit(resource.RLIMIT_NOFILE, max(map(int, os.listdir("/proc/self/fd"))) + 1 + conditions.more_files)
     faulthandler.enable(2)
-    faulthandler.dump_traceback_later(SECONDS - 5, file=2)
+    faulthandler.dump_traceback_later(conditions.seconds * 0.9, file=2)
 
 
 def _stream(number: int) -> Any:
@@ -187,14 +191,14 @@ def _limit(what: int, value: int) -> None:
     resource.setrlimit(what, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
-def _waited(pid: int, started: float) -> tuple[int, resource.struct_rusage, bool]:
+def _waited(pid: int, until: float) -> tuple[int, resource.struct_rusage, bool]:
     """Wait for a child; end it, and all that it started, where it takes too long."""
     hung, pause = False, 0.0005
     while True:
         done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
             break
-        if time.monotonic() - started > SECONDS:
+        if time.monotonic() > until:
             hung = True
             os.kill(pid, signal.SIGKILL)
             _, status, usage = os.wait4(pid, 0)

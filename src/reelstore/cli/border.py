@@ -109,7 +109,7 @@ def _stoppable(received: list[int]) -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """What the shell closed (`>&-`) leads nowhere: the next file opened would have its number, and get what's printed."""
+    """What the shell closed (`>&-`) leads nowhere; else the next file opened gets its number and output."""
     if None not in (sys.stdin, sys.stdout, sys.stderr):
         return
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
