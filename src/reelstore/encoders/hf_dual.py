@@ -107,7 +107,7 @@ class HfDualText(TextTower):
     ) -> None:
         device = resolve_device(device)
         checkpoint, network = _load(f"text/{name}", name, model, revision, device)
-        tokenizer = load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, network)
         text = getattr(network.config, "text_config", network.config)
         # Whole rows, as processors pad with `max_length`: a model that takes the state of the last place is right too.
         rule = TextRule(text.max_position_embeddings, pad_id=padding_token(checkpoint, tokenizer), whole=True)

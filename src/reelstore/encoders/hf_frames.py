@@ -105,7 +105,7 @@ class HfFramesText(TextTower):
         device = resolve_device(device)
         checkpoint, network = _load(f"text/{name}", name, model, revision, device)
         del network.vision_model
-        tokenizer = load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, network)
         super().__init__(
             name=name,
             version=VERSION,

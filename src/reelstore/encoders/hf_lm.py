@@ -9,7 +9,17 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import EncoderSpec, Output
-from reelstore.encoders.hub import arithmetic, find_checkpoint, half_precision, load_network, load_tokenizer
+from reelstore.encoders.checkpoint import refuse_nonfinite
+from reelstore.encoders.folder import refusing
+from reelstore.encoders.hub import (
+    arithmetic,
+    find_checkpoint,
+    half_precision,
+    load_network,
+    load_tokenizer,
+    refuse_beyond,
+    table_rows,
+)
 from reelstore.encoders.text_tower import lengths_up_to
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError, WeightsError
@@ -66,10 +76,15 @@ class HfLm:
         self._network = network.to(self._device)
         self._lengths = lengths_up_to(max_tokens)
         self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
-        self._tokenizer = load_tokenizer(checkpoint)
+        self._tokenizer = load_tokenizer(checkpoint, network)
+        self._source, self._n_rows = checkpoint.source, table_rows(network)
         self._template = template
         if len(self._ids("")) > max_tokens:
             raise ParamsError(f"encoders.text/{name}: the template alone has more than max_tokens, {max_tokens}.")
+        with refusing(f"{self._source} can't embed a caption"):
+            row = np.zeros((1, min(self._lengths[0], 8)), dtype=np.int64)
+            for states in self._states(row, np.ones_like(row)):
+                refuse_nonfinite(states, source=self._source)
         self.spec = EncoderSpec(
             name=name,
             version=VERSION,
@@ -95,6 +110,7 @@ class HfLm:
                 middle = (fits + too_long) // 2
                 fits, too_long = (middle, too_long) if len(self._ids(item[:middle])) <= longest else (fits, middle)
             ids = self._ids(item[:fits])
+        refuse_beyond(ids, self._n_rows, source=self._source, text=item)
         return np.array(ids, dtype=np.int64)
 
     def _ids(self, caption: str) -> list[int]:
@@ -117,17 +133,23 @@ class HfLm:
         for position, prepared in enumerate(batch):
             ids[position, : len(prepared)] = prepared
             mask[position, : len(prepared)] = 1
-        states = self._network(
-            input_ids=torch.from_numpy(ids).to(self._device),
-            attention_mask=torch.from_numpy(mask).to(self._device),
-            output_hidden_states=True,
-            use_cache=False,
-        ).hidden_states  # n_layers + 1 times (batch, length, dim)
+        states = self._states(ids, mask)
         values = {f"layer-{layer}": states[layer].float().cpu().numpy() for layer in self._layers}
         return [
             {name: layer[position, : len(prepared)] for name, layer in values.items()}
             for position, prepared in enumerate(batch)
         ]
+
+    @torch.inference_mode()
+    def _states(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
+        """(batch, length, dim) of the embeddings and after each block."""
+        states: tuple[torch.Tensor, ...] = self._network(
+            input_ids=torch.from_numpy(ids).to(self._device),
+            attention_mask=torch.from_numpy(mask).to(self._device),
+            output_hidden_states=True,
+            use_cache=False,
+        ).hidden_states
+        return states
 
 
 def _layers(layers: int | Sequence[int] | None, n_layers: int, name: str) -> tuple[int, ...]:

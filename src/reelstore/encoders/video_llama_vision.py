@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel
 
-from reelstore.encoders.checkpoint import Checkpoint, read_pth
+from reelstore.encoders.checkpoint import Checkpoint, read_pth, refuse_meaningless
+from reelstore.encoders.folder import refusing
 from reelstore.errors import ParamsError, WeightsError
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -165,30 +166,33 @@ def load_vision(
         | {key.removeprefix(own): value for key, value in later.items() if key.startswith(own := "visual_encoder.")},
     )
     blip = Checkpoint(files["qformer"], later)
-    known = _sizes(sizes, vit_width=eva["cls_token"].shape[-1], width=blip["query_tokens"].shape[-1], files=files)
-    with torch.device("meta"):
+    known = _sizes(sizes, vit_width=eva.sizes("cls_token", 3)[-1], width=blip.sizes("query_tokens", 3)[-1], files=files)
+    with refusing(f"{', '.join(map(str, files.values()))} make no Video-LLaMA"), torch.device("meta"):
         branch = VisionBranch(
             _vit_config(eva, known),
             qformer := _qformer_config(blip, "Qformer.bert.", known),
             video_qformer := _qformer_config(tuned, "video_Qformer.bert.", known),
-            n_queries=blip["query_tokens"].shape[1],
-            n_video_queries=tuned["video_query_tokens"].shape[1],
-            max_frames=len(tuned["video_frame_position_embedding.weight"]),
-            dim=len(tuned["llama_proj.bias"]),
+            n_queries=blip.sizes("query_tokens", 3)[1],
+            n_video_queries=tuned.sizes("video_query_tokens", 3)[1],
+            max_frames=tuned.sizes("video_frame_position_embedding.weight", 2)[0],
+            dim=tuned.sizes("llama_proj.bias", 1)[0],
         )
     _check_widths(files, branch, qformer, video_qformer)
     state = _vit_state(eva, branch.vit, known.vit_blocks)
     state = {f"vit.{key}": value.to(device, dtype) for key, value in state.items()}
+    refuse_meaningless(state.items(), source=str(eva.path))
     rest = {
         **_prefixed("ln_vision.", _taken(blip, branch.ln_vision, lambda key: f"ln_vision.{key}")),
         **_prefixed("qformer.", _qformer_state(blip, branch.qformer, "Qformer.bert.")),
         **_prefixed("video_qformer.", _qformer_state(tuned, branch.video_qformer, "video_Qformer.bert.")),
         **_prefixed("llama_proj.", _taken(tuned, branch.llama_proj, lambda key: f"llama_proj.{key}")),
-        "query_tokens": blip["query_tokens"],
+        "query_tokens": blip.of_shape("query_tokens", branch.query_tokens.shape),
         "video_query_tokens": tuned.of_shape("video_query_tokens", branch.video_query_tokens.shape),
         "frame_positions": tuned.of_shape("video_frame_position_embedding.weight", branch.frame_positions.shape),
     }
-    state |= {key: value.to(device, torch.float32) for key, value in rest.items()}
+    rest = {key: value.to(device, torch.float32) for key, value in rest.items()}
+    refuse_meaningless(rest.items(), source=f"{blip.path} or {tuned.path}")
+    state |= rest
     branch.load_state_dict(state, assign=True)
     return branch.eval().requires_grad_(False)
 
@@ -221,18 +225,18 @@ def _sizes(given: Mapping[str, int], *, vit_width: int, width: int, files: Mappi
 
 
 def _vit_config(eva: Checkpoint, sizes: Sizes) -> Blip2VisionConfig:
-    patch = eva["patch_embed.proj.weight"]
-    n_positions = eva["pos_embed"].shape[1]
+    patch = eva.sizes("patch_embed.proj.weight", 4)[-1]
+    n_positions = eva.sizes("pos_embed", 3)[1]
     side = isqrt(n_positions - 1)
     if side * side != n_positions - 1:
         raise WeightsError(f"{eva.path}: pos_embed has {n_positions} positions; one and a square number are expected.")
     return Blip2VisionConfig(
-        hidden_size=eva["cls_token"].shape[-1],
-        intermediate_size=len(eva["blocks.0.mlp.fc1.weight"]),
+        hidden_size=eva.sizes("cls_token", 3)[-1],
+        intermediate_size=eva.sizes("blocks.0.mlp.fc1.weight", 2)[0],
         num_hidden_layers=sizes.vit_blocks,
         num_attention_heads=sizes.vit_heads,
-        image_size=side * patch.shape[-1],
-        patch_size=patch.shape[-1],
+        image_size=side * patch,
+        patch_size=patch,
         hidden_act="gelu",
         layer_norm_eps=1e-6,
         qkv_bias=True,
@@ -251,11 +255,11 @@ def _qformer_config(file: Checkpoint, prefix: str, sizes: Sizes) -> Blip2QFormer
         )
     first = f"{prefix}encoder.layer.0."
     return Blip2QFormerConfig(
-        hidden_size=file[f"{first}attention.self.query.weight"].shape[1],
-        intermediate_size=len(file[f"{first}intermediate_query.dense.weight"]),
+        hidden_size=file.sizes(f"{first}attention.self.query.weight", 2)[1],
+        intermediate_size=file.sizes(f"{first}intermediate_query.dense.weight", 2)[0],
         num_hidden_layers=n_layers,
         num_attention_heads=sizes.qformer_heads,
-        encoder_hidden_size=file[f"{first}crossattention.self.key.weight"].shape[1],
+        encoder_hidden_size=file.sizes(f"{first}crossattention.self.key.weight", 2)[1],
         cross_attention_frequency=every,
         hidden_act="gelu",
         layer_norm_eps=1e-12,

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from reelstore.encoders.base import EncoderSpec, Output
+from reelstore.encoders.checkpoint import refuse_nonfinite
+from reelstore.encoders.folder import refusing
 from reelstore.encoders.hub import Checkpoint, arithmetic
 from reelstore.encoders.preprocess import Preprocessing
 from reelstore.encoders.weights import resolve_device
@@ -45,7 +47,10 @@ class VideoTower:
         self._source = checkpoint.source
         number = frames["n_frames"] or frames["step"]
         n_frames = frames["n_frames"] or 1
-        probe = self._run(np.zeros((1, n_frames, 3, *preprocessing.shape), dtype=np.float32))
+        with refusing(f"{self._source} can't embed a video"):
+            probe = self._run(np.zeros((1, n_frames, 3, *preprocessing.shape), dtype=np.float32))
+        for values in probe.values():
+            refuse_nonfinite(values, source=self._source)
         self.spec = EncoderSpec(
             name=name,
             version=version,

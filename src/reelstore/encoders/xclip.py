@@ -142,7 +142,7 @@ class XClipText(TextTower):
         checkpoint, network = _load(f"text/{name}", name, model, revision)
         del network.vision_model, network.mit, network.prompts_generator
         device = resolve_device(device)
-        tokenizer = load_tokenizer(checkpoint)
+        tokenizer = load_tokenizer(checkpoint, network)
         # Padding comes after the end token and the attention is causal: it changes nothing, and with the end token
         # itself the highest id is found where it first stands.
         rule = TextRule(
