@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from reelstore.params import Params
 from reelstore.pipeline.embed.batches import Outputs, encoded
 from reelstore.pipeline.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
 from reelstore.pipeline.embed.prepared import prepared
+from reelstore.pipeline.embed.signals import accept_signals, signals_wait
 from reelstore.pipeline.progress import Progress
 from reelstore.pooling import pool
 from reelstore.store.staging import StagedRows, Staging, staged_rows
@@ -81,8 +81,9 @@ def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Prog
         for n in range(min(n_workers, len(todo)))
     ]
     try:
-        for worker in workers:
-            worker.start()
+        with signals_wait():
+            for worker in workers:
+                worker.start()
         while any(worker.is_alive() for worker in workers):
             time.sleep(POLL_SECONDS)
             progress(sum(size for name, size in sizes.items() if staging.has(name)), n_todo)
@@ -90,10 +91,10 @@ def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Prog
         _refuse_failed(plan, workers)
         progress(n_todo, n_todo)
     finally:
-        for worker in workers:
-            if worker.is_alive():
-                worker.terminate()
-        for worker in workers:
+        started = [worker for worker in workers if worker.pid is not None]
+        for worker in started:
+            worker.terminate()
+        for worker in started:
             worker.join()
 
 
@@ -146,7 +147,7 @@ def _stage(
 
 def _work(params: Params, key: str, numbers: Sequence[int], device: str | None) -> None:
     """What a worker process does."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    accept_signals()
     _end_with_parent()
     plan = load_plan(params, key)
     encoder = planned_encoder(params, plan, device=device)
