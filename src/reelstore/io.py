@@ -122,7 +122,7 @@ def parsed_json(content: bytes, path: Path | str) -> Any:
     """JSON of a file's bytes; errors as of `read_json`."""
     text = decoded(content, path)
     try:
-        value = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        value = _JSON.decode(text)
         if "\\ud" in text or "\\uD" in text:  # only an escape can make half of a pair
             json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
@@ -141,6 +141,9 @@ def _finite(text: str) -> float:
     if value in (float("inf"), float("-inf")):
         raise ValueError(f"{text:.40} is too large a number")
     return value
+
+
+_JSON = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def partial_of(path: Path) -> Path:

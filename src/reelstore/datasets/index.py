@@ -2,14 +2,19 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from reelstore.errors import DatasetError
-from reelstore.io import replace_together
+from reelstore.errors import DamagedFileError, DatasetError
+from reelstore.io import parsed_json, read_bytes, replace_together
+from reelstore.plain import read_typed, typed
 from reelstore.records import Caption, Dataset, Protocol, Video
 
+Row = TypeVar("Row", Video, Caption)
+TABLE_BYTES = 2**32
+"""Of a table at most; they are read whole."""
+_AGAIN = "Run dvc repro dataset, or fetch them with dvc pull."
 CLIPS = "clips"
 """Folder of fetched clips inside a dataset's own. dataset.json names it, or the user's, from the project's folder."""
 
@@ -30,47 +35,65 @@ def write_index(folder: Path, dataset: Dataset, *, kind: str) -> None:
     )
 
 
+@dataclass(frozen=True)
+class _About:
+    """What dataset.json holds."""
+
+    name: str
+    kind: str
+    clips: str
+    protocols: dict[str, Protocol] = field(default_factory=dict)
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
 def read_index(folder: Path) -> Dataset:
     """The dataset whose tables lie in `folder`.
 
     Raises:
-        DatasetError: there are none, or a line isn't a row.
+        DatasetError: there are none, or a line isn't a row; the message has the file and the line.
     """
     try:
-        about = json.loads((folder / "dataset.json").read_text())
-        videos = tuple(Video(**row) for row in _rows(folder / "videos.jsonl"))
-        captions = tuple(Caption(**row) for row in _rows(folder / "captions.jsonl"))
-    except FileNotFoundError as error:
-        raise DatasetError(f"{error.filename} is missing. Run dvc repro dataset, or fetch it with dvc pull.") from error
-    except (ValueError, TypeError) as error:
-        raise DatasetError(f"The tables in {folder} can't be read: {error}. Run dvc repro dataset.") from error
-    protocols, missing = read_protocols(folder)
-    return Dataset(
-        name=about["name"],
-        clips=Path(about["clips"]),
-        videos=videos,
-        captions=captions,
-        protocols=protocols,
-        missing=missing,
-    )
+        about = _about(folder / "dataset.json")
+        videos = _rows(folder / "videos.jsonl", Video)
+        captions = _rows(folder / "captions.jsonl", Caption)
+        return Dataset(about.name, Path(about.clips), videos, captions, about.protocols, about.missing)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DatasetError(f"{error.filename} is missing. {_AGAIN}") from error
+    except (DatasetError, DamagedFileError) as error:
+        raise DatasetError(f"The tables in {folder} can't be read: {error} {_AGAIN}") from error
 
 
 def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, tuple[str, ...]]]:
     """Of each split the published one it is, and the ids that have no file; nothing where there are no tables."""
-    path = folder / "dataset.json"
-    if not path.is_file():
-        return {}, {}
     try:
-        about = json.loads(path.read_text())
-        protocols = {split: Protocol(**values) for split, values in about.get("protocols", {}).items()}
-        return protocols, {split: tuple(ids) for split, ids in about.get("missing", {}).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise DatasetError(f"{path} can't be read: {error}. Run dvc repro dataset.") from error
+        about = _about(folder / "dataset.json")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}, {}
+    except DamagedFileError as error:
+        raise DatasetError(f"The tables in {folder} can't be read: {error} {_AGAIN}") from error
+    return about.protocols, about.missing
+
+
+def _about(path: Path) -> _About:
+    about: _About = read_typed(path, _About)
+    for split, protocol in about.protocols.items():
+        if protocol.n_videos < 0 or protocol.n_captions < 0:
+            raise DamagedFileError(f"{path}: protocols.{split:.60} has a negative number.")
+    return about
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+def _rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
+    rows = []
+    lines = read_bytes(path, at_most=TABLE_BYTES).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if line:
+            source = f"{path}, line {number}"
+            try:
+                rows.append(typed(parsed_json(line, source), kind, source))
+            except DatasetError as error:
+                raise DatasetError(f"{source}: {error}") from error
+    return tuple(rows)

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from reelstore.errors import DatasetError
+from reelstore.errors import DamagedFileError, DatasetError
 from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
+from reelstore.parquet import read_columns
 
-_COLUMNS = ("video_id", "caption_video_id", "caption_index", "label")
+_COLUMNS = {"video_id": "text", "caption_video_id": "text", "caption_index": "whole", "label": "whole"}
+_AGAIN = "Run dvc repro pairs, or fetch it with dvc pull."
 
 
 def write_pairs(path: Path, pairs: list[Pair]) -> None:
@@ -22,7 +24,7 @@ def pairs_parquet(pairs: list[Pair]) -> memoryview:
     types = dict(zip(_COLUMNS, (pa.string(), pa.string(), pa.int32(), pa.int8()), strict=True))
     table = pa.table({name: pa.array([getattr(pair, name) for pair in pairs], kind) for name, kind in types.items()})
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return memoryview(sink.getvalue())
 
 
@@ -32,14 +34,13 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         DatasetError: there are none, or these aren't pairs.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise DatasetError(f"{path} is missing. Run dvc repro pairs, or fetch it with dvc pull.")
     try:
-        with pa.OSFile(str(path)) as file:
-            columns = pq.read_table(file, columns=list(_COLUMNS)).to_pydict()
-        return [Pair(*row) for row in zip(*(columns[name] for name in _COLUMNS), strict=True)]
-    except (pa.ArrowException, KeyError) as error:
-        raise DatasetError(f"{path} isn't a table of pairs: {error}. Run dvc repro pairs.") from error
+        columns = read_columns(path, _COLUMNS)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DatasetError(f"{path} is missing. {_AGAIN}") from None
+    except DamagedFileError as error:
+        raise DatasetError(f"{path} isn't a table of pairs: {error} {_AGAIN}") from error
+    for row, (index, label) in enumerate(zip(columns["caption_index"], columns["label"], strict=True)):
+        if not 0 <= index < 2**31 or label not in (0, 1):
+            raise DatasetError(f"{path}, row {row}: caption_index is {index}, label {label}. {_AGAIN}")
+    return [Pair(*row) for row in zip(*(columns[name] for name in _COLUMNS), strict=True)]

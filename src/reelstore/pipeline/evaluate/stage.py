@@ -156,7 +156,7 @@ def queries_parquet(evaluation: Evaluation, matched: Matched) -> memoryview:
         parts = [ranks.values[name] if name in ranks.values else np.full(len(ranks), np.nan) for ranks in sides]
         table = table.append_column(name, pa.array(np.concatenate(parts), from_pandas=True))
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink)
+    pq.write_table(table, sink, write_page_checksum=True)
     return memoryview(sink.getvalue())
 
 
