@@ -13,7 +13,7 @@ LIMITS: dict[str, Limit] = {
     "checkpoint_steps": Range(0, 10**9),
     "chunk": Range(0, 10**9),
     "components": _WIDTH,
-    "dim": _WIDTH,
+    "dim": Range(0, 65_536),
     "dims": _WIDTH,
     "dropout": Range(0, 1, below=True),
     "feedforward": _WIDTH,
@@ -35,6 +35,6 @@ LIMITS: dict[str, Limit] = {
     "threads": Range(1, 1024),
     "warm_up": SHARE,
     "weight_decay": Range(0, 1000),
-    "width": _WIDTH,
+    "width": Range(0, 65_536),
     "widths": _WIDTH,
 }

@@ -24,7 +24,7 @@ from reelstore.align.training.looks import Looks
 from reelstore.align.training.losses import LOSSES, Loss, make_loss
 from reelstore.align.training.module import Identity, Optimisation, Training, joint
 from reelstore.align.training.run import run
-from reelstore.align.training.trainer_options import n_steps, trainer_options
+from reelstore.align.training.trainer_options import check_devices, n_steps, trainer_options
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.reader import Rows
 
@@ -120,6 +120,7 @@ class Trained(ABC):
         torch.set_num_threads(self.threads)
         lightning.seed_everything(self.seed, verbose=False)
         options = trainer_options(self.trainer, max_epochs=self.max_epochs)
+        check_devices(options)
         data = self.batches(train)
         shown, loader = data.train, data.train_dataloader()
         identity = self._identity(train, workplace.revision, loader.order_of_batches)
