@@ -35,9 +35,14 @@ def main() -> None:
 
 def found(file: Any) -> list[list[Any]]:
     """Name, shape, dtype, and what forbids to read it, of every dataset; links are not followed."""
-    names: list[str] = []
+    names: list[str | bytes] = []
     file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
-    return [[name, *about(file[name])] for name in names]
+    return [[_as_text(name), *about(file[name])] for name in names]
+
+
+def _as_text(name: str | bytes) -> str:
+    """A dataset's name; what isn't UTF-8 in it becomes halves of surrogate pairs, which no store keeps."""
+    return name if isinstance(name, str) else name.decode("utf-8", "surrogateescape")
 
 
 def about(node: Any) -> tuple[list[int], str, str | None]:

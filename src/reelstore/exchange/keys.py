@@ -41,6 +41,7 @@ class KeyTable:
         self.path = table.path
         self._table = table
         self._video_ids = table.ids("video_id")
+        self._indices = table.numbers("caption_index") if "caption_index" in table else None
         if split is not None:
             refuse_split(split)
         self._splits = table.splits("split") if "split" in table and split is None else [split or WHOLE] * len(table)
@@ -88,8 +89,8 @@ class KeyTable:
     @property
     def caption_indices(self) -> list[int]:
         """Of each line."""
-        if "caption_index" in self._table:
-            return self._table.numbers("caption_index")
+        if self._indices is not None:
+            return self._indices
         count: defaultdict[str, int] = defaultdict(int)
         indices = []
         for video_id in self._video_ids:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reelstore.errors import ForeignFileError
+from reelstore.errors import ForeignFileError, IrregularFileError
 from reelstore.exchange.base import MAX_ITEM_BYTES, Array
 from reelstore.io import open_regular
 from reelstore.records import shortened
@@ -211,5 +211,7 @@ def write_value(path: Path, value: Array) -> None:
         file.write(header_bytes(value.dtype, value.shape) + value.tobytes())
 
 
-def _unreadable(path: Path, error: OSError) -> ForeignFileError:
+def _unreadable(path: Path, error: OSError) -> OSError | ForeignFileError:
+    if isinstance(error, IrregularFileError):
+        return error
     return ForeignFileError(f"{path} can't be read: {error.strerror or error}.")

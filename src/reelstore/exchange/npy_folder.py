@@ -88,7 +88,7 @@ class NpyFolder:
                 names = [
                     entry.name.removesuffix(ENDING)
                     for entry in entries
-                    if entry.name.endswith(ENDING) and not entry.name.startswith(".") and entry.is_file()
+                    if entry.name.endswith(ENDING) and not entry.name.startswith(".") and not entry.is_dir()
                 ]
         except OSError as error:
             raise ForeignFileError(f"{self.folder} can't be read as a folder: {error.strerror}.") from error

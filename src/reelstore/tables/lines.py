@@ -129,11 +129,11 @@ def _lines(path: Path) -> Iterator[str]:
             if len(line) > MAX_LINE:
                 raise ForeignFileError(f"{path}, line {number}: it has more than {MAX_LINE} characters.")
             if not line.isascii() and (wrong := next((one for one in line if "\ud800" <= one <= "\udfff"), None)):
-                raise ForeignFileError(
-                    f"{path}, line {number}: the byte 0x{ord(wrong) - 0xDC00:02x} isn't UTF-8. Save the file as UTF-8."
-                )
+                place = f"{path}, line {number}, character {line.index(wrong) + 1}"
+                raise ForeignFileError(f"{place}: the byte 0x{ord(wrong) - 0xDC00:02x} isn't UTF-8. Save it as UTF-8.")
             if "\x00" in line:
-                raise ForeignFileError(f"{path}, line {number}: it holds a NUL. Save the file as UTF-8 text.")
+                place = f"{path}, line {number}, character {line.index(chr(0)) + 1}"
+                raise ForeignFileError(f"{place}: it is a NUL. Save the file as UTF-8 text.")
             yield line
 
 
