@@ -126,8 +126,10 @@ def read_encoding(path: Path, name: str, metadata: Metadata) -> Encoding:
     """
     try:
         return _parsed(name, metadata)
-    except (KeyError, ValueError) as error:
-        raise damaged(path, f"an array like this isn't read ({error})") from None
+    except KeyError as error:
+        raise damaged(path, f"zarr-python can't read it (it has no {error})") from None
+    except ValueError as error:
+        raise damaged(path, f"zarr-python can't read it within bounds ({error})") from None
 
 
 def _parsed(name: str, metadata: Metadata) -> Encoding:
@@ -148,7 +150,7 @@ def _parsed(name: str, metadata: Metadata) -> Encoding:
             raise ValueError(f"the codec {codecs[1][0]!r} around shards")
         encoding, codecs = _sharded(encoding, codecs[0])
     _check_codecs(codecs)
-    n_bytes = math.prod(encoding.chunk_shape) * ITEM_BYTES[named(metadata["data_type"])[0]]
+    n_bytes = math.prod(encoding.chunk_shape) * ITEM_BYTES[metadata["data_type"]]
     if n_bytes > CHUNK_BYTES:
         raise ValueError(f"a chunk has {n_bytes} bytes, the limit is {CHUNK_BYTES}")
     return encoding

@@ -73,7 +73,7 @@ def check_metadata(folder: Path, name: str, metadata: Metadata, shape: tuple[int
         SchemaError: it holds something else.
     """
     data_type = metadata.get("data_type", dtype)  # Zarr's clients refuse an array without
-    if tuple(metadata["shape"]) != shape or _data_type(data_type) != dtype:
+    if tuple(metadata["shape"]) != shape or data_type != dtype:
         raise SchemaError(
             f"{folder}/{name} holds {tuple(metadata['shape'])} {str(data_type)[:80]} where the variant's zarr.json "
             f"says {shape} {dtype}. Fetch it again with dvc checkout."
@@ -88,7 +88,7 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
     """
     try:
         grid, keys = named(metadata["chunk_grid"]), named(metadata["chunk_key_encoding"])
-        file_shape, dtype = chunk_shape(grid[1]), _data_type(metadata["data_type"])
+        file_shape, dtype = chunk_shape(grid[1]), metadata["data_type"]
         codecs = codecs_of(metadata)
     except (KeyError, ValueError):
         return None
@@ -98,7 +98,7 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
         or metadata.get("storage_transformers")
         or not metadata.keys() <= _KEYS
         or not (metadata["shape"] and all(row_shape))
-        or dtype not in ITEM_BYTES
+        or not (isinstance(dtype, str) and dtype in ITEM_BYTES)
         or (grid[0], file_shape[1:]) != ("regular", row_shape)
         or (keys[0], keys[1].get("separator", "/")) != ("default", "/")
     ):
@@ -241,14 +241,6 @@ def _chunks_in_order(index: bytes, chunk_bytes: int) -> int | None:
     expected = np.arange(len(found), dtype=np.uint64) * np.uint64(chunk_bytes)
     wrong = (found[:, 0] != expected) | (found[:, 1] != chunk_bytes)
     return int(wrong.argmax()) if wrong.any() else len(found)
-
-
-def _data_type(data_type: Any) -> str | None:
-    try:
-        name, configuration = named(data_type)
-    except ValueError:
-        return None
-    return None if configuration else name
 
 
 def _are_whole(numbers: Any, *, at_least: int) -> bool:

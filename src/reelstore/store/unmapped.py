@@ -42,6 +42,7 @@ class ZarrArray:
         self._name = name
         self._refuse_changed = refuse_changed
         path = folder / name / "zarr.json"
+        self._encoding = read_encoding(path, name, metadata)
         try:
             with bounded_codecs():
                 self._array = zarr.open_array(folder / name, mode="r", zarr_format=3)
@@ -51,7 +52,6 @@ class ZarrArray:
         self.dtype = np.dtype(self._array.dtype).newbyteorder("=")
         if self.shape != tuple(metadata["shape"]) or self.dtype != np.dtype(dtype):
             raise SchemaError(f"{folder / name} holds {self.shape} {self.dtype}, expected {dtype}.")
-        self._encoding = read_encoding(path, name, metadata)
         for key, numbers in self._encoding.files():
             self._encoding.check_file(folder / key, numbers)
         self.zero_row = self.shape[0]

@@ -1,0 +1,261 @@
+"""Arrays whose own zarr.json lies, and files that are none: one clear error of the store, before any row is read."""
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reelstore.errors import SchemaError, StoreError
+from reelstore.store.reader import open_variant
+
+Change = Callable[[dict[str, Any]], object]
+HUGE = 2**62
+COLUMNS = ["status", "offsets", "video_id", "video_id_offsets", "split", "fingerprint"]
+
+
+def everything(folder: Path) -> None:
+    """All that a reader can ask of a variant."""
+    rows = open_variant(folder)
+    _ = rows.ids, rows.failures, rows.status, rows.token_counts, rows.split("test")
+    list(rows.take(np.arange(len(rows))))
+    list(rows.walk(np.arange(len(rows))))
+
+
+def grid(metadata: dict[str, Any]) -> dict[str, Any]:
+    return metadata["chunk_grid"]["configuration"]
+
+
+def keys(metadata: dict[str, Any]) -> dict[str, Any]:
+    return metadata["chunk_key_encoding"]["configuration"]
+
+
+def sharding(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {codec["name"]: codec for codec in metadata["codecs"]}["sharding_indexed"]["configuration"]
+
+
+def first(numbers: list[Any], change: Callable[[int], Any]) -> None:
+    numbers[0] = change(numbers[0])
+
+
+LIES: dict[str, Change] = {
+    "shorter": lambda m: first(m["shape"], lambda n: n - 1),
+    "longer": lambda m: first(m["shape"], lambda n: n + 1),
+    "by a file longer": lambda m: first(m["shape"], lambda n: n + 10**6),
+    "negative": lambda m: first(m["shape"], lambda n: -n),
+    "huge": lambda m: first(m["shape"], lambda n: HUGE),
+    "beyond int64": lambda m: first(m["shape"], lambda n: 10**40),
+    "a float": lambda m: first(m["shape"], float),
+    "a text": lambda m: first(m["shape"], str),
+    "true": lambda m: first(m["shape"], lambda n: True),
+    "a list in it": lambda m: first(m["shape"], lambda n: [n]),
+    "no axis": lambda m: m.update(shape=[]),
+    "one axis more": lambda m: m["shape"].append(1),
+    "one axis more of none": lambda m: m["shape"].insert(0, 0),
+    "shape a number": lambda m: m.update(shape=47),
+    "shape a text": lambda m: m.update(shape="47"),
+    "shape null": lambda m: m.update(shape=None),
+    "chunk of none": lambda m: first(grid(m)["chunk_shape"], lambda n: 0),
+    "negative chunk": lambda m: first(grid(m)["chunk_shape"], lambda n: -n),
+    "huge chunk": lambda m: first(grid(m)["chunk_shape"], lambda n: HUGE),
+    "chunk beyond int64": lambda m: first(grid(m)["chunk_shape"], lambda n: 10**40),
+    "chunk twice as large": lambda m: first(grid(m)["chunk_shape"], lambda n: 2 * n),
+    "chunk half as large": lambda m: first(grid(m)["chunk_shape"], lambda n: n // 2),
+    "chunk a float": lambda m: first(grid(m)["chunk_shape"], float),
+    "chunk a text": lambda m: grid(m).update(chunk_shape="64"),
+    "chunk of no axis": lambda m: grid(m).update(chunk_shape=[]),
+    "chunk of more axes": lambda m: grid(m)["chunk_shape"].append(1),
+    "no chunk": lambda m: grid(m).clear(),
+    "grid a list": lambda m: m.update(chunk_grid=[1]),
+    "grid irregular": lambda m: m["chunk_grid"].update(name="rectilinear"),
+    "grid configured by a list": lambda m: m["chunk_grid"].update(configuration=[1]),
+    "float64": lambda m: m.update(data_type="float64"),
+    "uint16": lambda m: m.update(data_type="uint16"),
+    "object": lambda m: m.update(data_type="object"),
+    "O": lambda m: m.update(data_type="|O"),
+    "string": lambda m: m.update(data_type="string"),
+    "fixed string": lambda m: m.update(data_type={"name": "fixed_length_utf32", "configuration": {"length_bytes": 4}}),
+    "bool": lambda m: m.update(data_type="bool"),
+    "complex": lambda m: m.update(data_type="complex64"),
+    "structured": lambda m: m.update(data_type={"name": "structured", "configuration": {"fields": [["a", "int8"]]}}),
+    "dtype a list": lambda m: m.update(data_type=["float16"]),
+    "dtype a number": lambda m: m.update(data_type=5),
+    "no dtype": lambda m: m.pop("data_type"),
+    "unknown codec": lambda m: m["codecs"].append({"name": "of-the-future"}),
+    "codec of numcodecs": lambda m: m["codecs"].insert(
+        0, {"name": "numcodecs.astype", "configuration": {"encode_dtype": "<f8", "decode_dtype": "<f2"}}
+    ),
+    "no codecs": lambda m: m.update(codecs=[]),
+    "codecs a text": lambda m: m.update(codecs="bytes"),
+    "codecs a mapping": lambda m: m.update(codecs={"name": "bytes"}),
+    "codec a number": lambda m: m.update(codecs=[1]),
+    "codec without a name": lambda m: m.update(codecs=[{}]),
+    "compressed, it says": lambda m: m.update(codecs=[{"name": "bytes", "configuration": {"endian": "big"}}, "zstd"]),
+    "shards of nothing": lambda m: m.update(codecs=[{"name": "sharding_indexed"}]),
+    "shards of chunks of none": lambda m: first(sharding(m)["chunk_shape"], lambda n: 0),
+    "shards of huge chunks": lambda m: first(sharding(m)["chunk_shape"], lambda n: HUGE),
+    "shards of larger chunks": lambda m: first(sharding(m)["chunk_shape"], lambda n: 2 * n),
+    "shards of chunks that don't fit": lambda m: first(sharding(m)["chunk_shape"], lambda n: 3),
+    "shards of more axes": lambda m: sharding(m)["chunk_shape"].append(1),
+    "shards in shards": lambda m: sharding(m)["codecs"].insert(0, json.loads(json.dumps(m["codecs"][0]))),
+    "shards of a text": lambda m: sharding(m).update(chunk_shape="1"),
+    "shards without an index": lambda m: sharding(m).pop("index_codecs"),
+    "a compressed index": lambda m: sharding(m)["index_codecs"].append({"name": "zstd"}),
+    "an index that isn't checked": lambda m: sharding(m)["index_codecs"].pop(),
+    "an index of no codecs": lambda m: sharding(m)["index_codecs"].clear(),
+    "an index elsewhere": lambda m: sharding(m).update(index_location="middle"),
+    "an index at the start": lambda m: sharding(m).update(index_location="start"),
+    "an index at a list": lambda m: sharding(m).update(index_location=["end"]),
+    "storage transformers": lambda m: m.update(storage_transformers=[{"name": "encrypted"}]),
+    "what must be understood": lambda m: m.update(encryption={"name": "aes"}),
+    "Zarr 2": lambda m: m.update(zarr_format=2),
+    "Zarr 4": lambda m: m.update(zarr_format=4),
+    "a group": lambda m: m.update(node_type="group"),
+    "names that leave": lambda m: keys(m).update(separator="/../../"),
+    "names with dots": lambda m: keys(m).update(separator="."),
+    "a separator that is a list": lambda m: keys(m).update(separator=["/"]),
+    "names of version 2": lambda m: m["chunk_key_encoding"].update(name="v2"),
+    "unknown names": lambda m: m["chunk_key_encoding"].update(name="hash"),
+    "names a list": lambda m: m.update(chunk_key_encoding=["default"]),
+}
+SOUND: dict[str, Change] = {
+    "fill value NaN": lambda m: m.update(fill_value="NaN"),
+    "attributes": lambda m: m.update(attributes={"reelstore": {"schema_version": 99}}),
+    "names of axes": lambda m: m.update(dimension_names=[None] * len(m["shape"])),
+}
+
+
+@pytest.fixture(params=[("pooled", "as written"), ("ragged", "as written"), ("dense", "zstd")], ids=" ".join)
+def folder(request: pytest.FixtureRequest, library: Any, tmp_path: Path) -> Path:
+    return shutil.copytree(library[request.param].folder, tmp_path / "variant")
+
+
+@pytest.mark.parametrize("name", [*COLUMNS, "values"])
+def test_metadata_that_lie_are_refused(folder: Path, name: str) -> None:
+    path = folder / name / "zarr.json"
+    if not path.exists():
+        return
+    sound = path.read_bytes()
+    for what, change in LIES.items():
+        metadata = json.loads(sound)
+        try:
+            change(metadata)
+        except KeyError:  # what isn't in this encoding
+            continue
+        if metadata == json.loads(sound):
+            continue
+        path.write_text(json.dumps(metadata))
+        try:
+            everything(folder)
+        except StoreError as error:
+            assert str(folder / name) in str(error) and len(str(error)) < 1000, f"{what}: {error}"
+        else:
+            pytest.fail(f"{name}: {what} was read")
+    for change in SOUND.values():
+        metadata = json.loads(sound)
+        change(metadata)
+        path.write_text(json.dumps(metadata))
+        everything(folder)
+
+
+def test_found_and_expected_are_named(folder: Path) -> None:
+    path = folder / "status/zarr.json"
+    path.write_text(path.read_text().replace("uint8", "int16"))
+    with pytest.raises(SchemaError, match=rf"{folder}/status holds \(47,\) int16 where .* says \(47,\) uint8.*dvc"):
+        everything(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff\xfe{}",
+        b"[" * 100_000,
+        b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
+        b'{"shape": [' + b"9" * 5000 + b"]}",
+        b'{"node_type": "array", "shape": [NaN]}',
+        b'{"node_type": "array", "shape": [1e400]}',
+        b" " * (16 * 2**20 + 1),
+    ],
+    ids=["empty", "not UTF-8", "lists", "nested", "digits", "NaN", "infinite", "long"],
+)
+def test_json_that_is_none_is_named(library: Any, tmp_path: Path, content: bytes) -> None:
+    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
+    for name in ("values", "status"):
+        path = folder / name / "zarr.json"
+        sound = path.read_bytes()
+        path.write_bytes(content)
+        with pytest.raises(StoreError, match=f"^{path} isn't"):
+            everything(folder)
+        path.write_bytes(sound)
+
+
+def _socket(path: Path) -> None:
+    here = os.getcwd()
+    os.chdir(path.parent)  # their names are short
+    try:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+def _exchanged(path: Path) -> None:
+    path.symlink_to(path.parent.parent / "zarr.json")
+
+
+ODD_FILES: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda path: None,
+    "nothing in it": lambda path: path.touch(),
+    "a pipe": os.mkfifo,
+    "a folder": os.mkdir,
+    "a socket": _socket,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a link to itself": lambda path: path.symlink_to(path.name),
+    "a link to another file": _exchanged,
+}
+
+
+@pytest.mark.parametrize("odd", ODD_FILES)
+@pytest.mark.parametrize("name", ["values", "status", "video_id_offsets"])
+@pytest.mark.parametrize("which", ["zarr.json", "the first file", "the folder"])
+def test_what_is_no_file_is_named_and_never_waited_for(folder: Path, name: str, which: str, odd: str) -> None:
+    path = folder / name / "zarr.json"
+    if which == "the first file":
+        path = min(path for path in (folder / name / "c").rglob("*") if path.is_file())
+    if which == "the folder":
+        path = folder / name
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    if odd == "a link to another file" and which != "the first file":
+        return
+    ODD_FILES[odd](path)
+    with pytest.raises(StoreError, match=str(path) if which == "the first file" else name):
+        everything(folder)
+
+
+def test_a_folder_behind_a_link_is_read(folder: Path, tmp_path: Path) -> None:
+    shutil.move(folder / "values", tmp_path / "elsewhere")
+    (folder / "values").symlink_to(tmp_path / "elsewhere")
+    everything(folder)
+
+
+@pytest.mark.parametrize("rows", [HUGE, 2**40])
+def test_a_shape_that_manifest_and_metadata_agree_on_asks_for_its_files(folder: Path, rows: int) -> None:
+    """Nothing is reserved or counted before the files are there."""
+    from reelstore.store.arrays import open_array
+
+    path = folder / "fingerprint/zarr.json"
+    metadata = json.loads(path.read_text())
+    for chunk in (512, HUGE, rows):
+        metadata["shape"][0], metadata["chunk_grid"]["configuration"]["chunk_shape"][0] = rows, chunk
+        path.write_text(json.dumps(metadata))
+        with pytest.raises(StoreError, match=f"{folder}/fingerprint"):
+            open_array(folder, "fingerprint", rows, (16,), "uint8", refuse_changed=lambda: None)

@@ -1,0 +1,137 @@
+"""Tables that contradict their manifest or themselves: an error that names the array, before any key is wrong."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reelstore.errors import SchemaError
+from reelstore.store.manifest import manifest_bytes
+from reelstore.store.reader import Rows, open_variant
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
+
+N = 70
+I64 = np.iinfo(np.int64)
+
+
+@pytest.fixture(scope="module")
+def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ragged captions of seven videos, the last row failed."""
+    folder = tmp_path_factory.mktemp("store") / "text/fake/tokens"
+    spec = VariantSpec("text", "fake", "tokens", 4, None, "float16", {})
+    keys = [(f"vidéo{row // 10}", row % 10) for row in range(N)]
+    splits = ["test" if row < 20 else "train" for row in range(N)]
+    with VariantUpdate(folder, spec, RowTable(keys, splits, np.zeros((N, 16), np.uint8))) as update:
+        for row in range(N - 1):
+            update.put(row, np.full((row % 4, 4), row, np.float16))
+        update.fail(N - 1, "no text")
+        update.finish()
+    everything(open_variant(folder))
+    return folder
+
+
+def everything(rows: Rows) -> None:
+    _ = rows.ids, rows.status, rows.failures, rows.token_counts, rows.split("test")
+    rows.ok().take(np.arange(N - 1))
+
+
+def edited(folder: Path, name: str, change: Callable[[np.ndarray], object]) -> None:
+    """Change an array in its one file; readers don't compare it with its digest."""
+    file = folder / name / "c/0"
+    metadata = json.loads((folder / name / "zarr.json").read_text())
+    values = np.frombuffer(bytearray(file.read_bytes()), dtype=metadata["data_type"])
+    change(values)
+    file.write_bytes(values.tobytes())
+
+
+def put(place: int | slice, value: Any) -> Callable[[np.ndarray], object]:
+    return lambda values: values.__setitem__(place, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("video_id_offsets", put(0, 1), "doesn't ascend from 0"),
+        ("video_id_offsets", put(3, 0), "doesn't ascend from 0"),
+        ("video_id_offsets", put(3, -5), "doesn't ascend from 0"),
+        ("video_id_offsets", put(3, I64.max), "doesn't ascend from 0"),
+        ("video_id_offsets", put(N, I64.max), "video_id holds"),
+        ("video_id_offsets", put(N, 10**6), "video_id holds"),
+        ("video_id_offsets", put(slice(1, N + 1), I64.min), "doesn't ascend from 0"),
+        ("video_id_offsets", put(1, 4), "isn't UTF-8"),
+        ("video_id", put(0, 0xFF), "isn't UTF-8"),
+        ("video_id", put(slice(0, 3), [0xED, 0xA0, 0x80]), "isn't UTF-8"),
+        ("video_id", put(slice(None), ord("v")), "occurs twice"),
+        ("caption_index", put(0, -1), "they count from 0"),
+        ("caption_index", put(0, 1), "occurs twice"),
+        ("split", put(0, 2), "there are 2 names"),
+        ("split", put(N - 1, 255), "there are 2 names"),
+        ("status", put(0, 3), "no status has"),
+        ("status", put(N - 1, 7), "no status has"),
+        ("status", put(N - 1, 1), "didn't fail"),
+        ("offsets", put(0, 1), "doesn't ascend from 0"),
+        ("offsets", put(0, -1), "doesn't ascend from 0"),
+        ("offsets", put(5, I64.max), "doesn't ascend from 0"),
+        ("offsets", put(N, I64.max), "values has 102 rows"),
+        ("offsets", put(N, 103), "values has 102 rows"),
+        ("offsets", lambda values: values.__imul__(0), "values has 102 rows"),
+        ("offsets", put(slice(5, 9), [I64.max, I64.min, I64.max, 9]), "doesn't ascend from 0"),
+    ],
+)
+def test_numbers_that_cannot_be_are_named(
+    captions: Path, tmp_path: Path, name: str, change: Callable[[np.ndarray], object], words: str
+) -> None:
+    folder = shutil.copytree(captions, tmp_path / "variant")
+    edited(folder, name, change)
+    with pytest.raises(SchemaError, match=f"^{folder}/.*{words}"):
+        everything(open_variant(folder))
+
+
+@pytest.mark.parametrize(
+    ("failures", "words"),
+    [
+        ([[["nobody", 0], "x"]], r"'nobody', 0\) failed, which isn't a row"),
+        ([[["vidéo6", 10], "x"]], "which isn't a row"),
+        ([[["vidéo0", 0], "x"]], "which didn't fail"),
+    ],
+)
+def test_reasons_of_rows_that_did_not_fail_are_named(captions: Path, tmp_path: Path, failures: Any, words: str) -> None:
+    folder = shutil.copytree(captions, tmp_path / "variant")
+    attributes = json.loads((folder / "zarr.json").read_text())["attributes"]["reelstore"]
+    attributes = {**attributes, "failures": failures}
+    del attributes["checksum"]
+    (folder / "zarr.json").write_bytes(manifest_bytes(attributes))
+    with pytest.raises(SchemaError, match=words):
+        everything(open_variant(folder))
+
+
+def test_a_table_beyond_memory_is_an_error_of_the_store(captions: Path, tmp_path: Path) -> None:
+    """A file with holes takes no space, whatever size it claims."""
+    folder = shutil.copytree(captions, tmp_path / "variant")
+    n_bytes = 2**40
+    metadata = json.loads((folder / "video_id/zarr.json").read_text())
+    metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"] = [n_bytes], [n_bytes]
+    (folder / "video_id/zarr.json").write_text(json.dumps(metadata))
+    os.truncate(folder / "video_id/c/0", n_bytes)
+    edited(folder, "video_id_offsets", put(N, n_bytes))
+    code = """
+import pathlib, resource, sys
+from reelstore.errors import StoreError
+from reelstore.store.reader import open_variant
+resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
+try:
+    open_variant(pathlib.Path(sys.argv[1])).ids
+except StoreError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{folder}/video_id: (1099511627776,) uint8 is more than memory has room for.\n", done.stderr
