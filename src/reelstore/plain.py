@@ -3,13 +3,14 @@
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from reelstore.errors import DamagedFileError
+from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.io import read_json
 
 _LARGEST = 2**63 - 1
@@ -28,6 +29,10 @@ class _Wrong(Exception):
         self.at = f"[{key}]{self.at}" if isinstance(key, int) else f".{key!s:.60}{self.at}"
         return self
 
+    def sentence(self) -> str:
+        """Where, and what is wrong."""
+        return f"{self.at.removeprefix('.') or 'the file'} {self.says}."
+
 
 class _Missing(_Wrong):
     """A key isn't there."""
@@ -35,6 +40,31 @@ class _Missing(_Wrong):
     def __init__(self) -> None:
         super().__init__(None, "")
         self.says = "is missing"
+
+
+class _Refused(_Wrong):
+    """A dataclass refused its values in its own words."""
+
+    def __init__(self, error: ReelstoreError) -> None:
+        super().__init__(None, "")
+        self.says = str(error)
+
+    def sentence(self) -> str:
+        where = self.at.removeprefix(".")
+        return f"{where}: {self.says}" if where else self.says
+
+
+@contextmanager
+def advised(advice: str) -> Iterator[None]:
+    """Say what to do about a damaged file, which the reader of its bytes can't know.
+
+    Raises:
+        DamagedFileError: that of inside, with the advice behind it.
+    """
+    try:
+        yield
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error} {advice}") from error
 
 
 def read_typed(path: Path, kind: Any, *, at_most: int | None = None) -> Any:
@@ -68,8 +98,7 @@ def typed(value: Any, kind: Any, source: object) -> Any:
     try:
         return _reader(kind)(value)
     except _Wrong as error:
-        where = error.at.removeprefix(".")
-        raise DamagedFileError(f"{source}: {where or 'the file'} {error.says}.") from None
+        raise DamagedFileError(f"{source}: {error.sentence()}") from None
     except RecursionError:
         raise DamagedFileError(f"{source} is nested too deeply.") from None
 
@@ -196,7 +225,11 @@ def _dataclass(kind: Any) -> _Read:
         for name in needed:
             if name not in value:
                 raise _Missing().inside(name)
-        return kind(**{name: _inner(readers[name], one, name) for name, one in value.items()})
+        values = {name: _inner(readers[name], one, name) for name, one in value.items()}
+        try:
+            return kind(**values)
+        except ReelstoreError as error:
+            raise _Refused(error) from error
 
     return read
 

@@ -92,8 +92,5 @@ def _rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     for number, line in enumerate(lines, 1):
         if line:
             source = f"{path}, line {number}"
-            try:
-                rows.append(typed(parsed_json(line, source), kind, source))
-            except DatasetError as error:
-                raise DatasetError(f"{source}: {error}") from error
+            rows.append(typed(parsed_json(line, source), kind, source))
     return tuple(rows)

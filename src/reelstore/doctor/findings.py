@@ -4,6 +4,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from reelstore.errors import UnknownNameError
+
 Level = Literal["ok", "note", "warning", "fatal"]
 LEVELS: tuple[Level, ...] = ("ok", "note", "warning", "fatal")
 
@@ -52,7 +54,9 @@ class Check:
     advice: str = ""
 
     def __post_init__(self) -> None:
-        assert self.name in CHECKS, self.name
+        """Raises UnknownNameError where no check has this name."""
+        if self.name not in CHECKS:
+            raise UnknownNameError("check", self.name, CHECKS)
 
     @property
     def headline(self) -> str:

@@ -1,7 +1,7 @@
 """What the doctor saw of a training, beside the aligner it made: doctor.json, and a curve a number."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from reelstore.doctor.findings import Check, Diagnosis
 from reelstore.doctor.training import TrainingWatch
 from reelstore.pipeline.align.curves import earlier_curves
+from reelstore.plain import advised, read_typed
 
 FINDINGS = "doctor.json"
 
@@ -36,11 +37,26 @@ def training_files(
 
 def read_training_checks(models: Path) -> list[Check]:
     """The checks of an aligner's training; none where it wasn't trained."""
-    path = models / FINDINGS
-    return [Check(**check) for check in json.loads(path.read_text())["checks"]] if path.is_file() else []
+    return _read(models).checks
 
 
 def read_looks(models: Path) -> list[dict[str, float]]:
     """Its numbers, look by look."""
-    path = models / FINDINGS
-    return list(json.loads(path.read_text())["looks"]) if path.is_file() else []
+    return _read(models).looks
+
+
+@dataclass(frozen=True)
+class _Findings:
+    """What doctor.json holds."""
+
+    checks: list[Check] = field(default_factory=list)
+    looks: list[dict[str, float]] = field(default_factory=list)
+
+
+def _read(models: Path) -> _Findings:
+    try:
+        with advised("Run dvc repro align, or fetch it with dvc pull."):
+            findings: _Findings = read_typed(models / FINDINGS, _Findings)
+    except FileNotFoundError:
+        return _Findings()
+    return findings

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
-from reelstore.errors import EvaluationError
+from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.evaluation.compare import Difference, compare
 from reelstore.params import Threshold
+from reelstore.parquet import Columns
+from reelstore.pipeline.evaluate.queries import KEY, NOT_METRICS, read_queries
 
-_KEY = ("direction", "video_id", "caption_index")
-_NOT_METRICS = {*_KEY, "rank", "greater", "equal", "best_wrong_video_id", "best_wrong_caption_index", "gap"}
 _FILE = "queries.parquet"
+_AGAIN = "Run dvc repro evaluate, or fetch it with dvc pull."
+QUERIES_BYTES = 2**32
+"""Of a table at a git revision, which is read whole."""
 _CONDITION = re.compile(r"(\w+)\.(\S+?)\s*((?:<|>)=?)\s*([-+]?[0-9.]+)\s*(pt|%)?")
 
 
@@ -145,19 +146,19 @@ def run_compare(
     names = tuple(
         f"{path} at {revision}" if revision else path for path, revision in zip(paths, (before, after), strict=True)
     )
-    tables = [
-        _indexed(_read(path, revision), name)
-        for path, revision, name in zip(paths, (before, after), names, strict=True)
-    ]
+    tables = [_indexed(_read(path, revision)) for path, revision in zip(paths, (before, after), strict=True)]
     shared = [key for key in tables[0] if key in tables[1]]
     differences: dict[str, dict[str, Difference]] = {}
     changed: dict[str, list[Changed]] = {}
     for direction in dict.fromkeys(key[0] for key in shared):
         keys = [key for key in shared if key[0] == direction]
         rows = [[table[key] for key in keys] for table in tables]
-        metrics = [name for name in rows[0][0] if name not in _NOT_METRICS and rows[0][0][name] is not None]
         values = [
-            {name: np.array([row[name] for row in of], dtype=np.float64) for name in metrics if name in of[0]}
+            {
+                name: np.array([row[name] for row in of], dtype=np.float64)
+                for name, value in of[0].items()
+                if name not in NOT_METRICS and value is not None
+            }
             for of in rows
         ]
         place = {video_id: number for number, video_id in enumerate(dict.fromkeys(key[1] for key in keys))}
@@ -176,17 +177,19 @@ def run_compare(
     )
 
 
-def _read(path: str, revision: str | None) -> pa.Table:
+def _read(path: str, revision: str | None) -> Columns:
     """A queries.parquet, named itself, by a folder above it, or by its metrics file."""
     path = _beside(path)
     if revision is None:
         found = _inside(path, Path(path).is_dir(), lambda folder: [str(file) for file in Path(folder).rglob(_FILE)])
-        if not Path(found).is_file():
-            raise EvaluationError(f"No evaluation at {path}. Make it with dvc repro, or fetch it with dvc pull.")
         try:
-            return pq.read_table(found)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise EvaluationError(f"{found} isn't a {_FILE}: {error}") from error
+            return read_queries(found)
+        except (FileNotFoundError, NotADirectoryError):
+            raise EvaluationError(
+                f"No evaluation at {path}. Make it with dvc repro, or fetch it with dvc pull."
+            ) from None
+        except DamagedFileError as error:
+            raise EvaluationError(f"{found} isn't a {_FILE}: {error} {_AGAIN}") from error
     from dvc.api import DVCFileSystem
 
     try:
@@ -195,7 +198,9 @@ def _read(path: str, revision: str | None) -> pa.Table:
         found = _inside(
             inside, files.isdir(inside), lambda folder: [f for f in files.find(folder) if f.endswith(_FILE)]
         )
-        return pq.read_table(pa.BufferReader(files.cat_file(found)))
+        if (n_bytes := files.info(found)["size"] or 0) > QUERIES_BYTES:
+            raise EvaluationError(f"{found} has {n_bytes} bytes; at most {QUERIES_BYTES} are expected.")
+        content: bytes = files.cat_file(found)
     except EvaluationError:
         raise
     except Exception as error:
@@ -203,6 +208,10 @@ def _read(path: str, revision: str | None) -> pa.Table:
             f"No evaluation at {path} in revision {revision}: {type(error).__name__}: {error}. If git has the "
             "revision, fetch its outputs with dvc fetch --all-commits, or with dvc pull there."
         ) from error
+    try:
+        return read_queries(f"{found} at {revision}", content=content)
+    except DamagedFileError as error:
+        raise EvaluationError(f"{found} at {revision} isn't a {_FILE}: {error} {_AGAIN}") from error
 
 
 def _beside(path: str) -> str:
@@ -229,12 +238,10 @@ def _inside(path: str, is_folder: bool, find: Any) -> str:
     return str(found[0])
 
 
-def _indexed(table: pa.Table, name: str) -> dict[tuple[Any, ...], dict[str, Any]]:
-    if not {*_KEY, "rank", "MRR"} <= set(table.column_names):
-        raise EvaluationError(
-            f"{name} has no columns {', '.join(_KEY)} and metrics. An older version wrote it: dvc repro evaluate."
-        )
-    return {tuple(row[key] for key in _KEY): row for row in table.to_pylist()}
+def _indexed(columns: Columns) -> dict[tuple[Any, ...], dict[str, Any]]:
+    names = list(columns)
+    rows = [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {tuple(row[key] for key in KEY): row for row in rows}
 
 
 def _most_changed(

@@ -1,13 +1,14 @@
 """Metrics files against the thresholds of params.yaml."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from reelstore.errors import ParamsError, ReelstoreError
 from reelstore.params import Params, Threshold
+from reelstore.plain import advised, read_typed
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ def check_thresholds(params: Params) -> CheckReport:
                 f"thresholds.{pattern} names no result. There are: {', '.join(results) or 'none yet'}."
             )
         for name in named:
-            metrics = json.loads(results[name].read_text())
+            with advised("Run dvc repro evaluate, or take the file from git."):
+                metrics: dict[str, Any] = read_typed(results[name], dict[str, Any])
             for metric, threshold in thresholds.items():
                 direction, _, key = metric.partition(".")
-                value = metrics.get(direction, {}).get(key)
-                if not isinstance(value, int | float):
+                of_direction = metrics.get(direction)
+                value = of_direction.get(key) if isinstance(of_direction, dict) else None
+                if not isinstance(value, int | float) or isinstance(value, bool):
                     raise ReelstoreError(f"thresholds.{pattern}: {results[name]} has no {metric}.")
                 checked.append(Checked(name, metric, float(value), threshold))
     return CheckReport(checked)

@@ -1,13 +1,18 @@
 """All results of params.yaml's dataset, as the metrics files and their details have them."""
 
-import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from reelstore.errors import ReelstoreError
+from reelstore.errors import DamagedFileError, ReelstoreError
+from reelstore.evaluation.files import read_metrics
 from reelstore.params import Params
+from reelstore.pipeline.evaluate.queries import check_means, read_queries
+from reelstore.plain import advised, read_typed, typed
+
+AGAIN = "Run dvc repro evaluate, or fetch it with dvc pull."
 
 COLUMNS = (("t2v", "R@"), ("v2t", "hit@"))
 """Direction and the metric printed for each k, beside MRR."""
@@ -42,19 +47,117 @@ def read_results(params: Params) -> list[Result]:
 
     Raises:
         ReelstoreError: there are none yet.
+        DamagedFileError: a file of one isn't what `evaluate` wrote, or files of several evaluations are side by side.
     """
     found = []
     for video in params.model.video:
         for text in params.model.text:
             model = f"{video}+{text}"
-            for aligner in (*params.aligners, *params.scorers):
-                metrics = Path("metrics", params.dataset.name, model, f"{aligner}.json")
-                folder = Path("plots", params.dataset.name, model, aligner)
-                details = folder / "evaluation" / "details.json"
-                if metrics.is_file() and details.is_file():
-                    found.append(
-                        Result(model, aligner, json.loads(metrics.read_text()), json.loads(details.read_text()), folder)
+            of_model = [_read(params.dataset.name, model, name) for name in (*params.aligners, *params.scorers)]
+            results = [result for result in of_model if result is not None]
+            for result in results[1:]:
+                if printed_columns(result.metrics) != printed_columns(results[0].metrics):
+                    raise DamagedFileError(
+                        f"{result.folder} and {results[0].folder} have other metrics (evaluate.ks). {AGAIN}"
                     )
+            found += results
     if not found:
         raise ReelstoreError(f"No results of {params.dataset.name} yet. Make them with dvc repro.")
     return found
+
+
+def _read(dataset: str, model: str, name: str) -> Result | None:
+    """One result; None where it hasn't been measured."""
+    path, folder = Path("metrics", dataset, model, f"{name}.json"), Path("plots", dataset, model, name)
+    evaluation = folder / "evaluation"
+    if not os.path.lexists(path):
+        return None
+    with advised(AGAIN):
+        metrics = read_metrics(path)
+        try:
+            details = read_details(evaluation / "details.json", metrics)
+            check_means(
+                read_queries(evaluation / "queries.parquet"), metrics, queries=evaluation / "queries.parquet", path=path
+            )
+        except FileNotFoundError as error:
+            raise DamagedFileError(f"{error.filename} is missing, but {path} is there.") from error
+    of = (details["dataset"], details["model"], details["aligner"])
+    if of != (dataset, model, name):
+        raise DamagedFileError(f"{evaluation}/details.json is about {'/'.join(of)!r:.200}. {AGAIN}")
+    return Result(model, name, metrics, details, folder)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The ends of one."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class _Variant:
+    variant: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class _Published:
+    name: str
+    n_videos: int
+    n_captions: int
+    whole: bool
+
+
+@dataclass(frozen=True)
+class _Details:
+    """What is shown of details.json, which holds more."""
+
+    dataset: str
+    model: str
+    aligner: str
+    split: str
+    n_videos: int
+    n_captions: int
+    missing: dict[str, int]
+    similarity: str
+    ties: str
+    video: _Variant
+    text: _Variant
+    chance: dict[str, dict[str, float]]
+    intervals: dict[str, Any]
+    protocol: _Published | None = None
+
+
+def read_details(path: Path, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """details.json of an evaluation, with chance and intervals of what is printed of these metrics.
+
+    Raises:
+        DamagedFileError: something in it isn't what is expected, or is missing.
+        IrregularFileError, OSError: as of `io.read_bytes`.
+    """
+    details: dict[str, Any] = read_typed(path, dict[str, Any])
+    shown = {field.name for field in fields(_Details)}
+    typed({key: value for key, value in details.items() if key in shown}, _Details, path)
+    intervals = read_intervals(details, path)
+    if not isinstance(details["intervals"].get("method"), str):
+        raise DamagedFileError(f"{path}: intervals.method is missing.")
+    for direction, name in printed_columns(metrics):
+        for what, values in (("chance", details["chance"]), ("intervals", intervals)):
+            if name not in values.get(direction, {}):
+                raise DamagedFileError(f"{path}: {what}.{direction}.{name} is missing.")
+    return details
+
+
+def read_intervals(details: Mapping[str, Any], path: Path) -> dict[str, dict[str, Interval]]:
+    """Direction -> metric -> interval, of details that were read from this file.
+
+    Raises:
+        DamagedFileError: they aren't numbers.
+    """
+    found = details.get("intervals", {})
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path}: intervals isn't a mapping.")
+    ours = {direction: found[direction] for direction in ("t2v", "v2t") if direction in found}
+    intervals: dict[str, dict[str, Interval]] = typed(ours, dict[str, dict[str, Interval]], f"{path}: intervals")
+    return intervals

@@ -1,22 +1,26 @@
 """The report stage: all metrics and plots of a dataset -> one HTML page."""
 
-import csv
-import json
+import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
-from reelstore.io import write_atomically
+from reelstore.errors import DamagedFileError
+from reelstore.evaluation.files import read_metrics
+from reelstore.io import read_bytes, read_text, write_atomically
 from reelstore.params import Params
+from reelstore.pipeline.evaluate.queries import read_queries
 from reelstore.pipeline.report.published import published_sections
-from reelstore.pipeline.report.results import Result, printed_columns, read_results
+from reelstore.pipeline.report.results import AGAIN, Result, printed_columns, read_results
 from reelstore.pipeline.split import counts_in_words
+from reelstore.plain import advised
 from reelstore.report.charts import line_chart
 from reelstore.report.page import Section, Table, page
 
 N_WORST = 10
+TABLE_BYTES = 16 * 2**20
+"""Of a curve or a picture at most."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,8 @@ def _scores(model: str, results: list[Result]) -> Section:
 
 
 def _interval(result: Result, direction: str, name: str) -> str:
-    low, high = _bounds(result.details["intervals"][direction][name])
-    return f"{low:.3f} – {high:.3f}"
-
-
-def _bounds(interval: dict[str, float] | list[float]) -> tuple[float, float]:
-    if isinstance(interval, dict):
-        return interval["low"], interval["high"]
-    low, high = interval
-    return low, high
+    interval = result.details["intervals"][direction][name]
+    return f"{interval['low']:.3f} – {interval['high']:.3f}"
 
 
 def _curves(results: list[Result]) -> Section:
@@ -83,10 +80,15 @@ def _curves(results: list[Result]) -> Section:
     for direction in ("t2v", "v2t"):
         series: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for result in results:
-            for row in _rows(result.folder / "evaluation" / f"{direction}_recall.csv", delimiter=","):
-                series[result.aligner].append((float(row["k"]), float(row["recall"])))
+            path = result.folder / "evaluation" / f"{direction}_recall.csv"
+            with advised(AGAIN):
+                header, rows = _numbers(path, ",")
+                if header != ["k", "recall", "chance"]:
+                    raise DamagedFileError(f"{path} has the columns {','.join(header)!r:.60}, not k,recall,chance.")
+            for k, recall, chance in rows:
+                series[result.aligner].append((k, recall))
                 if result is results[0]:
-                    series["chance"].append((float(row["k"]), float(row["chance"])))
+                    series["chance"].append((k, chance))
         title = {"t2v": "Text-to-video R@k", "v2t": "Video-to-text recall@k"}[direction]
         pictures.append(line_chart(series, title=title, x="k", y="share", dashed=["chance"]))
     return Section("Recall", pictures=pictures)
@@ -95,28 +97,37 @@ def _curves(results: list[Result]) -> Section:
 def _grid(params: Params, model: str) -> Section:
     path = Path("plots", params.dataset.name, model, "grid", "grid.svg")
     note = "Cosine of every video pooling with every text pooling as they are; the narrower side is filled with zeros."
-    return Section("Unaligned grid", note, pictures=[path.read_text()] if path.is_file() else [])
+    return Section("Unaligned grid", note, pictures=[read_bytes(path, at_most=TABLE_BYTES)] if path.exists() else [])
 
 
 def _training(results: list[Result]) -> Section:
     pictures = []
     for result in results:
         for file in sorted((result.folder / "training").rglob("*.tsv")):
-            rows = [(float(row["step"]), float(row[file.stem])) for row in _rows(file, delimiter="\t")]
-            if len(rows) > 1:
+            with advised("Run dvc repro align, or fetch it with dvc pull."):
+                _, rows = _numbers(file, "\t", only=["step", file.stem])
+            # Of a training that diverged, what still is a number.
+            points = [(step, value) for step, value in rows if math.isfinite(value)]
+            if len(points) > 1:
                 title = f"{result.aligner}: {file.stem}"
-                pictures.append(line_chart({result.aligner: rows}, title=title, x="step", y=""))
+                pictures.append(line_chart({result.aligner: points}, title=title, x="step", y=""))
     return Section("Fitting", "A step is an epoch, or a value tried.", pictures=pictures)
 
 
 def _failures(results: list[Result]) -> Section:
     """The captions that the best aligner ranks worst."""
     best = max(results, key=lambda result: result.metrics["t2v"]["MRR"])
-    table = pq.read_table(best.folder / "evaluation" / "queries.parquet").to_pylist()
-    worst = sorted((row for row in table if row["direction"] == "t2v"), key=lambda row: -row["rank"])[:N_WORST]
+    with advised(AGAIN):
+        queries = read_queries(best.folder / "evaluation" / "queries.parquet")
+    ranks = queries["rank"]
+    of_captions = [row for row, direction in enumerate(queries["direction"]) if direction == "t2v"]
     rows = [
-        [f"{row['video_id']} / {row['caption_index']}", f"{row['rank']:g}", str(row["best_wrong_video_id"])]
-        for row in worst
+        [
+            f"{queries['video_id'][row]} / {queries['caption_index'][row]}",
+            f"{ranks[row]:g}",
+            str(queries["best_wrong_video_id"][row]),
+        ]
+        for row in sorted(of_captions, key=lambda row: -ranks[row])[:N_WORST]
     ]
     return Section(
         f"Where {best.aligner} fails",
@@ -129,7 +140,8 @@ def _protocols(dataset: str) -> list[Section]:
     rows = []
     columns: list[tuple[str, str]] = []
     for path in sorted(Path("metrics", dataset).glob("*/protocols/*.json")):
-        metrics = json.loads(path.read_text())
+        with advised("Run dvc repro protocol."):
+            metrics = read_metrics(path)
         columns = columns or printed_columns(metrics)
         aligner, _, protocol = path.stem.partition(".")
         cells = (metrics[direction].get(name) for direction, name in columns)
@@ -142,8 +154,32 @@ def _protocols(dataset: str) -> list[Section]:
     return [Section("Protocols that use the other test queries", note, [Table(names, rows)])]
 
 
-def _rows(path: Path, *, delimiter: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file, delimiter=delimiter))
+def _numbers(path: Path, delimiter: str, *, only: Sequence[str] = ()) -> tuple[list[str], list[list[float]]]:
+    """Header and rows of a table of numbers.
+
+    Args:
+        path: of the file.
+        delimiter: between cells.
+        only: a header; a table with another one is somebody else's, and has no rows here. Then numbers behind the first
+            may be NaN or infinite.
+
+    Raises:
+        DamagedFileError: a cell isn't a number; the message has the line.
+        IrregularFileError, OSError: as of `io.read_text`.
+    """
+    head, *lines = read_text(path, at_most=TABLE_BYTES).split("\n")
+    header = head.split(delimiter)
+    if only and header != list(only):
+        return header, []
+    rows = []
+    for number, line in enumerate(lines, 2):
+        if not line:
+            continue
+        try:
+            rows.append([float(cell) for cell in line.split(delimiter)])
+        except ValueError:
+            raise DamagedFileError(f"{path}, line {number}: {line!r:.60} isn't a row of numbers.") from None
+        finite = rows[-1][:1] if only else rows[-1]
+        if len(rows[-1]) != len(header) or not all(map(math.isfinite, finite)):
+            raise DamagedFileError(f"{path}, line {number}: {line!r:.60} isn't a row of {len(header)} numbers.")
+    return header, rows
