@@ -253,7 +253,7 @@ def judged(case: Case, command: Command, ended: Ended) -> list[str]:
     expected = {0, 1, 2}
     if case.conditions.signal:
         expected |= {128 + case.conditions.signal}
-    if case.conditions.stdout != "file":
+    if case.conditions.stdout != "file" or case.conditions.file_bytes is not None:
         expected |= {128 + signal.SIGPIPE, 120}
     if ended.signal is not None and ended.signal != case.conditions.signal and not ended.hung:
         found.append(f"dies of {signal.Signals(ended.signal).name}")

@@ -77,6 +77,8 @@ def in_words(error: BaseException) -> str | None:
         what = _HELP.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__).lower()
         where = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]
         return f"{' -> '.join(where)}: {what}." if where else f"{what[:1].upper()}{what[1:]}."
+    if isinstance(error, RuntimeError) and getattr(error.__context__, "errno", None) == errno.ELOOP:
+        return in_words(error.__context__)  # type: ignore[arg-type]  # pathlib hides it before Python 3.13
     if isinstance(error, MemoryError):
         return f"Out of memory{f': {error}' if str(error) else ''}. Close other programs, or raise ulimit -v."
     if isinstance(error, RecursionError):
