@@ -1,6 +1,7 @@
 """Checkpoints: a folder or a pinned commit; what is missing, mismatched or would run code is refused by name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -37,19 +38,43 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 class TestWhere:
     def test_no_model_at_all_is_refused(self) -> None:
-        with pytest.raises(ParamsError, match="text/clip needs `model`"):
-            find(None)
+        for model in (None, ""):
+            with pytest.raises(ParamsError, match="text/clip needs `model`"):
+                find(model)
 
     @pytest.mark.parametrize("revision", [None, "main", "0123456", COMMIT.upper(), COMMIT + "0"])
     def test_a_model_of_the_hub_needs_a_whole_commit(self, revision: str | None) -> None:
         with pytest.raises(ParamsError, match=r"openai/clip.*40 hex digits.*huggingface.co/openai/clip/commits/main"):
             find("openai/clip", revision)
 
+    @pytest.mark.parametrize("revision", [123, ["x"], COMMIT + "\n", "../" + COMMIT[3:]])
+    def test_a_revision_that_is_no_commit_is_refused(self, revision: Any) -> None:
+        with pytest.raises(ParamsError, match="40 hex digits"):
+            find("openai/clip", revision)
+
+    @pytest.mark.parametrize("model", [3, ["a"], {"a": 1}])
+    def test_a_model_that_is_no_text_is_refused(self, model: Any) -> None:
+        with pytest.raises(ParamsError, match="a folder, or owner/name"):
+            find(model, COMMIT)
+
+    @pytest.mark.parametrize("kind", ["file", "pipe", "link to nothing"])
+    def test_what_is_no_folder_is_refused(self, kind: str, tmp_path: Path) -> None:
+        path = tmp_path / "model"
+        {"file": path.touch, "pipe": lambda: os.mkfifo(path), "link to nothing": lambda: path.symlink_to("x")}[kind]()
+        with pytest.raises(WeightsError, match="neither a folder here nor"):
+            find(str(path))
+
     def test_a_folder_has_no_revision(self, folder: Path) -> None:
         with pytest.raises(ParamsError, match="is a folder here, which has no revision"):
             find(str(folder), COMMIT)
 
-    @pytest.mark.parametrize("model", ["/no/such/folder", "clip", "../clip/x", "a/b/c"])
+    @pytest.mark.parametrize(
+        "model",
+        [
+            *("/no/such/folder", "clip", "../clip/x", "a/b/c", "a/..", "a/.", "../b", "a/b..c", "a--b/c", "a/b.git"),
+            *(".a/b", "a/b.", "a/" + "b" * 200, "a/b\n", "a\0/b", "ä/b", "/dev/zero"),
+        ],
+    )
     def test_what_is_neither_folder_nor_repository_is_refused(self, model: str) -> None:
         with pytest.raises(WeightsError, match="neither a folder here nor owner/name on the hub"):
             find(model, COMMIT)

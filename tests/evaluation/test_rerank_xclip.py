@@ -1,6 +1,8 @@
 """The conditioned scorer by itself, against transformers' prompt generator: tiles, ties, files, refusals."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,58 @@ class TestFile:
     def test_a_missing_tensor_is_named(self, generator: PromptGenerator, tmp_path: Path) -> None:
         with pytest.raises(EvaluationError, match=r"decoder\.3\..* is missing|decoder\.3\..*; it is missing"):
             PromptGenerator.load(self.write(tmp_path / "a", generator, n_layers=LAYERS + 1))
+
+    @pytest.mark.parametrize(
+        ("header", "says"),
+        [
+            *[({"n_heads": value}, "n_heads") for value in (0, -1, 5, 2.0, "6", None, True, 10**9)],
+            *[({"n_layers": value}, "n_layers") for value in (0, -1, 2.0, "3", None, 10**9)],
+            *[({"video_epsilon": value}, "video_epsilon") for value in ("x", -1, None, 1e9, [1])],
+            *[({"weights_sha256": value}, "weights_sha256") for value in (3, "", "a" * 63, "a" * 64 + "\n", None)],
+            *[({"activation": value}, "activation") for value in (3, None, ["gelu"])],
+            ({"more": 1}, "more"),
+            ({"tensors": {}}, "tensors"),
+        ],
+    )
+    def test_an_odd_header_is_refused_by_its_entry(
+        self, generator: PromptGenerator, tmp_path: Path, header: dict[str, Any], says: str
+    ) -> None:
+        with pytest.raises(EvaluationError, match=says):
+            PromptGenerator.load(self.write(tmp_path / "a", generator, **header))
+
+    @pytest.mark.parametrize("text", ["", "{", "[1]", "null", "3", '{"a": NaN}', "[" * 100_000])
+    def test_a_header_that_is_none_is_refused(self, generator: PromptGenerator, tmp_path: Path, text: str) -> None:
+        save_file(dict(generator.tensors), tmp_path / "a", metadata={"reranker": text})
+        with pytest.raises(EvaluationError, match=str(tmp_path / "a")):
+            PromptGenerator.load(tmp_path / "a")
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("prompts_generator.alpha", np.zeros((), np.float32)),
+            ("prompts_generator.alpha", np.zeros(0, np.float32)),
+            ("prompts_generator.alpha", np.zeros((1, DIM), np.float32)),
+            ("prompts_generator.alpha", np.full(DIM, np.nan, np.float32)),
+            ("prompts_generator.alpha", np.zeros(DIM, np.int8)),
+            ("prompts_generator.alpha", np.zeros(DIM, np.float64)),
+            ("prompts_generator.layernorm.weight", np.zeros(1, np.float32)),
+            ("prompts_generator.decoder.0.mlp.0.weight", np.zeros((1, DIM), np.float32)),
+            ("logit_scale", np.zeros(1, np.float32)),
+            ("logit_scale", np.array(np.inf, np.float32)),
+        ],
+    )
+    def test_an_odd_tensor_is_refused_by_its_name(
+        self, generator: PromptGenerator, tmp_path: Path, name: str, value: np.ndarray
+    ) -> None:
+        other = replace(generator)
+        object.__setattr__(other, "tensors", {**generator.tensors, name: value})
+        with pytest.raises(EvaluationError, match=name.rpartition(".")[2] if "alpha" not in name else "must be|NaN"):
+            PromptGenerator.load(self.write(tmp_path / "a", other))
+
+    def test_a_pipe_is_refused(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "a")
+        with pytest.raises(EvaluationError, match="is a pipe"):
+            PromptGenerator.load(tmp_path / "a")
 
     def test_an_unknown_activation_is_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
         with pytest.raises(EvaluationError, match="'silu' isn't known"):

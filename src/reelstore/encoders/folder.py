@@ -28,7 +28,6 @@ _SIZES = {
     "patch_size": 2**14,
     "num_channels": 4096,
     "num_frames": 4096,
-    "num_labels": 2**20,
     "mit_hidden_size": 2**17,
     "mit_intermediate_size": 2**20,
     "mit_num_hidden_layers": 4096,
@@ -39,7 +38,8 @@ _SIZES = {
 """Settings that are whole numbers of at least 1, and the largest that is believed: far above any published model.
 
 Libraries make lists as long as some of these before a tensor is looked at."""
-_MOST_LAYERS = 4096
+_LARGEST = {"layers": 4096, "num_labels": 2**20}
+"""Endings of other such settings, which may be 0."""
 _FLOATS = ("float64", "float32", "float16", "bfloat16")
 _ELSEWHERE = {
     "auto_map": "the model comes as code, which is never run, so it can't be loaded",
@@ -219,14 +219,16 @@ def _check(path: Path, name: str, key: str, value: Any) -> None:
     elif key in ("dtype", "torch_dtype"):
         if not isinstance(value, str) or value.removeprefix("torch.") not in _FLOATS:
             raise WeightsError(f"{path}: {name} is {_words(value)}; one of {', '.join(_FLOATS)} is expected.")
-    elif key in _SIZES:
+    elif key in _SIZES and not (isinstance(value, dict) and key in ("image_size", "patch_size")):
         for one in value if isinstance(value, list) and value else [value]:
             if type(one) is not int or not 1 <= one <= _SIZES[key]:
                 raise WeightsError(
                     f"{path}: {name} is {_words(value)}; a whole number from 1 to {_SIZES[key]} is expected."
                 )
-    elif key.endswith("layers") and isinstance(value, int) and value > _MOST_LAYERS:
-        raise WeightsError(f"{path}: {name} is {_words(value)}; at most {_MOST_LAYERS} are expected.")
+    elif isinstance(value, int):
+        largest = next((most for ending, most in _LARGEST.items() if key.endswith(ending)), value)
+        if value > largest:
+            raise WeightsError(f"{path}: {name} is {_words(value)}; at most {largest} is expected.")
 
 
 def _words(value: object) -> str:

@@ -37,7 +37,7 @@ _VOCABULARIES = (
 """Without any of these transformers makes up a tokenizer that knows special tokens alone: all captions become one."""
 _SMALL_FILES = ("*.json", "*.txt", "*.model")
 _REPOSITORY = re.compile(
-    r"(?=.{3,96}$)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*/[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.|$))*"
+    r"(?=.{3,96}$)(?!.*--|.*\.git$)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*/[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.|$))*"
 )
 """owner/name as the hub has them: no part is a step up, so that none leads out of the cache."""
 _COMMIT = re.compile("[0-9a-f]{40}")
@@ -95,12 +95,13 @@ def find_checkpoint(model: str | None, revision: str | None, *, encoder: str) ->
         ParamsError: there is no model, or a model of the hub without its commit.
         WeightsError: a file is missing, or can't be had (`HF_HUB_OFFLINE` is honoured).
     """
-    if model is None:
+    if model is None or model == "":
         raise ParamsError(
             f"encoders.{encoder} needs `model`: a folder, or owner/name on the Hugging Face hub with its `revision`."
         )
-    if not isinstance(model, str):
+    if not isinstance(model, str | Path):
         raise ParamsError(f"encoders.{encoder}: model is {model!r}; a folder, or owner/name on the hub, is expected.")
+    model = str(model)
     if Path(model).is_dir():
         if revision is not None:
             raise ParamsError(f"encoders.{encoder}: {model} is a folder here, which has no revision {revision!r}.")
@@ -344,7 +345,9 @@ def _download(model: str, revision: str, patterns: list[str], source: str) -> Pa
 
     try:
         return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except OSError as error:  # the hub's errors are, its offline mode among them
+    except MemoryError:
+        raise
+    except Exception as error:  # the hub's own and those of the network below it
         raise WeightsError(
             f"{source} isn't in the local cache and can't be downloaded ({type(error).__name__}). Where there is a "
             f"network, run: hf download {model} --revision {revision}; or name a folder."

@@ -5,9 +5,9 @@ first, by what a small network, the prompt generator, makes of the caption and t
 it are in the store; the generator's weights are the video encoder's, or a file that it writes (`save_reranker`).
 """
 
-import json
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
-from reelstore.errors import EvaluationError
+from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.evaluation.rerank import Stored
+from reelstore.io import parsed_json, refuse_irregular
 from reelstore.ranking import refuse_nonfinite
 from reelstore.records import Side
 from reelstore.store.reader import Rows
@@ -71,10 +72,24 @@ class PromptGenerator:
             raise EvaluationError(
                 f"The activation {self.activation!r} isn't known here; {', '.join(_ACTIVATIONS)} are."
             )
-        for name, shape in self._shapes().items():
+        for name in ("video_epsilon", "text_epsilon"):
+            value = getattr(self, name)
+            if type(value) not in (int, float) or not 0 <= value < 1:
+                raise EvaluationError(f"{name} is {value!r}; a number from 0 to below 1 is expected.")
+        if not isinstance(self.weights_sha256, str) or not re.fullmatch("[0-9a-f]{64}", self.weights_sha256):
+            raise EvaluationError(f"weights_sha256 is {self.weights_sha256!r}; 64 hex digits are expected.")
+        if type(self.n_layers) is not int or not 1 <= self.n_layers <= len(self.tensors):
+            raise EvaluationError(f"n_layers is {self.n_layers!r}; there are {len(self.tensors)} tensors.")
+        for name, shape in self._shapes(max(self._width(), 1)).items():
             found = self.tensors[name].shape if name in self.tensors else None
             if found != shape:
-                raise EvaluationError(f"{name} must be {shape}; it is {found or 'missing'}.")
+                raise EvaluationError(f"{name} must be {shape}; it is {'missing' if found is None else found}.")
+            if self.tensors[name].dtype != np.float32:
+                raise EvaluationError(f"{name} must be float32; it is {self.tensors[name].dtype}.")
+            if not np.isfinite(self.tensors[name]).all():
+                raise EvaluationError(f"{name} holds NaN or infinity. Write the file again with save_reranker.")
+        if type(self.n_heads) is not int or self.n_heads < 1 or self.dim % self.n_heads:
+            raise EvaluationError(f"n_heads is {self.n_heads!r}; it must divide the width, {self.dim}.")
 
     @property
     def dim(self) -> int:
@@ -101,16 +116,23 @@ class PromptGenerator:
             EvaluationError: the file isn't one, lacks a tensor, or belongs to other weights.
         """
         try:
+            refuse_irregular(path)
             with safe_open(path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {}).get("reranker", "{}"))
+                header = parsed_json((file.metadata() or {}).get("reranker", "{}").encode(), path)
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, DamagedFileError, TypeError, ValueError, KeyError, AttributeError) as error:
             raise EvaluationError(
                 f"{path} can't be read: {error}. The video encoder's save_reranker writes it."
             ) from error
-        if header.pop("format", None) != FORMAT:
+        if not isinstance(header, dict) or header.pop("format", None) != FORMAT:
             raise EvaluationError(f"{path} isn't a reranker of the format {FORMAT}.")
-        generator = cls(tensors=tensors, **header)
+        names = {field.name for field in fields(cls)} - {"tensors"}
+        if header.keys() != names:
+            raise EvaluationError(f"{path}: its header has {sorted(header)}; {sorted(names)} are expected.")
+        try:
+            generator = cls(tensors=tensors, **header)
+        except EvaluationError as error:
+            raise EvaluationError(f"{path}: {error}") from error
         generator.check_weights(weights_sha256, source=str(path))
         return generator
 
@@ -122,8 +144,11 @@ class PromptGenerator:
                 f"{weights_sha256[:12]}. Take that of the encoder that embedded them, or embed again."
             )
 
-    def _shapes(self) -> dict[str, tuple[int, ...]]:
-        dim = len(self.tensors.get("prompts_generator.alpha", ()))
+    def _width(self) -> int:
+        alpha = self.tensors.get("prompts_generator.alpha")
+        return alpha.size if alpha is not None and alpha.ndim == 1 else 0
+
+    def _shapes(self, dim: int) -> dict[str, tuple[int, ...]]:
         shapes: dict[str, tuple[int, ...]] = {"logit_scale": ()}
         own: dict[str, tuple[int, ...]] = {"alpha": (dim,), "layernorm.weight": (dim,), "layernorm.bias": (dim,)}
         for layer in range(self.n_layers):
