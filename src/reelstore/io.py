@@ -17,6 +17,8 @@ PARTIAL = ".partial"
 """Ending of a file that isn't whole yet; .dvcignore keeps such files out of every version."""
 SMALL_FILE_BYTES = 256 * 2**20
 """Limit for settings, manifests and results, which are read whole; far above what any of them has."""
+_PART_BYTES = 4096
+"""Read at once at least; a file's size is what is needed, and `read` takes memory for all that it is asked for."""
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -77,7 +79,9 @@ def read_bytes(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        content = b"" if size > at_most else file.read(at_most + 1)
+        content = b""
+        while size <= at_most >= len(content) and (part := file.read(max(size, _PART_BYTES) + 1)):
+            content += part
     if size > at_most or len(content) > at_most:
         raise DamagedFileError(f"{path} has {max(size, len(content))} bytes; at most {at_most} are expected.")
     return content
