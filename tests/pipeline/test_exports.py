@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from hypothesis import HealthCheck, given, settings
@@ -225,3 +227,124 @@ def test_ids_that_can_t_be_file_names_are_refused() -> None:
 
 def test_held_prints_shapes() -> None:
     assert Held("dense", 8, 3, "float32").row(np.zeros((1, 3, 8))).shape == (3, 8)
+
+
+def made(path: str, *ids: str) -> Rows:
+    return stored(path, list(ids or "ab"), list(np.ones((len(ids) or 2, 8), "f4")))
+
+
+def state(folder: str = ".") -> dict[str, Any]:
+    return {str(p): p.readlink() if p.is_symlink() else p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
+
+
+def _into(path: str, content: bytes = b"mine") -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_bytes(content)
+
+
+CHANGES = {
+    "a file of a person": lambda out: _into(f"{out}/thesis.npy"),
+    "a table of keys": lambda out: _into(f"{out}/keys.csv", b"video_id,split,failure\na,all,\n"),
+    "a changed value": lambda out: np.save(next(Path(out).glob("*.npy")), np.zeros((2, 8), "f4")),
+    "a folder": lambda out: _into(f"{out}/notes/a.txt"),
+    "a link": lambda out: (
+        Path(out, "b.npy").symlink_to("/etc/passwd") if not Path(out, "b.npy").exists() else _swap(out)
+    ),
+    "no list": lambda out: Path(out, "export.json").unlink(),
+    "a list of another kind": lambda out: _into(f"{out}/export.json", b"[1]"),
+    "a list with paths": lambda out: _into(f"{out}/export.json", b'{"files": {"../store": [1, 1]}}'),
+    "a damaged list": lambda out: _into(f"{out}/export.json", b"\xff"),
+}
+
+
+def _swap(out: str) -> None:
+    Path(out, "b.npy").rename("b.npy")
+    Path(out, "b.npy").symlink_to(Path("b.npy").absolute())
+
+
+@pytest.mark.parametrize("kind", ["npy", "array"])
+@pytest.mark.parametrize("what", CHANGES)
+def test_force_replaces_no_file_that_the_export_did_not_write(kind: str, what: str) -> None:
+    rows = made("store/a/video/e/mean")
+    assert invoke("export", kind, rows.folder, "out").exit_code == 0
+    CHANGES[what]("out")
+    before = state()
+    done = invoke("export", kind, rows.folder, "out", "--force")
+    assert done.exit_code == 1 and "out holds what no export wrote" in done.output
+    assert state() == before
+
+
+def test_force_replaces_a_folder_of_the_same_form_only_if_an_export_wrote_it() -> None:
+    rows = made("store/a/video/e/mean")
+    for folder in ("mine", "out"):
+        assert invoke("export", "array", rows.folder, folder).exit_code == 0
+    for path in Path("mine").iterdir():
+        path.write_bytes(path.read_bytes())  # written anew: somebody's copy
+    before = state("mine")
+    assert invoke("export", "array", rows.folder, "mine", "--force").exit_code == 1
+    assert state("mine") == before
+    assert invoke("export", "npy", rows.folder, "out", "--force").exit_code == 0
+    assert sorted(path.name for path in Path("out").iterdir()) == ["a.npy", "b.npy", "export.json", "keys.csv"]
+    assert sorted(path.name for path in Path().iterdir()) == ["mine", "out", "store"]
+
+
+def test_force_replaces_no_parquet_of_somebody_else() -> None:
+    rows = made("store/a/video/e/mean")
+    assert invoke("export", "parquet", rows.folder, "out.parquet").exit_code == 0
+    assert invoke("export", "parquet", rows.folder, "out.parquet", "--force").exit_code == 0
+    table = pq.read_table("out.parquet")
+    pq.write_table(table.replace_schema_metadata(None), "copy.parquet")
+    pq.write_table(table.append_column("mine", pa.array([1, 2])), "more.parquet")
+    _into("text.parquet")
+    Path("link.parquet").symlink_to("out.parquet")
+    Path("folder.parquet").mkdir()
+    before = state()
+    for name in ("copy", "more", "text", "link", "folder"):
+        assert invoke("export", "parquet", rows.folder, f"{name}.parquet").exit_code == 1
+        assert invoke("export", "parquet", rows.folder, f"{name}.parquet", "--force").exit_code == 1
+        assert state() == before
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "store/a/video/e/mean",
+        "store/a/video/e/mean/out",
+        "store/a/video/e/out",
+        "store/a/out",
+        "store/a",
+        "store",
+        ".",
+        "way/mean",
+        "way/out",
+        "link",
+    ],
+)
+def test_nothing_is_exported_into_a_store_over_it_or_through_a_link(path: str, kind: str, force: list[str]) -> None:
+    rows = made("store/a/video/e/mean")
+    Path("way").symlink_to("store/a/video/e")
+    Path("elsewhere").mkdir()
+    Path("link").symlink_to("elsewhere")
+    out = Path(f"{path}.parquet" if kind == "parquet" and Path(path).name == "out" else path)
+    before = state()
+    done = invoke("export", kind, rows.folder, out, *force)
+    assert done.exit_code == 1, done.output
+    assert state() == before and not list(Path("elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".hidden", "a/b", "a\\b", "/etc/x", "é" * 150])
+def test_ids_that_lead_elsewhere_are_no_file_names(name: str) -> None:
+    rows = made("store/a/video/e/mean", name)
+    before = state()
+    assert "can't be a file's name" in invoke("export", "npy", rows.folder, "out").output
+    assert state() == before
+
+
+@pytest.mark.parametrize("name", ["con", "a\nb", "-rf", "$(id)", "keys.csv", "values", "\x1b[2J"])
+def test_odd_ids_are_file_names_like_others(name: str) -> None:
+    rows = made("store/a/video/e/mean", name)
+    assert invoke("export", "npy", rows.folder, "out").exit_code == 0
+    assert sorted(p.name for p in Path("out").iterdir()) == sorted([f"{name}.npy", "keys.csv", "export.json"])
+    assert back("npy", Path("out"), "store/b/video/e/mean", "pooled").ids == [name]

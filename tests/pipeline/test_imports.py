@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from safetensors.torch import save_file as save_torch
 
 import reelstore
 from reelstore.cli import main
+from reelstore.errors import ReelstoreError
 from reelstore.exchange import npy_folder
 from reelstore.pipeline.stores import imports
 
@@ -387,4 +389,229 @@ def test_safetensors_have_a_tensor_an_item_or_a_matrix_with_keys() -> None:
 def test_a_target_that_is_no_place_in_a_store_is_refused(target: str) -> None:
     npy("v", {"a.npy": drawn(0, 8)})
     assert "must be" in refused("npy", "v", target)
+    assert not Path("store").exists()
+
+
+def a_person_s_files(folder: str) -> None:
+    for name, content in {"thesis.tex": b"years", "notes/a.txt": b"b", "v0.npy": Path("v/v0.npy").read_bytes()}.items():
+        path = Path(folder, name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+TARGET = f"{VIDEOS}/mean"
+
+
+def target_is_the_source() -> list[object]:
+    Path(TARGET).parent.mkdir(parents=True)
+    Path("v").rename(TARGET)
+    return ["npy", TARGET, TARGET]
+
+
+def target_is_the_source_by_a_link() -> list[object]:
+    Path(TARGET).parent.mkdir(parents=True)
+    Path(TARGET).symlink_to(Path("v").absolute())
+    return ["npy", "v", TARGET]
+
+
+def target_is_in_the_source() -> list[object]:
+    Path(TARGET).parent.mkdir(parents=True)
+    Path("v").rename("store/mine/video/llama/npy")
+    return ["npy", "store/mine/video/llama/npy", "store/mine/video/llama/npy/../npy/video/x/mean"]
+
+
+def source_is_in_the_target() -> list[object]:
+    Path(TARGET).mkdir(parents=True)
+    Path("v").rename(f"{TARGET}/npy")
+    return ["npy", f"{TARGET}/npy", TARGET]
+
+
+def file_is_in_the_target() -> list[object]:
+    Path(TARGET).mkdir(parents=True)
+    np.save(f"{TARGET}/all.npy", drawn(0, 2, 8))
+    Path("k.csv").write_text("video_id\na\nb\n")
+    return ["array", f"{TARGET}/all.npy", TARGET, "--keys", "k.csv"]
+
+
+def keys_are_in_the_target() -> list[object]:
+    Path(TARGET).mkdir(parents=True)
+    Path(TARGET, "k.csv").write_text("video_id\nv0\nv1\n")
+    return ["npy", "v", TARGET, "--keys", f"{TARGET}/k.csv"]
+
+
+def parquet_is_in_the_target() -> list[object]:
+    Path(TARGET).mkdir(parents=True)
+    pq.write_table(pa.table({"video_id": ["a"], "v": [[1.0]]}), f"{TARGET}/a.parquet")
+    return ["parquet", f"{TARGET}/a.parquet", TARGET, "--dtype", "float32"]
+
+
+def default_variant_is_the_source() -> list[object]:
+    Path(VIDEOS).mkdir(parents=True)
+    Path("v").rename(f"{VIDEOS}/embedding")
+    return ["npy", f"{VIDEOS}/embedding", VIDEOS]
+
+
+@pytest.mark.parametrize(
+    "arranged",
+    [
+        target_is_the_source,
+        target_is_the_source_by_a_link,
+        target_is_in_the_source,
+        source_is_in_the_target,
+        file_is_in_the_target,
+        keys_are_in_the_target,
+        parquet_is_in_the_target,
+        default_variant_is_the_source,
+    ],
+)
+def test_source_and_target_may_not_overlap(arranged) -> None:
+    npy("v", {f"v{n}.npy": drawn(n, 8) for n in range(2)})
+    words = arranged()
+    before = files(".")
+    output = refused(*words)
+    assert "source" in output or "in the target" in output, output
+    assert files(".") == before
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["folder", "link"])
+def test_a_person_s_folder_is_no_target(linked: bool) -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    folder = "papers" if linked else TARGET
+    a_person_s_files(folder)
+    if linked:
+        Path(TARGET).parent.mkdir(parents=True)
+        Path(TARGET).symlink_to(Path("papers").absolute())
+    before = files(".")
+    assert "mean" in refused("npy", "v", TARGET)
+    assert files(".") == before
+
+
+def test_a_person_s_file_is_no_target() -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    Path(VIDEOS).mkdir(parents=True)
+    Path(TARGET).write_text("mine")
+    assert "mean" in refused("npy", "v", TARGET)
+    assert Path(TARGET).read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("start", "store", "staged"),
+    [
+        (".", "store/mine", "runs/import/store/mine"),
+        (".", "mine", "runs/import/mine"),
+        (".", "a/store/mine", "a/runs/import/store/mine"),
+        ("deep", "../store/mine", "runs/import/store/mine"),
+        ("deep", "../other/mine", "other/runs/import/mine"),
+        ("store", "mine", "store/runs/import/mine"),
+        ("store/mine", ".", "runs/import/store/mine"),
+    ],
+)
+def test_rows_are_staged_in_the_project_and_go_on_from_there(start: str, store: str, staged: str, monkeypatch) -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    root = Path.cwd()
+    Path(start).mkdir(parents=True, exist_ok=True)
+    outside = set(root.parent.iterdir())
+    monkeypatch.chdir(start)
+    write, folders = imports.Staging.write, []
+
+    def stopped(self, name, variants):
+        write(self, name, variants)
+        folders.append(Path(self.folder).relative_to(root).as_posix())
+        raise ReelstoreError("stopped")
+
+    words = ["npy", root / "v", f"{store}/video/llama/mean"]
+    with monkeypatch.context() as patch:
+        patch.setattr(imports.Staging, "write", stopped)
+        refused(*words)
+    assert folders == [f"{staged}/video/llama/mean"]
+    monkeypatch.setattr(npy_folder, "read_values", None)  # what was staged isn't read again
+    imported(*words)
+    assert not (root / staged).exists() and not list(root.rglob("runs"))
+    assert set(root.parent.iterdir()) == outside
+
+
+def test_staging_removes_only_its_own_and_follows_no_link() -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    Path("runs/import").mkdir(parents=True)
+    Path("runs/import/mine.txt").write_text("mine")
+    imported("npy", "v", TARGET)
+    assert files("runs") == {"import/mine.txt": b"mine"}
+    Path("elsewhere").mkdir()
+    shutil.rmtree("runs")
+    Path("runs").symlink_to("elsewhere")
+    np.save("v/v0.npy", drawn(1, 8))
+    assert "runs is a link" in refused("npy", "v", TARGET)
+    assert not list(Path("elsewhere").iterdir())
+
+
+NULLS = {
+    "token of fixed width": ([[[1.0, 2.0], None], [[3.0, 4.0]]], pa.list_(pa.list_(pa.float32(), 2)), "token 2 of v"),
+    "token": ([[[1.0, 2.0]], [[3.0, 4.0], None]], pa.list_(pa.list_(pa.float32())), "row 2: token 2 of v is null"),
+    "token of a fixed number": (
+        [[[1.0], None], [[3.0], [4.0]]],
+        pa.list_(pa.list_(pa.float32(), 1), 2),
+        "row 1: token 2",
+    ),
+    "number": ([[1.0, None], [3.0, 4.0]], pa.list_(pa.float32(), 2), "row 1: number 2 of v is null"),
+    "number of a token": ([[[1.0]], [[None]]], pa.list_(pa.list_(pa.float32(), 1)), "row 2: number 1 of v is null"),
+    "vector": ([[1.0, 2.0], None], pa.list_(pa.float32(), 2), "row 2 ('b'): v is null"),
+    "width": (
+        [[[1.0, 2.0]], [[3.0]]],
+        pa.large_list(pa.list_(pa.float32())),
+        "row 2: tokens of v have different widths",
+    ),
+    "NaN": ([[1.0, 2.0], [3.0, float("nan")]], pa.large_list(pa.float32()), "row 2 of v.{} holds NaN or infinity"),
+    "integers": ([[1, 2], [3, 4]], pa.list_(pa.int32()), "embeddings are floating point, v is list<"),
+    "bools": ([[True], [False]], pa.list_(pa.bool_()), "embeddings are floating point, v is list<"),
+    "nothing": ([[None], [None]], pa.list_(pa.null()), "embeddings are floating point, v is list<"),
+    "float64": ([[1.0], [2.0]], pa.list_(pa.float64()), "float64, a store float16 or float32"),
+    "view": (
+        [[1.0], [2.0]],
+        pa.list_view(pa.float32()),
+        "A column of vectors has lists of numbers; this is v (list_view",
+    ),
+}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "arrow"])
+@pytest.mark.parametrize("what", NULLS)
+def test_nothing_is_left_out_of_a_vector_in_silence(what: str, ending: str) -> None:
+    vectors, kind, says = NULLS[what]
+    found = pa.table({"video_id": ["a", "b"], "v": pa.array(vectors, kind)})
+    if ending == "arrow":
+        with pa.ipc.new_file("v.arrow", found.schema) as file:
+            file.write_table(found)
+    else:
+        pq.write_table(found, "v.parquet")
+    assert says.format(ending) in refused("parquet", f"v.{ending}", f"{VIDEOS}/x", "--vector", "v")
+    assert not Path("store").exists() and not Path("runs").exists()
+
+
+def test_a_row_that_has_a_value_and_a_failure_is_refused() -> None:
+    pq.write_table(pa.table({"video_id": ["a"], "failure": ["no frames"], "v": [[1.0]]}), "v.parquet")
+    assert "failure says that it has no value ('no frames'), but v has one" in refused("parquet", "v.parquet", VIDEOS)
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.npy", b"a-2147483649.npy", b"a-" + b"9" * 200 + b".npy"])
+def test_names_of_files_that_no_store_keeps_are_refused(name: bytes) -> None:
+    os.mkdir("n")
+    with open(b"n/" + name, "wb") as file:
+        np.save(file, drawn(0, 8))
+    assert "n: the n" in refused("npy", "n", CAPTIONS)
+    assert not Path("store").exists() and not Path("runs").exists()
+
+
+def test_a_broken_link_or_a_pipe_among_npy_files_is_no_item_left_out() -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    Path("v/v1.npy").symlink_to("nowhere")
+    assert "v/v1.npy can't be read: No such file" in refused("npy", "v", VIDEOS)
+    Path("v/v1.npy").unlink()
+    os.mkfifo("v/v1.npy")
+    assert "v/v1.npy is a pipe" in refused("npy", "v", VIDEOS)
+
+
+@pytest.mark.parametrize("words", [["--split", "\udce9"], ["--split", ""], ["--revision", "\udce9"]])
+def test_words_of_the_command_line_are_text(words: list[str]) -> None:
+    npy("v", {"v0.npy": drawn(0, 8)})
+    assert words[0] in refused("npy", "v", VIDEOS, *words)
     assert not Path("store").exists()

@@ -183,9 +183,11 @@ def import_safetensors(file: Path, target: Path, tensor: str | None, **options: 
 def _import(
     source: "Callable[[Target, KeyTable | None], Source]", target: Path, options: dict[str, Any], *inputs: Path
 ) -> None:
-    from reelstore.exchange.keys import KeyTable
+    from reelstore.exchange.keys import KeyTable, refuse_split
     from reelstore.pipeline.stores.imports import Target, run_import
 
+    if options["split"] is not None:
+        refuse_split(options["split"])
     where = Target.parse(target)
     keys = None if options["keys"] is None else KeyTable.read(options["keys"], split=options["split"])
     found = source(where, keys)

@@ -42,8 +42,6 @@ class KeyTable:
         self._table = table
         self._video_ids = table.ids("video_id")
         self._indices = table.numbers("caption_index") if "caption_index" in table else None
-        if split is not None:
-            refuse_split(split)
         self._splits = table.splits("split") if "split" in table and split is None else [split or WHOLE] * len(table)
 
     @classmethod
