@@ -105,7 +105,7 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
         videos = store[f"video/{video}/{fitted.pooling['video']}"]
         texts = store[f"text/{text}/{fitted.pooling['text']}"]
         for side, rows in (("video", videos), ("text", texts)):
-            fitted.check_fingerprint(side, rows.fingerprint)
+            fitted.check_rows(side, rows)
         matched = _some(match([videos], [texts], "validation"))
         sample = _Mapped(
             mapped(fitted.transform_video, videos.select(matched.videos)),

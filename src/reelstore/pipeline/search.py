@@ -120,7 +120,7 @@ def _default_aligner(params: Params) -> str:
 def _videos(params: Params, fitted: FittedAligner, model: str, video: str, name: str) -> tuple[Rows, str]:
     """Rows with values, aligned or to be, and where they come from."""
     rows = open_store(params.store_folder)[f"video/{video}/{fitted.pooling['video']}"]
-    fitted.check_fingerprint("video", rows.fingerprint)
+    fitted.check_rows("video", rows)
     folder = params.store_folder / "video" / model / variant_of(name)
     if (folder / "zarr.json").is_file():
         stored = open_variant(folder)

@@ -1,6 +1,7 @@
 """Rows on their way into a store: a file for each task, outside the store, whole or not there at all."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import StoreError
-from reelstore.io import PARTIAL, remove_files, write_atomically
+from reelstore.errors import DamagedFileError, StoreError
+from reelstore.io import PARTIAL, parsed_json, refuse_irregular, remove_files, write_atomically
+from reelstore.plain import typed
 from reelstore.store.disk import disk_errors
-from reelstore.store.schema import FAILED, OK, VariantSpec
+from reelstore.store.schema import FAILED, FINGERPRINT_BYTES, OK, VariantSpec
 from reelstore.store.update import VariantUpdate
 from reelstore.store.values import as_stored
 
@@ -118,38 +120,45 @@ class Staging:
         from safetensors import SafetensorError, safe_open
 
         path = self.folder / (name + ENDING)
+        refuse_irregular(path)
         try:
             with safe_open(path, framework="np") as file:
-                about = json.loads(file.metadata()[ABOUT])
+                about = _about(file, path)
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # it isn't a mapping
-            reasons: Mapping[str, list[str | None]] = about["reasons"]
-            whole = about["sha256"] == _digest(tensors)
-        except (SafetensorError, KeyError, TypeError, ValueError):
+            rows = {
+                variant: StagedRows(
+                    tensors[f"{variant}/fingerprints"],
+                    tensors[f"{variant}/values"],
+                    tensors.get(f"{variant}/counts"),
+                    reasons,
+                )
+                for variant, reasons in about.reasons.items()
+            }
+            whole = about.sha256 == _digest(tensors) and all(map(_is_consistent, rows.values()))
+        except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
             whole = False
         if not whole:
             path.unlink(missing_ok=True)
             raise StoreError(f"{path} was damaged and has been removed. Run it again: its rows are embedded anew.")
-        return {
-            variant: StagedRows(
-                tensors[f"{variant}/fingerprints"],
-                tensors[f"{variant}/values"],
-                tensors.get(f"{variant}/counts"),
-                of_rows,
-            )
-            for variant, of_rows in reasons.items()
-        }
+        return rows
 
     def fingerprints(self) -> Iterator[tuple[str, str, Array, list[str | None]]]:
         """File, variant, fingerprints and reasons of all that is staged, without its values."""
         from safetensors import SafetensorError, safe_open
 
         for path in sorted(self.folder.glob(f"*{ENDING}")):
+            if not path.is_file():  # a pipe, a folder, a link to a device: nothing that was staged
+                continue
             try:
                 with safe_open(path, framework="np") as file:
-                    for variant, reasons in json.loads(file.metadata()[ABOUT])["reasons"].items():
-                        name = path.name.removesuffix(ENDING)
-                        yield name, variant, file.get_tensor(f"{variant}/fingerprints"), reasons
-            except (SafetensorError, KeyError, TypeError, ValueError):
+                    found = [
+                        (variant, file.get_tensor(f"{variant}/fingerprints"), reasons)
+                        for variant, reasons in _about(file, path).reasons.items()
+                    ]
+                if not all(_are_fingerprints(fingerprints, len(reasons)) for _, fingerprints, reasons in found):
+                    raise DamagedFileError(f"{path} has fingerprints of another shape.")
+                yield from ((path.name.removesuffix(ENDING), *one) for one in found)
+            except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
                 if path.match(f"{_NAME}{ENDING}"):
                     path.unlink()  # not as it was written: its rows are embedded anew
 
@@ -213,6 +222,11 @@ class StagedIndex:
         while start < len(places):
             name, first = places[start]
             rows = self._read(name)[variant]
+            if rows.values.dtype != update.spec.dtype:
+                raise StoreError(
+                    f"{self._staging.folder}/{name}{ENDING} holds {rows.values.dtype} of {variant}, not "
+                    f"{update.spec.dtype}. Remove it and run it again: its rows are embedded anew."
+                )
             stop = start + 1
             if rows.reasons[first] is not None:
                 update.fail(int(update.todo[start]), str(rows.reasons[first]))
@@ -243,6 +257,42 @@ class StagedIndex:
         if self._held is None or self._held[0] != name:
             self._held = (name, self._staging.read(name))
         return self._held[1]
+
+
+@dataclass(frozen=True)
+class _About:
+    """Our metadata in a staged file."""
+
+    reasons: dict[str, list[str | None]]
+    sha256: str
+
+
+def _about(file: Any, path: Path) -> _About:
+    about: _About = typed(parsed_json(file.metadata()[ABOUT].encode(), path), _About, path)
+    return about
+
+
+def _are_fingerprints(fingerprints: Array, n_rows: int) -> bool:
+    return bool(fingerprints.dtype == np.uint8) and fingerprints.shape == (n_rows, FINGERPRINT_BYTES)
+
+
+def _is_consistent(rows: StagedRows) -> bool:
+    """Whether what a file holds of a variant belongs together; its shape is compared with the spec when it is given."""
+    n_rows = len(rows.reasons)
+    if not _are_fingerprints(rows.fingerprints, n_rows) or rows.values.ndim < 2:
+        return False
+    if rows.counts is not None:
+        counts: Array = rows.counts
+        if counts.dtype != np.int64 or counts.shape != (n_rows,) or counts.min(initial=0) < 0:
+            return False
+        if counts[rows.status == FAILED].any() or counts.max(initial=0) > len(rows.values):
+            return False
+    return len(rows.values) == int(rows.starts[-1])
+
+
+def is_task_name(name: str) -> bool:
+    """Whether a task's file may have this name."""
+    return re.fullmatch(r"[0-9a-f]{24}", name) is not None
 
 
 def task_name(fingerprints: Iterable[npt.NDArray[np.uint8]]) -> str:

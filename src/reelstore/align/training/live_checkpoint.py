@@ -1,16 +1,17 @@
 """Where a training stands, on disk every so many steps: what was killed goes on from there."""
 
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Checkpoint
 
 from reelstore.errors import AlignerError
-from reelstore.io import partial_of
+from reelstore.io import open_regular, partial_of
 
 NAME = "live.ckpt"
 
@@ -56,18 +57,41 @@ class LiveCheckpoint(Checkpoint):
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """What is in a checkpoint's file, nothing of it executed.
+    """What is in a checkpoint's file, nothing of it executed, every part as it was written.
 
     Raises:
         AlignerError: it can't be read.
+        OSError: it isn't there, or the system refuses it.
     """
-    try:
-        loaded: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises of many kinds
-        raise AlignerError(
-            f"The checkpoint {path} can't be read: {error}. Remove it to train from the start."
-        ) from None
+    with open_regular(path) as file:
+        try:
+            _check_parts(file)
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch and zipfile raise of many kinds
+            reason = str(error).partition("\n")[0][:120] or type(error).__name__
+            raise AlignerError(
+                f"The checkpoint {path} can't be read: {reason}. Remove it to train from the start."
+            ) from None
+    if not isinstance(loaded, dict):
+        raise AlignerError(f"The checkpoint {path} holds no mapping. Remove it to train from the start.")
     return loaded
+
+
+def _check_parts(file: BinaryIO) -> None:
+    """Refuse what torch didn't write: other formats, parts that would grow, and parts whose checksum is another one.
+
+    torch itself compares no checksums.
+    """
+    n_bytes = os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        parts = archive.infolist()
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+            raise AlignerError("it is compressed, which torch's files aren't")
+        if sum(part.file_size for part in parts) > n_bytes:
+            raise AlignerError("its parts claim more bytes than it has")
+        if (damaged := archive.testzip()) is not None:
+            raise AlignerError(f"its part {damaged!r:.60} is damaged")
+    file.seek(0)
 
 
 def check_embeddings(checkpoint: Mapping[str, Any], data: Mapping[str, Mapping[str, str]]) -> None:
@@ -81,9 +105,11 @@ def check_embeddings(checkpoint: Mapping[str, Any], data: Mapping[str, Mapping[s
         AlignerError: a side's fingerprint is another.
     """
     for side, mine in data.items():
-        theirs = checkpoint.get("reelstore", {}).get("data", {}).get(side, {}).get("fingerprint", "none recorded")
+        theirs: Any = checkpoint
+        for key in ("reelstore", "data", side, "fingerprint"):
+            theirs = theirs.get(key) if isinstance(theirs, Mapping) else None
         if theirs != mine["fingerprint"]:
             raise AlignerError(
-                f"The checkpoint was trained on {side} embeddings of fingerprint {theirs[:12]}, these have "
+                f"The checkpoint was trained on {side} embeddings of fingerprint {str(theirs)[:12]}, these have "
                 f"{mine['fingerprint'][:12]}: another encoder, sampling or dtype. Train from the start on these."
             )

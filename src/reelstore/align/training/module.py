@@ -116,6 +116,7 @@ class Training(lightning.LightningModule):
         self.identity, self._looks, self._workplace = identity, looks, workplace
         self._constant_loss = constant_loss
         self.register_buffer("_sentence", torch.from_numpy(sentence), persistent=False)
+        self.has_stepped = False  # in this process
         self._losses: list[float] = []
         self._history: list[dict[str, float]] = []
         self._random: list[dict[str, Any]] | None = None
@@ -186,6 +187,7 @@ class Training(lightning.LightningModule):
         """Keep the temperature within bounds after every step."""
         super().optimizer_step(*args, **kwargs)
         self.loss.clamp()
+        self.has_stepped = True
 
     def configure_optimizers(self) -> Any:
         """AdamW, its learning rate set every step."""

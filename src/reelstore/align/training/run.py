@@ -1,6 +1,7 @@
 """Runs a training under Lightning: from where a killed one stood, until validation MRR no longer rises."""
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,13 @@ from reelstore.align.base import Workplace
 from reelstore.align.training.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
 from reelstore.align.training.looks import sentence
 from reelstore.align.training.module import Identity, Training
+from reelstore.align.training.own_files import OwnFiles
 from reelstore.align.training.progress_bar import TrainingBar
-from reelstore.errors import AlignerError, ParamsError
+from reelstore.errors import AlignerError, IrregularFileError, ParamsError, ReelstoreError
 from reelstore.io import make_output_folder
+
+BEST = "best.ckpt"
+_RANK = {"cpu", "cuda", "losses"}
 
 
 def run(
@@ -43,7 +48,7 @@ def run(
     live = workplace.checkpoints / NAME
     best = ModelCheckpoint(
         dirpath=workplace.checkpoints,
-        filename="best",
+        filename=Path(BEST).stem,
         monitor="validation_MRR",
         mode="max",
         save_weights_only=True,
@@ -52,13 +57,12 @@ def run(
     stop = EarlyStopping("validation_MRR", mode="max", patience=patience, check_on_train_epoch_end=True)
     bar = [TrainingBar(training.identity.kind)] if options.get("enable_progress_bar", True) else []
     with _quiet():
-        trainer = _new_trainer(options, [stop, *bar, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)])
+        callbacks = [stop, *bar, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)]
+        trainer = _new_trainer(options, callbacks, OwnFiles(workplace.checkpoints))
         goes_on = _resumable(live, training.identity, workplace)
-        with _interruptible():
+        with _interruptible(), _restoring(training, live if goes_on else None):
             trainer.fit(training, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
-    state = load_checkpoint(Path(best.best_model_path))
-    check_embeddings(state, training.identity.data)
-    training.load_state_dict(state["state_dict"])
+    _take_best(training, workplace.checkpoints / BEST)
     training.float().eval().cpu()
     if trainer.is_global_zero:
         workplace.say(sentence(training.look(), f"after {trainer.current_epoch} epochs, its best"))
@@ -69,26 +73,98 @@ def _resumable(live: Path, identity: Identity, workplace: Workplace) -> bool:
     """Whether a live checkpoint is there, of this very training; where it is of another, that is said."""
     if not live.is_file():
         return False
+    best = live.with_name(BEST)
     try:
         checkpoint = load_checkpoint(live)
         check_embeddings(checkpoint, identity.data)
-    except AlignerError as error:
+        _refuse_others(checkpoint, live, identity)
+        if _refuse_paths(checkpoint, live, best):
+            _refuse_others(load_checkpoint(best), best, identity)
+    except (AlignerError, FileNotFoundError, IrregularFileError) as error:
         workplace.say(f"{identity.kind}: begins anew. {error}")
         return False
-    kept, mine = checkpoint["reelstore"], identity.plain()
-    for name in ("kind", "settings", "data", "order"):
-        if kept[name] != mine[name]:
-            workplace.say(f"{identity.kind}: begins anew; {live} is of other {name}.")
-            return False
-    workplace.say(f"{identity.kind}: goes on from {live}, step {checkpoint['global_step']}.")
+    workplace.say(f"{identity.kind}: goes on from {live}, step {checkpoint.get('global_step')}.")
     return True
 
 
-def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback]) -> lightning.Trainer:
+def _refuse_others(checkpoint: Mapping[str, Any], path: Path, identity: Identity) -> None:
+    """Raise AlignerError where a checkpoint isn't of this very training, or lacks what goes on with it."""
+    kept, mine = checkpoint.get("reelstore"), identity.plain()
+    for name in ("kind", "settings", "data", "order"):
+        if not isinstance(kept, dict) or kept.get(name) != mine[name]:
+            raise AlignerError(f"{path} is of other {name}.")
+    assert isinstance(kept, dict)
+    ranks: Any = kept.get("ranks")
+    rows: Any = kept.get("history")
+    if not _are_mappings(ranks) or not _are_mappings(rows) or not all(set(rank) >= _RANK for rank in ranks):
+        raise AlignerError(f"{path} lacks what a training goes on with.")
+    if not all(isinstance(value, float) for row in rows for value in row.values()):
+        raise AlignerError(f"{path} has curves that aren't numbers.")
+
+
+def _are_mappings(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(one, dict) for one in values)
+
+
+def _refuse_paths(checkpoint: Mapping[str, Any], live: Path, best: Path) -> bool:
+    """Whether there is a best checkpoint already; raise AlignerError where another file is named as one.
+
+    Lightning takes the paths in a checkpoint's word: it would read them, and remove them.
+    """
+    states = checkpoint.get("callbacks")
+    if not isinstance(states, dict):
+        raise AlignerError(f"{live} lacks what a training goes on with.")
+    named: set[Any] = set()
+    for state in (state for name, state in states.items() if str(name).startswith("ModelCheckpoint")):
+        if not isinstance(state, dict) or not isinstance(state.get("best_k_models"), dict):
+            raise AlignerError(f"{live} lacks what a training goes on with.")
+        named |= {str(state.get(key) or "") for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        named |= set(state["best_k_models"])
+    named -= {""}
+    if named - {os.path.realpath(best)}:
+        raise AlignerError(f"{live} names checkpoints elsewhere.")
+    return bool(named)
+
+
+def _take_best(training: Training, best: Path) -> None:
+    """The weights of the best epoch.
+
+    Raises:
+        AlignerError: there are none, or they are of another training.
+    """
+    try:
+        state = load_checkpoint(best)
+        _refuse_others(state, best, training.identity)
+        training.load_state_dict(state["state_dict"])
+    except FileNotFoundError:
+        raise AlignerError(f"The training ended without an epoch ({best} isn't there). Run it again.") from None
+    except (RuntimeError, KeyError, TypeError, AttributeError) as error:
+        raise AlignerError(f"{best} isn't of this training: {_short(error)}. Remove it and train again.") from error
+
+
+@contextmanager
+def _restoring(training: Training, live: Path | None) -> Iterator[None]:
+    """What goes wrong before the first step of a training that goes on is said of its checkpoint."""
+    try:
+        yield
+    except Exception as error:
+        if live is None or training.has_stepped or isinstance(error, ReelstoreError | MemoryError):
+            raise
+        raise AlignerError(
+            f"The training can't go on from {live}: {_short(error)}. Remove it to train from the start."
+        ) from error
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".partition("\n")[0][:200]
+
+
+def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback], files: OwnFiles) -> lightning.Trainer:
     try:
         return lightning.Trainer(
             **{**options, "enable_progress_bar": False},  # ours is on stderr
             logger=False,  # `workplace.log` has the curves
+            plugins=[files],
             callbacks=callbacks,
             enable_model_summary=False,
             num_sanity_val_steps=0,

@@ -65,7 +65,7 @@ def run_apply(params: Params, *, video: str, text: str, aligner: str, progress: 
     folders, updates, counts = [], [], []
     for side, encoder in zip(SIDES, (video, text), strict=True):
         rows = store[f"{side}/{encoder}/{fitted.pooling[side]}"]
-        fitted.check_fingerprint(side, rows.fingerprint)
+        fitted.check_rows(side, rows)
         folder = params.store_folder / side / model / variant_of(aligner)
         spec = aligned_spec(rows, side, fitted, encoder=model, variant=variant_of(aligner), dtype=dtype)
         update, n_mapped = _mapped(rows, spec, folder, _transform(fitted, side), progress)

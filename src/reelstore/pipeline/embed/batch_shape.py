@@ -1,25 +1,25 @@
 """`batch_size: auto`: the largest batch that a GPU has memory for, found once and kept: it is part of every row."""
 
 import gc
-import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import BatchMemoryError, StoreError
+from reelstore.errors import BatchMemoryError, DamagedFileError, StoreError
 from reelstore.params import ItemBounds
 from reelstore.pipeline.embed.batches import encode_batch, out_of_memory
 from reelstore.pipeline.embed.prepared import prepared
+from reelstore.plain import read_typed
 from reelstore.records import Side
 from reelstore.store.manifest import read_manifest
 
 AUTO = "auto"
 LARGEST: dict[Side, int] = {"video": 32, "text": 256}
 """Items of the first try; each next one is half as large. Larger batches were not seen to be faster."""
-_FIRST_OF_SHAPE = re.compile(r"\(([0-9]+),")
+_FIRST_OF_SHAPE = re.compile(r"\(([1-9][0-9]{0,5}),")
 
 
 def recorded_batch_size(plan: Path, variants: Path) -> int | None:
@@ -38,10 +38,11 @@ def recorded_batch_size(plan: Path, variants: Path) -> int | None:
                 continue
             if attributes is not None:
                 recipes.append(attributes["recipe"])
-    with suppress(OSError, ValueError, KeyError):
-        recipes.append(json.loads(plan.read_text())["recipe"])
+    with suppress(OSError, DamagedFileError):  # whoever carries the plan out says so
+        recipes.append(read_typed(plan, dict[str, Any]).get("recipe"))
     for recipe in recipes:
-        found = _FIRST_OF_SHAPE.match(str(recipe.get("encoder", {}).get("batch", "")))
+        encoder = recipe.get("encoder") if isinstance(recipe, Mapping) else None
+        found = _FIRST_OF_SHAPE.match(str(encoder.get("batch"))) if isinstance(encoder, Mapping) else None
         if found:
             return int(found[1])
     return None

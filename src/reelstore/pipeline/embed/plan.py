@@ -15,15 +15,16 @@ from reelstore.datasets.index import read_index
 from reelstore.encoders.base import Encoder
 from reelstore.encoders.registry import load_encoder
 from reelstore.encoders.weights import resolve_device
-from reelstore.errors import PlanError
+from reelstore.errors import DamagedFileError, PlanError
+from reelstore.io import write_atomically
 from reelstore.params import Params
 from reelstore.pipeline.embed.batch_shape import AUTO, largest_batch_size, largest_item, recorded_batch_size
 from reelstore.pipeline.variants import Wanted, recipe_of, variants_of
+from reelstore.plain import read_typed, typed
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.disk import disk_errors, refuse_read_only
-from reelstore.io import write_atomically
 from reelstore.store.schema import SHARD_ROWS, VariantSpec, as_json_bytes
-from reelstore.store.staging import StagedIndex, Staging, task_name
+from reelstore.store.staging import StagedIndex, Staging, is_task_name, task_name
 from reelstore.store.standing import Standing, compare
 from reelstore.store.table import RowTable
 from reelstore.store.update import settle
@@ -178,20 +179,39 @@ def load_plan(params: Params, key: str) -> Plan:
         PlanError: there is none, or it is of another version.
     """
     path = staging_folder(params, key) / PLAN
+    again = f"Make it again with: reelstore embed plan {key}"
     try:
-        raw = json.loads(path.read_text())
-    except FileNotFoundError:
+        raw = read_typed(path, dict[str, Any])
+        if raw.pop("version", None) != VERSION_OF_PLAN:
+            raise PlanError(f"{path} was made by another reelstore. {again}")
+        plan: Plan = typed(raw, Plan, path)
+    except (FileNotFoundError, NotADirectoryError):
         raise PlanError(f"{key} has no plan ({path} isn't there). Make it with: reelstore embed plan {key}") from None
-    except ValueError as error:
-        raise PlanError(f"{path} is damaged: {error}. Make it again with: reelstore embed plan {key}") from None
-    if raw.pop("version", None) != VERSION_OF_PLAN:
-        raise PlanError(f"{path} was made by another reelstore. Make it again with: reelstore embed plan {key}")
-    raw["variants"] = tuple((Wanted(**wanted), VariantSpec(**spec)) for wanted, spec in raw["variants"])
-    raw["tasks"] = tuple(
-        Task(task["number"], task["name"], tuple((start, stop) for start, stop in task["ranges"]))
-        for task in raw["tasks"]
-    )
-    return Plan(**raw)
+    except DamagedFileError as error:
+        raise PlanError(f"{path} is damaged: {error} {again}") from None
+    if plan.key != key:
+        raise PlanError(f"{path} is a plan for {plan.key!r:.60}, not for {key}. {again}")
+    if (fault := _fault(plan)) is not None:
+        raise PlanError(f"{path} is damaged: {fault}. {again}")
+    return plan
+
+
+def _fault(plan: Plan) -> str | None:
+    """Why a plan isn't one that `plan_embed` makes; None where it is."""
+    for wanted, spec in plan.variants:
+        if f"{spec.side}/{spec.encoder}" != plan.key or spec.variant != wanted.variant:
+            return f"the variant {spec.side}/{spec.encoder}/{spec.variant} isn't one of {plan.key}"
+    if not plan.variants or len({spec.variant for _, spec in plan.variants}) < len(plan.variants):
+        return "it names a variant twice, or none"
+    for number, task in enumerate(plan.tasks):
+        if task.number != number or not is_task_name(task.name):
+            return f"task {number} has the number {task.number} and the name {task.name!r:.60}"
+        ends = [end for ends in task.ranges for end in ends]
+        if not ends or sorted(set(ends[::2])) != ends[::2] or sorted(ends) != ends or ends[0] < 0:
+            return f"the rows of task {number} aren't in order"
+        if ends[-1] > plan.n_rows or any(start == stop for start, stop in task.ranges):
+            return f"task {number} names rows that aren't there, or none"
+    return None
 
 
 def planned_rows(params: Params, plan: Plan) -> Rows:

@@ -49,7 +49,7 @@ def aligned(params: Params, video: str, text: str, aligner: str, evaluate: Calla
     videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
     texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
     for side, rows in (("video", videos), ("text", texts)):
-        fitted.check_fingerprint(side, rows.fingerprint)
+        fitted.check_rows(side, rows)
     matched = matched_split(params, [videos], [texts], params.evaluate.split)
     evaluation = evaluate(
         mapped(fitted.transform_text, texts.select(matched.captions)),
