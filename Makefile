@@ -18,7 +18,7 @@ test: install
 # are others each time: REELSTORE_SEED says which.
 soak: install
 	REELSTORE_SOAK=1 REELSTORE_SEED=$${REELSTORE_SEED:-$$(date +%s)} $(BIN)/python -m pytest -n 2 --dist loadfile \
-	  tests/store tests/evaluation/test_oracles.py tests/fuzz
+	  tests/store tests/evaluation/test_oracles.py tests/encoders/test_odd_checkpoints.py tests/fuzz
 
 # Everything measured again, beside the others, for an hour or so. What needs root (a memory limit) is not among it:
 # sudo .venv-bench/bin/python benchmarks/beyond_memory.py

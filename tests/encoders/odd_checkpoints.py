@@ -709,6 +709,21 @@ LANGUAGE = [
     Odd("NaN", one("norm.weight", lambda t: t * torch.nan), "norm.weight"),
 ]
 
+SOME_PIXELS = [
+    *of_json("video_preprocessor_config.json", but=("missing", "cut", "a link to nothing")),
+    Odd(
+        "settings of a processor a list",
+        both(without("preprocessor_config.json"), write("processor_config.json", {"image_processor": [1]})),
+        "processor_config.json",
+    ),
+    Odd("settings of a processor a pipe", instead("processor_config.json", "pipe"), "processor_config.json"),
+    Odd(
+        "no settings but empty ones",
+        both(without("preprocessor_config.json"), write("processor_config.json", {})),
+        "preprocessor",
+    ),
+]
+
 GENERAL: list[Odd] = [
     Odd("config deep", write("config.json", '{"a":' + "[" * 100_000 + "]" * 100_000 + "}"), "config.json"),
     Odd("weights int8", each(lambda value: value.to(torch.int8)), "model.safetensors"),
@@ -904,6 +919,7 @@ GROUPS = {
     "pickled": in_folder("text/clip", clip, PICKLED),
     "tokenizer": in_folder("text/clip", clip, TOKENIZER),
     "pixels": in_folder("video/clip", clip, PIXELS, n_frames=2),
+    "more pixels": in_folder("video/siglip2", siglip2, SOME_PIXELS, n_frames=2),
     "hf-lm": in_folder("text/hf-lm", language_model, LANGUAGE),
     "xclip": in_folder("video/xclip", xclip, XCLIP + [odd for odd in GENERAL if "tokenizer" not in odd.name]),
     "xclip text": in_folder("text/xclip", xclip, GENERAL),

@@ -82,7 +82,7 @@ class HfLm:
         if len(self._ids("")) > max_tokens:
             raise ParamsError(f"encoders.text/{name}: the template alone has more than max_tokens, {max_tokens}.")
         with refusing(f"{self._source} can't embed a caption"):
-            row = np.zeros((1, min(self._lengths[0], 8)), dtype=np.int64)
+            row = np.zeros((1, self._lengths[0]), dtype=np.int64)
             for states in self._states(row, np.ones_like(row)):
                 refuse_nonfinite(states, source=self._source)
         self.spec = EncoderSpec(
@@ -114,7 +114,7 @@ class HfLm:
         return np.array(ids, dtype=np.int64)
 
     def _ids(self, caption: str) -> list[int]:
-        with self._tokenizer_lock:
+        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {caption[:80]!r}"):
             ids: list[int] = self._tokenizer(self._template.replace(CAPTION, caption))["input_ids"]
         return ids
 

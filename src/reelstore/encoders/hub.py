@@ -195,6 +195,8 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
         )
     names = ", ".join(file.name for file in checkpoint.weights[:3])
     refuse_meaningless(network.named_parameters(), source=f"{source}: {names}")
+    frequencies = ((name, values) for name, values in network.named_buffers() if name.endswith("inv_freq"))
+    refuse_meaningless(frequencies, source=f"{source}: config.json makes rope_parameters of which")
     return network.eval().requires_grad_(False)
 
 

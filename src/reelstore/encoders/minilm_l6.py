@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
+from reelstore.encoders.folder import refusing
 from reelstore.encoders.hub import load_network, load_tokenizer, open_folder, refuse_beyond, table_rows
 from reelstore.encoders.text_tower import padding_token
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
@@ -42,6 +43,7 @@ class MiniLmL6:
         self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
         checkpoint = open_folder(folder, str(folder))
         checkpoint.refuse_other_than("bert")
+        self._source = checkpoint.source
         self._network = load_network(checkpoint, dtype=torch.float32).to(self._device)
         config = self._network.config
         if (config.hidden_size, config.max_position_embeddings >= BUCKETS[-1]) != (DIM, True):
@@ -66,7 +68,7 @@ class MiniLmL6:
 
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> its token ids, (n_tokens,) int64."""
-        with self._tokenizer_lock:
+        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {item[:80]!r}"):
             ids = self._tokenizer(item, truncation=True, max_length=BUCKETS[-1])["input_ids"]
         return np.array(ids, dtype=np.int64)
 

@@ -80,6 +80,7 @@ class TextTower:
         with refusing(f"{self._source} can't embed a caption"):
             probe = self._features(torch.zeros((1, rule.lengths[0]), dtype=torch.int64), [1])
         refuse_nonfinite(probe, source=self._source)
+        self.prepare("a " * rule.max_tokens if rule.max_tokens < 2**12 else "a")
         self.spec = EncoderSpec(
             name=name,
             version=version,
@@ -95,8 +96,12 @@ class TextTower:
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> its token ids, (n_tokens,) int64."""
         text = item.lower() if self._rule.lower else item
-        with self._tokenizer_lock:
+        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {text[:80]!r}"):
             ids = self._tokenizer(text, truncation=True, max_length=self._rule.max_tokens)["input_ids"]
+        if len(ids) > self._rule.max_tokens:
+            raise WeightsError(
+                f"{self._source}: its tokenizer makes {len(ids)} tokens where {self._rule.max_tokens} have a place."
+            )
         refuse_beyond(ids, self._n_rows, source=self._source, text=text)
         return np.array(ids, dtype=np.int64)
 

@@ -52,7 +52,8 @@ class Tokenizer:
 
     def ids(self, text: str) -> list[int]:
         """Token ids; those of an empty text are none."""
-        ids = self._encode(text) if text else []
+        with refusing(f"{self.path} fails on {text[:80]!r}"):
+            ids = self._encode(text) if text else []
         if beyond := [number for number in ids if number >= self._vocab_size]:
             raise WeightsError(
                 f"{self.path} gives token {beyond[0]} for {text!r}, beyond the {self._vocab_size} of the model: "
