@@ -100,7 +100,7 @@ if limit == "mappings":
         while True:
             kept.append(mmap.mmap(-1, mmap.PAGESIZE))
     except OSError:
-        pass
+        del kept[-50:]  # what memory and imports of its own need
 rows = open_variant(folder)
 for asked in (picks, ascending):
     assert (rows.take(asked)[:, 0] == asked % 1000).all()

@@ -1,6 +1,6 @@
 """An array of a variant -> its rows: mapped where its files hold them as they are, through zarr-python elsewhere."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,8 +38,8 @@ class RowArray(Protocol):
         """How they will be read."""
         ...
 
-    def scan(self) -> "RowArray":
-        """The same rows, for reading in order."""
+    def walk(self, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Iterator[Array]:
+        """Rows of items, item after item, read-only, from their files: of each, where it starts and how many."""
         ...
 
 

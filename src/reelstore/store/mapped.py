@@ -7,6 +7,7 @@ import ctypes
 import mmap
 import sys
 import weakref
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.store.layout import Metadata
-from reelstore.store.ordered import ascend, take_in_order
+from reelstore.store.ordered import ascend, ranges, take_in_order
 from reelstore.store.raw import RawFiles
 
 Array = npt.NDArray[Any]
@@ -64,7 +65,7 @@ def open_raw(folder: Path, name: str, metadata: Metadata) -> "MappedArray | Read
         pass  # what was mapped is given back before the files are read
     for _ in files.checked():
         pass
-    return ReadArray(files)
+    return ReadArray(files, threads=1)
 
 
 class MappedArray:
@@ -77,7 +78,7 @@ class MappedArray:
 
     A program that cuts a mapped file short, in place, ends with SIGBUS every process that reads what is gone; that
     can't be turned into an error. No writer of reelstore does so: files are replaced, and the old ones stay mapped.
-    `scan`, and `take` in order under `sequential`, read the files instead and say which became shorter.
+    `walk`, and `take` in order under `sequential`, read the files instead and say which became shorter.
 
     Attributes:
         shape: (n, *row shape).
@@ -155,18 +156,17 @@ class MappedArray:
         self._space.advise(pattern)
         self._in_order = pattern == "sequential"
 
-    def scan(self) -> "ReadArray":
-        """The same rows, for reading in order: from the files, whatever is mapped."""
-        again = ReadArray(self._files)
-        again.advise("sequential")
-        return again
+    def walk(self, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Iterator[Array]:
+        """Rows of items, item after item, read-only: from the files, whatever is mapped."""
+        return ReadArray(self._files, _READERS).walk(starts, counts)
 
 
 class ReadArray:
     """Rows of one Zarr array whose files hold them as they are, read with pread: with the interface of `MappedArray`.
 
-    It takes no address space, one descriptor at a time, and is safe from files that are cut short meanwhile. `scan` of
-    a mapped array gives it, and an array that can't be mapped is read so.
+    It takes no address space but for the rows, one descriptor a thread, and is safe from files that are cut short
+    meanwhile. An array that can't be mapped is read so, in one thread, as there may be no space for the stacks of
+    more; so is a mapped one by `walk`, in several.
 
     Attributes:
         shape: (n, *row shape).
@@ -176,13 +176,11 @@ class ReadArray:
 
     whole = None
 
-    def __init__(self, files: RawFiles) -> None:
+    def __init__(self, files: RawFiles, threads: int) -> None:
         """The files have been checked."""
-        self._files = files
+        self._files, self._threads = files, threads
         self.shape, self.dtype = files.shape, files.dtype
         self.zero_row = self.shape[0]
-        self._threads = 1
-        self._block: tuple[int, Array] = (0, np.empty((0, *self.shape[1:]), dtype=self.dtype))
 
     def take(self, rows: npt.NDArray[np.int64], out: Array, *, scattered: bool = False) -> None:
         """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
@@ -192,28 +190,32 @@ class ReadArray:
             take_in_order(rows, out, self.zero_row, self._fetch)
 
     def read(self, start: int, stop: int) -> Array:
-        """Rows from `start` to, without, `stop`, read-only; some rows behind them are held for the next call."""
-        first, block = self._block
-        if not first <= start <= stop <= first + len(block):
-            ahead = _READERS * max(1, _READ_BYTES // self._files.row_bytes)
-            first, n_rows = start, min(max(stop - start, ahead), self.shape[0] - start)
-            block = np.empty((n_rows, *self.shape[1:]), dtype=self.dtype)
-            if n_rows:
-                self._fetch(np.arange(first, first + n_rows), block)
-            block.flags.writeable = False
-            if n_rows <= ahead:
-                self._block = (first, block)
-        return block[start - first : stop - first]
+        """Rows from `start` to, without, `stop`, read-only."""
+        rows = np.empty((stop - start, *self.shape[1:]), dtype=self.dtype)
+        if start < stop:
+            self._fetch(np.arange(start, stop), rows)
+        rows.flags.writeable = False
+        return rows
+
+    def walk(self, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Iterator[Array]:
+        """Rows of items, item after item, read-only; those of many items are read at once."""
+        at_once = self._threads * max(1, _READ_BYTES // self._files.row_bytes)
+        ends = np.cumsum(counts)
+        first = 0
+        while first < len(starts):
+            done = int(ends[first - 1]) if first else 0
+            last = max(first + 1, int(np.searchsorted(ends, done + at_once, side="right")))
+            here = slice(first, last)
+            rows = np.empty((int(ends[last - 1]) - done, *self.shape[1:]), dtype=self.dtype)
+            if len(rows):
+                self.take(ranges(starts[here], counts[here]), rows)
+            rows.flags.writeable = False
+            for end, count in zip((ends[here] - done).tolist(), counts[here].tolist(), strict=True):
+                yield rows[end - count : end]
+            first = last
 
     def advise(self, pattern: Pattern) -> None:
-        """Read in several threads under `sequential`; else nothing is read ahead."""
-        self._threads = _READERS if pattern == "sequential" else 1
-
-    def scan(self) -> "ReadArray":
-        """The same rows, for reading in order."""
-        again = ReadArray(self._files)
-        again.advise("sequential")
-        return again
+        """Does nothing: what is asked for is read, and nothing ahead of it."""
 
     def _fetch(self, rows: npt.NDArray[np.int64], out: Array) -> None:
         self._files.fetch(rows, out, run_bytes=_READ_BYTES, threads=self._threads)

@@ -15,6 +15,19 @@ def ascend(rows: Indices, n: int) -> bool:
     return rows.ndim == 1 and bool(rows[-1] < n) and bool((rows[1:] > rows[:-1]).all())
 
 
+def ranges(starts: Indices, counts: Indices) -> Indices:
+    """Numbers of the rows of items, one item behind the other.
+
+    Example:
+        >>> ranges(np.array([5, 0]), np.array([2, 3]))
+        array([5, 6, 0, 1, 2])
+    """
+    ends = np.cumsum(counts)
+    index: Indices = np.repeat(starts - ends + counts, counts)
+    index += np.arange(len(index))
+    return index
+
+
 def take_in_order(rows: Indices, out: Array, zero_row: int, fetch: Callable[[Indices, Array], None]) -> None:
     """Copy rows into `out`, however they are ordered.
 

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.store.arrays import RowArray
+from reelstore.store.ordered import ranges
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
@@ -34,10 +35,7 @@ def gather(tokens: RowArray, starts: Indices, counts: Indices, out: Array) -> No
             out[place : place + count] = tokens.whole[start : start + count]
             place += count
     else:
-        ends = np.cumsum(counts)
-        index = np.repeat(starts - ends + counts, counts)
-        index += np.arange(len(index))
-        tokens.take(index, out)
+        tokens.take(ranges(starts, counts), out)
 
 
 def gather_padded(tokens: RowArray, starts: Indices, counts: Indices, out: Array) -> npt.NDArray[np.bool_]:

@@ -133,14 +133,11 @@ class Rows(View):
             positions: (k,) as of `take`, ascending for speed.
         """
         rows = self._rows_at(positions)
-        values = self._variant.scan()
         if self.layout == "ragged":
-            starts, counts = self._extents(rows)
-            for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-                yield values.read(start, start + count)
+            yield from self._variant.walk(*self._extents(rows))
         else:
-            for row in rows.tolist():
-                yield values.read(row, row + 1)[0]
+            for values in self._variant.walk(rows, np.ones(len(rows), dtype=np.int64)):
+                yield values[0]
 
     def advise(self, pattern: Pattern) -> None:
         """How this variant will be read from here on, where it is mapped.

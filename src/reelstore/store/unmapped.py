@@ -1,7 +1,7 @@
 """An array that can't be mapped -> its rows, through zarr-python: compressed, checksummed inside, in another order."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,9 +91,10 @@ class ZarrArray:
     def advise(self, pattern: str) -> None:
         """Does nothing: there is no mapping."""
 
-    def scan(self) -> "ZarrArray":
-        """Itself: it reads file by file."""
-        return self
+    def walk(self, starts: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> Iterator[Array]:
+        """Rows of items, item after item, read-only."""
+        for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
+            yield self.read(start, start + count)
 
     @cached_property
     def _padded(self) -> Array:

@@ -3,7 +3,7 @@
 import math
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -60,9 +60,10 @@ class Variant:
         values.advise(self.advice or _advice(values))
         return values
 
-    def scan(self) -> RowArray:
-        """Values for reading in order."""
-        return self._unchanged(self.values.scan)
+    def walk(self, starts: Indices, counts: Indices) -> Iterator[Array]:
+        """Values of items, item after item: of each, the first row of `values` and how many there are."""
+        self._refuse_changed()
+        return self.values.walk(starts, counts)
 
     @cached_property
     def n_rows(self) -> int:
