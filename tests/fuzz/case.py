@@ -30,7 +30,8 @@ class Case:
     """What is done, drawn from a seed and a number.
 
     Attributes:
-        kind: `nothing`, `content`, `odd`, `taken`, `conditions`, `full` or `signal`.
+        kind: `nothing`, `content`, `odd`, `taken`, `conditions`, `full`,
+            `words` (of the command line) or `signal`.
         what: in words.
         path: what is changed, relative to the project.
     """
@@ -55,7 +56,7 @@ class Case:
         kinds = ["content"] * 8 if command.reads else []
         kinds += ["odd"] * 3 if command.reads else []
         kinds += ["taken"] * 5 if command.folders or command.files else []
-        kinds += ["conditions", "signal"]
+        kinds += ["conditions", "signal", "words"]
         kinds += ["full"] if command.folders or command.files else []
         return cls(seed, number, name, rng.choice(kinds), rng)
 
@@ -77,7 +78,7 @@ class Result:
         return json.dumps(self.__dict__)
 
 
-def run_case(template: Path, scratch: Path, case: Case, invoke: Callable[[str], object]) -> Result:
+def run_case(template: Path, scratch: Path, case: Case, invoke: Callable[[list[str]], object]) -> Result:
     """Run a case in a folder of its own below `scratch`, within a process of its own.
 
     Args:
@@ -107,7 +108,7 @@ def run_case(template: Path, scratch: Path, case: Case, invoke: Callable[[str], 
     return Result(**json.loads(answer.read_text()))
 
 
-def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[str], object]) -> Result:
+def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[list[str]], object]) -> Result:
     command = COMMANDS[case.command]
     folder = root / "project"
     for name in ("project", "precious", "home", "tmp"):
@@ -122,7 +123,8 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[s
     kept = _prepare(case, command, logs)
     before = snapshot(root)
     changed_at_all = before != untouched
-    ended = sandbox.run(lambda: invoke(command.words), folder, logs, _with_home(case.conditions, root))
+    words = _other_words(case, command) if case.kind == "words" else command.words.split()
+    ended = sandbox.run(lambda: invoke(words), folder, logs, _with_home(case.conditions, root))
     problems = judged(case, command, ended)
     if case.kind == "nothing" and ended.code != 0:
         problems.append("a sound project is refused")
@@ -130,8 +132,9 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[s
         problems.append("a changed file isn't noticed")
     seconds = ended.seconds
     if case.kind == "signal":
-        again = sandbox.run(lambda: invoke(command.words), folder, logs / "again", _with_home(Conditions(), root))
-        if again.code != 0:
+        again = sandbox.run(lambda: invoke(words), folder, logs / "again", _with_home(Conditions(), root))
+        is_there = command.words.startswith("export") and "is there already" in again.stderr
+        if again.code != 0 and not is_there:
             problems.append(f"run again, it ends with {again.code or again.signal}")
             ended = again
         seconds += again.seconds
@@ -149,7 +152,7 @@ def _with_home(conditions: Conditions, root: Path) -> Conditions:
 def _prepare(case: Case, command: Command, logs: Path) -> list[Path]:
     """Change what the case says; gives what must stay as it is."""
     rng = case.rng
-    if case.kind == "nothing":
+    if case.kind in ("nothing", "words"):
         return []
     if case.kind == "conditions":
         case.what, case.conditions = _conditions(rng, command)
@@ -187,6 +190,20 @@ def _prepare(case: Case, command: Command, logs: Path) -> list[Path]:
     if ended.code:
         raise RuntimeError(f"{case}: the change failed:\n{ended.stderr}")
     return []
+
+
+def _other_words(case: Case, command: Command) -> list[str]:
+    """The command line with one of its words changed; a NUL can't be among them, nor what isn't text."""
+    rng, words = case.rng, command.words.split()
+    at = rng.randrange(1, len(words) + 1)
+    odd = rng.choice([text for text in content.WEIRD_TEXTS if "\0" not in text and text.isprintable()])
+    if rng.random() < 0.5 and at < len(words):
+        head, slash, tail = words[at].rpartition("/")
+        odd = rng.choice(
+            [f"{head}{slash}{odd}", f"{odd}/{tail}", f"{words[at]}/..", f"{words[at]}{odd}", f"./{words[at]}"]
+        )
+    case.what = f"word {at} is {odd[:60]!r}"
+    return [*words[:at], odd, *words[at + 1 :]]
 
 
 def _read_path(rng: random.Random, command: Command, *, files: bool) -> Path:
@@ -308,6 +325,8 @@ def _is_left(case: Case, path: str, how: str) -> bool:
 
 def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
     top, _, inner = path.partition("/")
+    if case.kind == "words" and how == "new":  # they say where to write
+        return True
     if top == "elsewhere":
         return case.path.startswith("store/") or case.path.startswith("old")
     if top != "project":
@@ -319,6 +338,8 @@ def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
         return True
     if how == "new" and any(_is_below(output, inner) for output in (*outputs, *command.touches)):
         return True
+    if case.kind == "words":  # of another variant, another aligner
+        return any(_is_below(inner, root) for root in PARAMS_ROOTS)
     # Names in params.yaml are folders' names.
     return how == "new" and case.path == "params.yaml" and inner.split("/")[0] in PARAMS_ROOTS
 
@@ -355,7 +376,7 @@ AREAS = [
 
 def area(case: Case) -> str:
     """Whose it is."""
-    if case.kind in ("conditions", "signal", "full"):
+    if case.kind in ("conditions", "signal", "full", "words"):
         return f"conditions of {case.command.split()[0]}"
     if case.kind == "taken":
         return "store" if case.path.startswith(("store", "old")) else "stage outputs"

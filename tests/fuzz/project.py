@@ -3,6 +3,7 @@
 import json
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -103,6 +104,8 @@ def make(root: Path, command: Run) -> None:
         getattr(checkpoints, maker)(overlays / "weights" / "weights" / maker)
     msrvtt.write(overlays / "msrvtt" / "msrvtt", n_train=12, n_validate=3, n_test=9, n_1k=4, n_miech=(10, 4))
     shutil.copytree(ROOT / "tests" / "golden" / "store-v1", overlays / "golden" / "old")
+    _repository(folder, overlays / "repository")
+    _reproduced(folder, overlays, command)
     _planned(folder, overlays, command)
     _live(folder, overlays, command)
 
@@ -125,6 +128,46 @@ def _planned(folder: Path, overlays: Path, command: Run) -> None:
         assert command(scratch, words) == 0
         shutil.copytree(scratch / "runs" / "embed", overlays / overlay / "runs" / "embed")
     shutil.rmtree(scratch)
+
+
+def _reproduced(folder: Path, overlays: Path, command: Run) -> None:
+    """What `reproduce report` keeps of the experiments that are done."""
+    from .catalogue import COMMANDS
+
+    scratch = overlays / "scratch"
+    shutil.copytree(folder, scratch)
+    write_params(scratch, COMMANDS["reproduce report"].params)
+    assert command(scratch, COMMANDS["reproduce report"].words) == 0
+    kept = Path("runs", "reproduce")
+    shutil.copytree(scratch / kept, overlays / "reproduced" / kept)
+    shutil.rmtree(scratch)
+
+
+def _repository(folder: Path, overlay: Path) -> None:
+    """A repository with the evaluations in it, whose settings name programs that git would run."""
+    for name in ("metrics", "plots"):
+        shutil.copytree(folder / name, overlay / name)
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", *words], cwd=overlay, check=True)
+
+    git("init", "-q", "-b", "main")
+    git("add", "-A")
+    git("commit", "-qm", "evaluated")
+    runs = "touch PWNED; cat"
+    (overlay / ".git" / "info" / "attributes").write_text("* filter=x diff=x\n")
+    for name in (
+        "core.fsmonitor",
+        "core.pager",
+        "core.sshCommand",
+        "filter.x.clean",
+        "filter.x.smudge",
+        "diff.x.textconv",
+    ):
+        git("config", name, runs)
+    for hook in ("post-checkout", "post-index-change", "pre-auto-gc"):
+        (overlay / ".git" / "hooks" / hook).write_text("#!/bin/sh\ntouch PWNED\n")
+        (overlay / ".git" / "hooks" / hook).chmod(0o755)
 
 
 def _live(folder: Path, overlays: Path, command: Run) -> None:

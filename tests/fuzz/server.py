@@ -60,16 +60,16 @@ class Server:
 
     def _command(self, folder: Path, words: str, conditions: Conditions = NONE) -> int | None:
         at_home = replace(conditions, environment=(("HOME", str(self._template / "home")),))
-        ended = sandbox.run(lambda: invoke(words), folder, self._folder / "logs", at_home)
+        ended = sandbox.run(lambda: invoke(words.split()), folder, self._folder / "logs", at_home)
         if ended.code:
             sys.stderr.write(ended.stderr)
         return ended.code
 
 
-def invoke(words: str) -> None:
+def invoke(words: list[str]) -> None:
     """`reelstore WORDS` as its console script runs it."""
     tempfile.tempdir = None  # it was found before TMPDIR was set
-    main(words.split(), prog_name="reelstore")
+    main(words, prog_name="reelstore")
 
 
 def sound(name: str) -> Case:
