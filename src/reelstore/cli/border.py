@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -58,6 +58,7 @@ def border() -> Iterator[None]:
         words = in_words(error)
         if words is None:
             raise
+        _drop_unflushable()
         raise Refused(words) from error
 
 
@@ -125,22 +126,25 @@ def _open_streams() -> None:
 def _flush() -> None:
     """What was printed arrives, or the command has failed: the interpreter would only warn."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:  # closed by the caller
+            stream.flush()
 
 
 def _say(message: str) -> None:
-    try:
+    with suppress(OSError, AttributeError):  # nobody can be told
         sys.stderr.write(printable(message) + "\n")
         sys.stderr.flush()
-    except OSError:  # nobody can be told
-        pass
 
 
 def _leave(code: int) -> None:
-    """Exit with this code; what can't be flushed any more is dropped rather than reported once again."""
+    _drop_unflushable()
+    raise click.exceptions.Exit(code)
+
+
+def _drop_unflushable() -> None:
+    """What can't be flushed any more is dropped: the interpreter would report it once again, with another exit code."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
-        except (OSError, ValueError):
+        except (OSError, ValueError, AttributeError):
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  # until the process ends
-    raise click.exceptions.Exit(code)

@@ -38,8 +38,12 @@ def write_groups(folder: Path) -> None:
         for half in list(_half_written(group)):
             half.unlink()
         if content_of(path) is None:
-            write_partial(group, MANIFEST, GROUP)
-            os.replace(partial_of(path), path)
+            try:
+                write_partial(group, MANIFEST, GROUP)
+                os.replace(partial_of(path), path)
+            except BaseException:
+                partial_of(path).unlink(missing_ok=True)
+                raise
             sync_folder(group)
         lock.release()
 
