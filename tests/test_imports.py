@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
-FLOOR = {"records", "errors", "params", "io", "plain", "tables", "parquet"}
+FLOOR = {"git", "records", "errors", "params", "io", "plain", "tables", "parquet"}
 LOW = {"pooling", "ranking"}
 MIDDLE = {"datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "report", "tracking"}
 MIDDLE |= {"presets", "doctor"}

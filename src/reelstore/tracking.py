@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ReelstoreError
+from reelstore.git import revision_and_branch
 from reelstore.io import is_folder, make_output_folder, remove_files
 from reelstore.params import TrackingParams
 
@@ -77,7 +77,7 @@ def run(
         return
     import wandb
 
-    git_revision, branch = _git()
+    git_revision, branch = revision_and_branch()
     identity = sha256(f"{params.project} {job} {name} {branch}".encode()).hexdigest()[:16]
     if mode == "online":
         _refuse_without_account()
@@ -112,7 +112,7 @@ def run(
 
 def revision() -> str:
     """The project's, as git has it, with `-dirty` where files differ; empty outside of git."""
-    return _git()[0]
+    return revision_and_branch()[0]
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -146,18 +146,3 @@ def _remove_predecessor(identity: str) -> None:
         for inside, patterns in _FILES_OF_RUN.items():
             if is_folder((folder / inside).parent):
                 remove_files(folder / inside, *patterns)
-
-
-def _git() -> tuple[str, str]:
-    """Revision (with `-dirty` where files differ) and branch; empty outside of git."""
-
-    def git(*words: str) -> str:
-        done = subprocess.run(["git", *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else ""
-
-    try:
-        revision = git("rev-parse", "HEAD")
-        dirty = "-dirty" if revision and git("status", "--porcelain", "--untracked-files=no") else ""
-        return revision + dirty, git("rev-parse", "--abbrev-ref", "HEAD")
-    except FileNotFoundError:
-        return "", ""
