@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from reelstore.datasets.folder import build
-from reelstore.errors import DatasetError
+from reelstore.errors import DatasetError, ReelstoreError
 from reelstore.params import DatasetParams
 
 ROWS = [
@@ -133,3 +134,41 @@ def test_a_missing_directory_and_a_missing_table_are_named(tmp_path: Path) -> No
         built(DatasetParams(name="mine", kind="folder", source=str(tmp_path / "none")))
     with pytest.raises(DatasetError, match=r"captions\.csv doesn't exist"):
         built(DatasetParams(name="mine", kind="folder", source=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("captions.csv", "video_id,caption\nb,x,y\n", "line 2: 3 cells for 2 columns"),  # no index by itself
+        ("captions.csv", 'video_id,caption\nb,"x\n', r"line 2: it can't be read as csv"),
+        ("captions.csv", b"video_id,caption\nb,caf\xe9\n", "line 2, character 6: the byte 0xe9 isn't UTF-8"),
+        ("captions.csv", b"video_id,caption\nb,x\0\n", "line 2, character 4: it is a NUL"),
+        ("captions.csv", f"video_id,caption\n{'9' * 5000},x\n", "line 2: video_id has 5000 bytes"),
+        ("captions.csv", f"video_id,caption,split\nb,x,{'s' * 2000}\n", "line 2: split has 2000 bytes"),
+        ("captions.csv", f"video_id,caption,path\nb,x,{'s' * 2000}\n", "line 2: path has 2000 bytes"),
+        ("captions.csv", "video_id,caption,video_id\nb,x,b\n", "two columns of one name"),
+        ("captions.jsonl", '{"video_id":"b","caption":"\\ud83d"}', "line 1: caption holds half of a surrogate pair"),
+        ("captions.jsonl", '{"video_id":"b","caption":"x","group":"a\\u0000"}', "line 1: group holds a NUL"),
+        ("captions.jsonl", '{"video_id":"b","caption":{}}', "line 1: caption must be text"),
+        ("captions.jsonl", '{"video_id":"b","caption":NaN}', "line 1: it can't be read as jsonl"),
+        ("captions.jsonl", "[" * 100_000, "line 1: it can't be read as jsonl"),
+        (
+            "captions.csv",
+            "video_id,caption,split\n" + "".join(f"v{n},x,s{n}\n" for n in range(300)),
+            "line 258: split 's256' is number 257; a store keeps 256 at most",
+        ),
+    ],
+)
+def test_what_no_store_keeps_is_refused_with_its_line(
+    source: Path, name: str, content: str | bytes, words: str
+) -> None:
+    (source / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DatasetError, match=words):
+        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=name))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_pipe_is_no_table(source: Path, ending: str) -> None:
+    os.mkfifo(source / f"captions{ending}")
+    with pytest.raises(ReelstoreError, match="is a pipe"):
+        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=f"captions{ending}"))

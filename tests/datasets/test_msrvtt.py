@@ -199,6 +199,31 @@ WRONG = {
         lambda s: change_json(s, lambda c: c["sentences"][4].pop("sen_id")),
         r"sentences\[4\] of video\d+ needs",
     ),
+    "text": (
+        lambda s: change_json(s, lambda c: c["sentences"][4].update(caption={"a": 1})),
+        r"sentences\[4\] of video\d+ needs a sen_id and a caption",
+    ),
+    "half of a pair": (
+        lambda s: change_json(s, lambda c: c["sentences"][4].update(caption="\ud83d")),
+        "holds half of a surrogate pair",
+    ),
+    "digits": (
+        lambda s: change_json(s, lambda c: c["videos"][2].update(video_id="9" * 5000)),
+        r"videos\[2\] has the video_id '9999",
+    ),
+    "list as split": (
+        lambda s: change_json(s, lambda c: c["videos"][0].update(split=["train"])),
+        r"videos\[0\] \(video0\) has the split \['train'\]; train, validate",
+    ),
+    "nested": (
+        lambda s: (s / "annotations/train_val_videodatainfo.json").write_text("[" * 100_000),
+        "train_val_videodatainfo.json isn't valid JSON",
+    ),
+    "Latin-1": (
+        lambda s: (s / "annotations/MSRVTT_JSFUSION_test.csv").write_bytes(b"video_id\ncaf\xe9\n"),
+        "line 2, character 4: the byte 0xe9 isn't UTF-8",
+    ),
+    "quote": (lambda s: change_csv(s, first_row(s), f'"{first_row(s)}'), "Does a quote never end"),
     "shape": (lambda s: change_json(s, lambda c: c.pop("sentences")), "must have the lists `videos` and `sentences`"),
     "column": (
         lambda s: change_csv(s, "vid_key,video_id", "vid_key,video"),

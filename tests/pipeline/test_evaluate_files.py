@@ -1,6 +1,7 @@
 """`reelstore evaluate` on files, from the shell."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -154,3 +155,77 @@ def test_imported_tokens_are_pooled_and_measured_without_a_project(files):
     done = invoke("--store", "store/mine", "--video", "x/mean", "--text", "x/max")
     assert done.exit_code == 0 and "R@01          1.0000" in done.output
     assert CliRunner().invoke(main, ["verify", "--all-rows"]).exit_code == 0
+
+
+OUTPUTS = ["metrics.json", "t2v_recall.csv", "v2t_recall.csv", "queries.parquet"]
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("store", [False, True], ids=["files", "store"])
+def test_results_replace_nothing_but_results(by_id, name, store):
+    words = [*FILES, "--output", "found"]
+    if store:
+        assert invoke(*FILES, "--store", "store/mine").exit_code == 0
+        words = ["--store", "store/mine", "--output", "found"]
+    for _ in range(2):  # an earlier result is replaced
+        assert invoke(*words).exit_code == 0
+    assert sorted(path.name for path in Path("found").iterdir()) == sorted(OUTPUTS)
+    Path("found", name).write_text('{"mine": 1}')
+    before = {path.name: path.read_bytes() for path in Path("found").iterdir()}
+    done = invoke(*words)
+    assert done.exit_code == 1 and f"found/{name} isn't of an evaluation" in done.output
+    Path("found", name).unlink()
+    Path("found", name).symlink_to("nowhere")
+    assert invoke(*words).exit_code == 1
+    assert {path.name: path.read_bytes() for path in Path("found").iterdir() if path.name != name} == {
+        other: content for other, content in before.items() if other != name
+    }
+
+
+def test_results_replace_no_input_and_go_into_no_store(by_id):
+    assert invoke(*FILES, "--store", "store/mine", "--output", "found").exit_code == 0
+    keys = Path("found/queries.parquet").read_bytes()
+    done = invoke(*FILES[:4], "--keys", "found/queries.parquet", "--output", "found")
+    assert done.exit_code == 1 and "found/queries.parquet is an input" in done.output
+    assert Path("found/queries.parquet").read_bytes() == keys
+    Path("way").symlink_to("store/mine/text")
+    for folder in ("store/mine", "store/mine/text/imported/embedding", "store/mine/new", "way/new"):
+        done = invoke("--store", "store/mine", "--output", folder)
+        assert done.exit_code == 1 and "is in the store" in done.output
+    assert not list(Path("store").rglob("metrics.json"))
+
+
+@pytest.mark.parametrize("shape", [(), (50,), (50, 2, 4)])
+@pytest.mark.parametrize("store", [[], ["--store", "store/mine"]], ids=["files", "store"])
+def test_arrays_of_another_form_are_refused(files, shape, store):
+    np.save("t.npy", np.ones(shape, np.float32))
+    done = invoke(*FILES, *store)
+    assert done.exit_code == 1 and f"t.npy has shape {shape}; (n, dim) is expected" in done.output
+    assert not Path("store").exists()
+
+
+def test_a_store_without_a_folder_above_stages_nothing_above(files, monkeypatch):
+    Path("here").mkdir()
+    for name in ("t.npy", "v.npy", "pairs.csv"):
+        Path(name).rename(f"here/{name}")
+    monkeypatch.chdir("here")
+    outside = set(Path("..").iterdir())
+    seen = []
+    monkeypatch.setattr(
+        "reelstore.store.staging.Staging.write",
+        lambda self, *rows: seen.append(self.folder) or (_ for _ in ()).throw(OSError(28, "No space left on device")),
+    )
+    assert invoke(*FILES, "--store", "mine").exit_code == 1
+    assert [folder.relative_to(Path.cwd()) for folder in seen] == [Path("runs/import/mine/text/imported/embedding")]
+    assert set(Path("..").iterdir()) == outside
+
+
+@pytest.mark.parametrize("option", ["--text", "--video", "--keys"])
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_what_isnt_a_regular_file_is_refused_at_once(files, option, kind):
+    make = {"pipe": os.mkfifo, "device": lambda path: Path(path).symlink_to("/dev/zero"), "folder": os.mkdir}[kind]
+    make("odd.csv")
+    words = [*FILES]
+    words[words.index(option) + 1] = "odd.csv"
+    done = invoke(*words)
+    assert done.exit_code == 1 and f"odd.csv is a {kind}; a regular file is expected" in done.output
