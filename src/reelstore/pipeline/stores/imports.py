@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import ForeignFileError, OccupiedError, ValueRangeError
+from reelstore.errors import ForeignFileError, OccupiedError, StoreError, ValueRangeError
 from reelstore.exchange import Held, Layout, Listing, Source, held_by
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.inventory import readable_bytes
 from reelstore.records import SIDES, Side, name_fault, shortened
 from reelstore.store.published import open_published
-from reelstore.store.schema import VariantSpec
+from reelstore.store.schema import FINGERPRINT_BYTES, VariantSpec
 from reelstore.store.staging import StagedRows, Staging
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate, settle
@@ -162,7 +162,7 @@ class _Blocks:
         progress(0, len(found))
         for start, stop in self._cuts():
             name = self._name(start, stop)
-            rows = self._staging.read(name)[self._spec.variant] if self._staging.has(name) else None
+            rows = self._staged(name, stop - start)
             if rows is None:
                 rows = self._read(start, stop)
                 if not stored.issuperset(one.tobytes() for one in rows.fingerprints):
@@ -183,7 +183,7 @@ class _Blocks:
             if not len(todo):
                 continue
             name = self._name(start, stop)
-            rows = self._staging.read(name)[self._spec.variant] if self._staging.has(name) else self._read(start, stop)
+            rows = self._staged(name, stop - start) or self._read(start, stop)
             if not np.array_equal(rows.fingerprints, update.table.fingerprints[start:stop]):
                 raise ForeignFileError(f"{self._listing.names[start]} changed while it was imported. Run it again.")
             for first, last in _runs(todo, rows.status[todo - start]):
@@ -217,6 +217,20 @@ class _Blocks:
             [self._listing.failures.get(number) for number in range(start, stop)],
         )
         return sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+    def _staged(self, name: str, n_rows: int) -> StagedRows | None:
+        """A block that is staged, if it is one of this import."""
+        if not self._staging.has(name):
+            return None
+        rows = self._staging.read(name).get(self._spec.variant)
+        if (
+            rows is None
+            or rows.fingerprints.shape != (n_rows, FINGERPRINT_BYTES)
+            or (rows.values.dtype.name, rows.values.shape[1:]) != (self._spec.dtype, self._spec.row_shape)
+            or (rows.counts is not None) != (self._held.layout == "ragged")
+        ):
+            raise StoreError(f"{self._staging.folder}/{name} isn't what an import staged. Remove it and run it again.")
+        return rows
 
     def _read(self, start: int, stop: int) -> StagedRows:
         listing, held = self._listing, self._held
