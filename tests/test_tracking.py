@@ -50,6 +50,30 @@ def test_a_run_done_again_takes_its_predecessor_s_place(tmp_path: Path) -> None:
     assert len(runs(tmp_path)) == 2
 
 
+def test_files_of_a_person_in_a_predecessor_s_folder_stay(tmp_path: Path) -> None:
+    log(tmp_path, "offline")
+    first = runs(tmp_path)[0]
+    theirs = tmp_path / "theirs" / "media" / "table"
+    theirs.mkdir(parents=True)
+    (theirs / "mine.table.json").write_text("{}")
+    (first / "notes.txt").write_text("mine")
+    (first / "files" / "thesis.tex").write_text("mine")
+    linked = first.with_name(first.name.replace("run-2", "run-3"))
+    linked.mkdir()
+    (linked / "files").symlink_to(tmp_path / "theirs")
+    assert log(tmp_path, "offline").returncode == 0
+    assert {path.name for path in first.rglob("*")} == {"notes.txt", "files", "thesis.tex"}
+    assert (theirs / "mine.table.json").exists() and (linked / "files").is_symlink()
+
+
+def test_runs_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "runs").symlink_to(tmp_path / "theirs")
+    done = log(tmp_path, "offline")
+    assert done.returncode != 0 and "runs is a link to" in done.stderr
+    assert not list((tmp_path / "theirs").iterdir())
+
+
 def test_an_interrupted_run_ends_and_is_replaced(tmp_path: Path) -> None:
     assert log(tmp_path, "offline", fails="yes").returncode != 0
     assert log(tmp_path, "offline").returncode == 0
