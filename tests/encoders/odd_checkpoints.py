@@ -212,6 +212,7 @@ ANY_JSON = [
     ("a text", lambda name: write(name, '"clip"')),
     ("null", lambda name: write(name, "null")),
     ("deep", lambda name: write(name, '{"a":' + "[" * 100_000 + "]" * 100_000 + "}")),
+    ("of 300 MB, all holes", lambda name: lambda folder: os.truncate(folder / name, 300 * 2**20)),
     ("a pipe", lambda name: instead(name, "pipe")),
     ("a folder", lambda name: instead(name, "folder")),
     ("a link to nothing", lambda name: instead(name, "/nowhere/at/all")),
@@ -231,6 +232,7 @@ CONFIG = [
         write("config.json", '{"model_type": "clip", "projection_dim": 1' + "0" * 5000 + "}"),
         "config.json",
     ),
+    Odd("config of 20 MB", write("config.json", '{"a": [' + "[]," * 7 * 10**6 + "[]]}"), "config.json"),
     Odd("config without type", config(model_type=...), "model_type"),
     *(
         Odd(f"model_type {value!r}", config(model_type=value), "type")
@@ -710,7 +712,7 @@ LANGUAGE = [
 ]
 
 SOME_PIXELS = [
-    *of_json("video_preprocessor_config.json", but=("missing", "cut", "a link to nothing")),
+    *of_json("video_preprocessor_config.json", but=("missing", "cut", "of 300 MB, all holes", "a link to nothing")),
     Odd(
         "settings of a processor a list",
         both(without("preprocessor_config.json"), write("processor_config.json", {"image_processor": [1]})),

@@ -12,7 +12,9 @@ from reelstore.io import read_json, refuse_irregular
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order of preference; each may be split, with an index beside it."""
 _READ_BY_LIBRARIES = ("*.json", "*.txt", "*.model", "*.jinja", "additional_chat_templates/*")
-_LARGEST_TEXT = 256 * 2**20
+_LARGEST_SETTINGS = 16 * 2**20
+_LARGEST_VOCABULARY = 128 * 2**20
+"""Bytes of JSON unfold to twenty times as many in memory; the largest published tokenizer has half of this."""
 
 _SIZES = {
     "hidden_size": 2**17,
@@ -83,7 +85,8 @@ def read_settings(path: Path) -> dict[str, Any]:
         OSError: it isn't there, or can't be read.
     """
     try:
-        values = read_json(path)
+        large = path.name == "tokenizer.json" or path.name.endswith(".index.json")
+        values = read_json(path, at_most=_LARGEST_VOCABULARY if large else _LARGEST_SETTINGS)
     except DamagedFileError as error:
         reason = str(error).removeprefix(f"{path} isn't valid JSON: ")
         raise WeightsError(f"{path} isn't JSON that can be read: {reason}") from error
@@ -131,8 +134,10 @@ def check_readable(folder: Path) -> None:
                 refuse_irregular(path)
             except IrregularFileError as error:
                 raise WeightsError(str(error)) from error
-            if path.stat().st_size > _LARGEST_TEXT:
-                raise WeightsError(f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_TEXT} are expected.")
+            if path.stat().st_size > _LARGEST_VOCABULARY:
+                raise WeightsError(
+                    f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_VOCABULARY} are expected."
+                )
     if (folder / "adapter_config.json").exists():
         raise WeightsError(
             f"{folder} has an adapter_config.json: it is an adapter of another model. Merge them, and take that folder."
