@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
+from reelstore.errors import DamagedFileError, ReelstoreError
+from reelstore.io import read_bytes
 from reelstore.params import Params
 from reelstore.pipeline.embed.plan import TOKENS_EXPECTED, load, read_rows, standings
 from reelstore.pipeline.embed.tasks import embed_items
@@ -121,15 +123,29 @@ def _estimate(spec: VariantSpec, n_rows: int, n_tokens: float) -> VariantEstimat
 
 
 def _cache_type(folder: Path) -> str:
-    """How DVC would link the store: the first of its configured types that this disk allows."""
-    from dvc.exceptions import NotDvcRepoError
+    """How DVC would link the store: the first of its configured types that this disk allows.
+
+    Raises:
+        DamagedFileError: DVC can't read its settings.
+        IrregularFileError, OSError: they aren't regular files, or can't be read.
+    """
+    from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
     try:
-        with Repo() as repo:
+        root = Path(Repo.find_root())
+        for name in ("config", "config.local"):
+            if (root / ".dvc" / name).is_symlink() or (root / ".dvc" / name).exists():
+                read_bytes(root / ".dvc" / name)  # DVC opens whatever it is
+        with Repo(str(root)) as repo:
             types = list(repo.cache.local.cache_types)
     except NotDvcRepoError:
         return "none: not a DVC repository"
+    except (DvcException, ValueError) as error:
+        if isinstance(error, ReelstoreError):
+            raise
+        problem = " ".join(str(error).split())
+        raise DamagedFileError(f"DVC can't read its settings in {root / '.dvc'}: {problem}") from error
     for kind in types:
         if kind != "reflink" or _can_reflink(folder):
             return str(kind)
