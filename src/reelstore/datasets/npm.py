@@ -26,6 +26,8 @@ MAX_MEMBERS = 20_000
 """Of a package; the largest one in use has some 700."""
 MAX_MEMBER_BYTES = 64 * 2**20
 """Of one file in a package."""
+MAX_HEADER_BYTES = 2**20
+"""Of what comes before one file in a package: its name, mostly."""
 MAX_UNPACKED_BYTES = 2 * 2**30
 """Of all of a package's files."""
 
@@ -132,13 +134,16 @@ def members(tarball: Path, *, under: str, suffix: str) -> Iterator[tuple[str, by
                 for number, member in enumerate(archive):
                     if number >= MAX_MEMBERS:
                         raise tarfile.ReadError(f"it has more than {MAX_MEMBERS:,} members")
-                    content.begin_member()
+                    content.allow(MAX_HEADER_BYTES)
                     name = _name_below(under, member)
                     if name is None or PurePosixPath(name).suffix != suffix:
                         continue
                     if name in seen:
                         raise tarfile.ReadError(f"it has {name!r} twice")
+                    if member.size > MAX_MEMBER_BYTES:
+                        raise tarfile.ReadError(f"{name} has {member.size:,} bytes, more than {MAX_MEMBER_BYTES:,}")
                     seen.add(name)
+                    content.allow(member.size + MAX_HEADER_BYTES)
                     file = archive.extractfile(member)
                     assert file is not None, "it is a regular file"
                     yield name, file.read()
@@ -161,16 +166,16 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file = file
-        self._n_read = 0
+        self.allow(MAX_HEADER_BYTES)
 
-    def begin_member(self) -> None:
-        """What is read from here on is the next member's: its content, and headers before the one after it."""
-        self._n_read = 0
+    def allow(self, n_bytes: int) -> None:
+        """What may be read from here on; what is passed over doesn't count."""
+        self._n_allowed = n_bytes
 
     def read(self, size: int = -1, /) -> bytes:
-        self._n_read += size if size >= 0 else MAX_UNPACKED_BYTES
-        if self._n_read > MAX_MEMBER_BYTES:
-            raise tarfile.ReadError(f"a member has more than {MAX_MEMBER_BYTES:,} bytes")
+        self._n_allowed -= size
+        if size < 0 or self._n_allowed < 0:
+            raise tarfile.ReadError("a header in it is too long")
         self._check(self.tell() + size)
         return self._file.read(size)
 
@@ -186,7 +191,7 @@ class _Unpacked(io.RawIOBase):
         """Read what is left, which only has to be zeros; gzip's checksum is at the end."""
         self.seek(position)
         while block := self.read(tarfile.RECORDSIZE):
-            self.begin_member()
+            self.allow(MAX_HEADER_BYTES)
             if block.strip(b"\0"):
                 raise tarfile.ReadError("it has a damaged member")
 

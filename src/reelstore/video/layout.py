@@ -13,6 +13,7 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 JPEG_MAGIC = b"\xff\xd8\xff"
 MAX_PARTS = 2_000_000
 """Blocks of a GIF, chunks of a PNG, boxes of an MP4: files with more would keep Python busy for minutes."""
+_BOXES_OF_BOXES = (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"moof", b"traf")
 _START_OF_SCAN = b"\xff\xda"
 _READ_BYTES = 2**20
 
@@ -90,26 +91,47 @@ def n_jpeg_scans(file: BinaryIO) -> int:
     return n_scans
 
 
-def boxes(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int]]:
-    """Kind and end of each box of an MP4, until one that isn't a box or has no length.
+def boxes(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind, start of the content and end of each box of an MP4, those within others after them.
+
+    Where one isn't a box or has no length, those beside it end.
 
     Raises:
         UndecodableVideoError: there are more than one can walk through.
     """
-    start = 0
-    for _ in range(MAX_PARTS):
-        if start + 8 > n_bytes:
-            return
-        file.seek(start)
-        size = int.from_bytes(file.read(4), "big")
-        kind = file.read(4)
-        if size == 1:
-            size = int.from_bytes(file.read(8), "big")
-        if size < 8:  # 0: it goes on to the end, wherever that is; anything else isn't a box
-            return
-        start += size
-        yield kind, start
-    raise _too_many("boxes")
+    spans, steps = [(0, n_bytes)], iter(range(MAX_PARTS))
+    while spans:
+        start, stop = spans.pop()
+        for _ in steps:
+            if start + 8 > stop:
+                break
+            file.seek(start)
+            size, kind = int.from_bytes(file.read(4), "big"), file.read(4)
+            if size == 1:
+                size = int.from_bytes(file.read(8), "big")
+            if size < 8:  # 0: it goes on to the end, wherever that is; anything else isn't a box
+                break
+            content = file.tell()
+            if kind in _BOXES_OF_BOXES:
+                spans.append((content, min(start + size, stop)))
+            start += size
+            yield kind, content, start
+        else:
+            raise _too_many("boxes")
+
+
+def n_mp4_sample_bytes(file: BinaryIO, n_bytes: int) -> int:
+    """Bytes of an MP4's samples, at least, by the largest of its tables that names only their number.
+
+    FFmpeg takes memory for each sample, whether it is in the file or not.
+    """
+    most = 0
+    for kind, content, _ in boxes(file, n_bytes):
+        if kind in (b"stsz", b"trun"):
+            file.seek(content + 4)  # after version and flags
+            first, second = (int.from_bytes(file.read(4), "big") for _ in range(2))
+            most = max(most, first * second if kind == b"stsz" else first)
+    return most
 
 
 def _too_many(kind: str) -> UndecodableVideoError:

@@ -7,10 +7,11 @@ them; there a cut can't be told.
 
 from typing import BinaryIO
 
-from reelstore.video.layout import boxes
+from reelstore.video.layout import boxes, n_mp4_sample_bytes
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
+_MP4_BEGINNINGS = (b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"sidx", b"free", b"skip", b"wide", b"pnot")
 _MP4_PAYLOADS = (b"moov", b"mdat", b"moof")
 
 
@@ -29,9 +30,9 @@ def is_truncated(file: BinaryIO) -> bool:
         return _riff_stop(head) > n_bytes
     if head.startswith(_EBML):
         return _segment_stop(file) > n_bytes
-    if head[4:8] == b"ftyp":
-        return _last_box_stop(file, n_bytes) > n_bytes
-    return False
+    if head[4:8] in _MP4_BEGINNINGS and n_mp4_sample_bytes(file, n_bytes) > n_bytes:
+        return True
+    return head[4:8] == b"ftyp" and _last_box_stop(file, n_bytes) > n_bytes
 
 
 def _riff_stop(head: bytes) -> int:
@@ -66,4 +67,4 @@ def _ebml_size(file: BinaryIO) -> int | None:
 
 def _last_box_stop(file: BinaryIO, n_bytes: int) -> int:
     """End of the first box of pictures or their index that overruns the file; else 0."""
-    return next((stop for kind, stop in boxes(file, n_bytes) if stop > n_bytes and kind in _MP4_PAYLOADS), 0)
+    return next((stop for kind, _, stop in boxes(file, n_bytes) if stop > n_bytes and kind in _MP4_PAYLOADS), 0)
