@@ -303,7 +303,7 @@ COMMANDS: dict[str, Command] = {
         f"search {MODEL} red --aligner ridge", _RIDGE, f"store/drawn/video/{MODEL}/aligned.ridge/**/*", *BOTH
     ),
     "search through an mlp": read_only(f"search {MODEL} red --aligner mlp --json", _MLP, *BOTH),
-    "ls": read_only("ls store", f"{T}/**/*", f"{T}/mean/**/*", "store/**/zarr.json"),
+    "ls": read_only("ls store", f"{T}/**/*", f"{T}/mean/**/*", "store/**/zarr.json", says_on_stdout=True),
     "info": read_only(f"info {T}/mean", *variants(T, "mean"), f"{T}/mean/zarr.json"),
     "verify": read_only("verify store/drawn", *variants(T, "tokens", "mean"), says_on_stdout=True, notices=True),
     "verify one": read_only(

@@ -149,7 +149,7 @@ def _in_a_cache(link: bool) -> Place:
         files = [path] if path.is_file() else [one for one in sorted(path.rglob("*")) if one.is_file()]
         for file in files:
             digest = md5(file.read_bytes()).hexdigest()
-            kept = Path(".dvc/cache/files/md5", digest[:2], digest[2:]).absolute()
+            kept = Path("../cache/files/md5", digest[:2], digest[2:]).absolute()
             kept.parent.mkdir(parents=True, exist_ok=True)
             if kept.exists():
                 file.unlink()
@@ -160,7 +160,7 @@ def _in_a_cache(link: bool) -> Place:
                 file.symlink_to(kept)
             else:
                 os.link(kept, file)
-        return [Path(".dvc")]
+        return []
 
     return place
 

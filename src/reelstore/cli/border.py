@@ -17,6 +17,8 @@ from reelstore.errors import ReelstoreError
 TRACEBACK = "REELSTORE_TRACEBACK"
 """Environment variable: where it is set, errors keep their traceback."""
 
+_LINE = 1000
+"""Characters at both ends of a line of a message that are printed."""
 _STOPPING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 _HELP = {
     errno.ENOSPC: "the disk is full. Make room and run it again",
@@ -66,8 +68,9 @@ class Refused(click.ClickException):
     """An expected error on its way to stderr."""
 
     def show(self, file: Any = None) -> None:
-        """Print it, without the control characters that a file's content may have brought."""
-        _say(f"Error: {self.message}")
+        """Print it, without the control characters and the megabytes that a file's content may have brought."""
+        lines = f"Error: {self.message}".split("\n")
+        _say("\n".join(one if len(one) <= 2 * _LINE else f"{one[:_LINE]} [...] {one[-_LINE:]}" for one in lines))
 
 
 def in_words(error: BaseException) -> str | None:
@@ -80,6 +83,8 @@ def in_words(error: BaseException) -> str | None:
         return f"{' -> '.join(where)}: {what}." if where else f"{what[:1].upper()}{what[1:]}."
     if isinstance(error, RuntimeError) and getattr(error.__context__, "errno", None) == errno.ELOOP:
         return in_words(error.__context__)  # type: ignore[arg-type]  # pathlib hides it before Python 3.13
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return "The system refuses another thread. Close other programs, or raise ulimit -u and ulimit -v."
     if isinstance(error, MemoryError):
         return f"Out of memory{f': {error}' if str(error) else ''}. Close other programs, or raise ulimit -v."
     if isinstance(error, RecursionError):
