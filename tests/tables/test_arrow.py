@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelstore.errors import ForeignFileError
+from reelstore.tables import arrow
 from reelstore.tables.arrow import ArrowFile
+from reelstore.tables.claims import claimed_bytes
 
 N = 24
 VECTORS = np.random.default_rng(0).random((N, 8), dtype=np.float32)
@@ -23,6 +25,7 @@ resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 from reelstore.errors import ForeignFileError
 from reelstore.exchange.parquet import VectorTable
+from reelstore.tables import arrow
 from reelstore.tables.arrow import ArrowFile
 for path in sorted(Path(sys.argv[1]).iterdir()):
     print(path.name, end=" ", flush=True)
@@ -133,3 +136,30 @@ def test_a_stream_and_an_ending_of_another_kind_are_refused(tmp_path: Path) -> N
     for name in ("a.arrow", "b.arrow", "c.parquet"):
         with pytest.raises(ForeignFileError, match=f"{name} can't be read as"):
             _ = ArrowFile(tmp_path / name).schema
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_what_grows_to_gigabytes_is_refused_before_it_does(tmp_path: Path, kind: str, monkeypatch) -> None:
+    for limit in ("_FREE_BYTES", "_FREE_VALUES"):  # not gigabytes, so that the test is quick
+        monkeypatch.setattr(arrow, limit, 1000)
+    path, n = tmp_path / f"zeros.{kind}", 100 * 2**16
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(np.zeros(n, np.float32)), n // 100)
+    table = pa.table({"video_id": [f"v{number}" for number in range(100)], "vector": vectors})
+    if kind == "parquet":
+        pq.write_table(table, path, compression="zstd")
+    else:
+        with pa.ipc.new_file(path, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as file:
+            file.write_table(table)
+    with pytest.raises(ForeignFileError, match=r"would grow to 262\d{5} bytes|6553600 values"):
+        next(ArrowFile(path).column("vector"))
+
+
+def test_what_buffers_grow_to_is_what_their_sizes_are(tmp_path: Path) -> None:
+    for table in tables()[:4]:
+        options = pa.ipc.IpcWriteOptions(compression="lz4")
+        with pa.ipc.new_file(tmp_path / "a.arrow", table.schema, options=options) as file:
+            file.write_table(table)
+        with open(tmp_path / "a.arrow", "rb") as file:
+            claimed = claimed_bytes(file)
+        dictionary = table.column("split").chunk(0).dictionary.nbytes
+        assert claimed == pytest.approx(table.nbytes - dictionary, rel=0.1)

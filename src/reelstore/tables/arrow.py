@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ForeignFileError
-from reelstore.io import refuse_irregular
+from reelstore.io import open_regular, refuse_irregular
 from reelstore.records import shortened
+from reelstore.tables.claims import claimed_bytes
 from reelstore.tables.lines import MAX_CELL, Cell, Columns, as_cell
 
 READ_ROWS = 1024
 """Decoded at a time."""
 _FREE_ROWS = 10**6
 _FREE_VALUES = 2**27
+_FREE_BYTES = 2**30
 _PER_BYTE = 64
-"""What a file may hold: so many rows, or numbers in one row group, and this many more for each of its bytes. Beyond
-that it says more than it has."""
+"""What a file may hold: so many rows, numbers in one row group and bytes in one batch, and this many more for each of
+its bytes. Beyond that it says more than it has."""
 
 
 class ArrowFile:
@@ -117,7 +119,15 @@ class ArrowFile:
         with pa.OSFile(str(self.path)) as source:
             if self.path.suffix == ".parquet":
                 return pq.read_schema(source)
-            return pa.ipc.open_file(source).schema
+            schema = pa.ipc.open_file(source).schema
+        with open_regular(self.path) as file:
+            claimed = claimed_bytes(file)
+        if claimed > _FREE_BYTES + _PER_BYTE * self._size:
+            raise ForeignFileError(
+                f"{self.path} would grow to {claimed} bytes in memory, and has {self._size}. "
+                "Write it uncompressed, or in smaller batches."
+            )
+        return schema
 
     def _arrow(self, name: str) -> Iterator[Any]:
         import pyarrow as pa
