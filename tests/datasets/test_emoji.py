@@ -1,6 +1,7 @@
 """Emoji: groups of near-duplicates, captions, splits, and packages held to their hash."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -10,18 +11,19 @@ import sys
 import tarfile
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reelstore.datasets.emoji import build, captions_of
+from reelstore.datasets.emoji import SHORTCODES, build, captions_of
 from reelstore.datasets.emoji_groups import near_duplicate_groups
 from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
-from reelstore.errors import DatasetError, DownloadError
+from reelstore.errors import DamagedFileError, DatasetError, DownloadError
 from reelstore.params import DatasetParams
 
 LABELS = {
@@ -231,3 +233,158 @@ def test_the_pinned_packages_are_what_npm_serves(tmp_path: Path, monkeypatch: py
     assert (len(built.dataset.videos), len(built.dataset.captions)) == (734, 6506)
     videos = built.dataset.videos
     assert [videos[position].video_id for position in (0, 9, -1)] == ["1f300", "1f31e", "2b50"]
+
+
+SHA = "sha512-" + "A" * 86 + "=="
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        *(({"name": name}, "can't be the name of an npm package") for name in (
+            "", ".hidden", "_x", "-g", "--registry=http://x", "Upper", "a b", "a/b", "@a", "@a/", "@a/b/c",
+            "@A/b", "@-a/b",
+            "a\n", "git+ssh://x/y", "../up", "/etc", "file:x", "é", "a" * 215, "node_modules", "a@b",
+        )),
+        *(({"version": version}, "exactly one is expected") for version in (
+            "", "latest", "^1.0.0", "1.x", "1", "1.0", "v1.0.0", "=1.0.0", " 1.0.0", "1.0.0\n", "01.0.0",
+            ">=1.0.0", "*",
+            "git+https://x/y.git", "file:../x", "http://x/y.tgz", "npm:other@1.0.0", "1.0.0 || 2.0.0",
+            "-1.0.0", "x/y", "١.0.0",
+            "1.0.0-", "1.0.0-a..b", "github:x/y#1.0.0", "1.0.0-" + "a" * 100,
+        )),
+        *(({"integrity": integrity}, "the integrity is") for integrity in (
+            "", "sha512-", SHA[:-1], SHA + "=", "sha1-" + SHA[7:], SHA + " " + SHA, SHA.replace("A", "!", 1),
+        )),
+        ({"extra": "x"}, "a package has name, version, integrity"),
+        ({"name": 3}, "a package has name, version, integrity"),
+        ({"version": None}, "a package has name, version, integrity"),
+        ({"version": ["1.0.0"]}, "a package has name, version, integrity"),
+    ],
+)  # fmt: skip
+def test_what_npm_would_take_for_more_than_a_package_never_reaches_it(
+    registry: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    package = {"name": "one", "version": "1.0.0", "integrity": SHA} | changes
+    (tmp_path / "list.json").write_text(json.dumps({"clips": [package], "captions": package}))
+    with pytest.raises(DatasetError, match=words):
+        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+    assert not (registry / "asked").exists(), "npm was started"
+
+
+@pytest.mark.parametrize(
+    "listed", ["", "[]", "3", '{"clips": []}', '{"clips": {}, "captions": {}}',
+    '{"clips": [[]], "captions": 1}', "[" * 9999]
+)  # fmt: skip
+def test_a_list_of_another_shape_is_refused(registry: Path, tmp_path: Path, listed: str) -> None:
+    (tmp_path / "list.json").write_text(listed)
+    with pytest.raises(DatasetError, match="isn't a list of pinned packages"):
+        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+
+
+def test_two_packages_do_not_share_a_file_name(registry: Path, tmp_path: Path) -> None:
+    packages = [{"name": name, "version": "1.0.0", "integrity": SHA} for name in ("@a/b-c", "@a-b/c")]
+    (tmp_path / "list.json").write_text(json.dumps({"clips": packages[:1], "captions": packages[1]}))
+    with pytest.raises(DatasetError, match="the same file name"):
+        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+
+
+def test_npm_is_told_not_to_look_for_a_project_above(registry: Path, tmp_path: Path) -> None:
+    about = publish(registry, "one", {"package/a.json": b"{}"})
+    npm = tmp_path / "bin" / "npm"
+    npm.write_text(npm.read_text() + f"open({str(registry / 'said')!r}, 'w').write(' '.join(sys.argv))\n")
+    download(Package(**about), tmp_path / "downloads", say=lambda _: None)
+    said = (registry / "said").read_text().split()
+    (prefix,) = [word.removeprefix("--prefix=") for word in said if word.startswith("--prefix=")]
+    assert Path(prefix).parent == tmp_path / "downloads"
+    assert {"pack", "--ignore-scripts"} < set(said)
+
+
+def header(name: str, size: int = 0, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf()
+
+
+GOOD = {"package/a.json": b"1" * 600, "package/b.json": b"2"}
+BAD = {
+    "a name twice": lambda raw: raw[:2560] + raw,
+    "a name twice, by dots": lambda raw: header("package/./a.json", 1) + b"3".ljust(512) + raw,
+    "a member of a gigabyte": lambda raw: header("package/c.json", 10**9) + bytes(10**7),
+    "a member to pass over of terabytes": lambda raw: header("package/c.txt", 2**33 - 1) + bytes(10**7),
+    "a header of a gigabyte": lambda raw: header("x", 2 * 10**9, tarfile.XHDTYPE) + bytes(10**7),
+    "a long name of 100 MB": lambda raw: header("x", 10**8, tarfile.GNUTYPE_LONGNAME) + bytes(10**7),
+    "names without end": lambda raw: (header("x", 512, tarfile.GNUTYPE_LONGNAME) + b"a" * 512) * 5000,
+    "too many members": lambda raw: header("package/c.txt") * 20_001,
+    "a damaged header": lambda raw: raw[:1536] + b"x" * 20 + raw[1556:],
+    "an end that isn't": lambda raw: raw[:-512] + b"x" * 512,
+    "a cut": lambda raw: raw[:700],
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_an_archive_with_more_than_files_is_refused(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "bad.tgz"
+    path.write_bytes(gzip.compress(BAD[how](gzip.decompress(tarball(GOOD))), 1))
+    with pytest.raises(DownloadError, match=r"bad\.tgz can't be unpacked: .*Remove it"):
+        list(members(path, under="package", suffix=".json"))
+
+
+@pytest.mark.parametrize("place", [20, 60, -1, -5, -7])
+def test_a_flipped_or_cut_archive_is_refused(tmp_path: Path, place: int) -> None:
+    path, content = tmp_path / "bad.tgz", bytearray(tarball(GOOD))
+    path.write_bytes(content[:place])
+    with pytest.raises(DownloadError):
+        list(members(path, under="package", suffix=".json"))
+    content[-6] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DownloadError, match="CRC"):
+        list(members(path, under="package", suffix=".json"))
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_what_is_no_plain_file_is_passed_over(tmp_path: Path, kind: bytes) -> None:
+    path = tmp_path / "odd.tgz"
+    path.write_bytes(gzip.compress(header("package/c.json", 0, kind) + gzip.decompress(tarball(GOOD))))
+    assert dict(members(path, under="package", suffix=".json")) == {"a.json": b"1" * 600, "b.json": b"2"}
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("data.json", content) for content in (
+            "{", "3", "[3]", '[{"label": "x"}]', '[{"hexcode": 3, "label": "x"}]', '[{"hexcode": "1F408"}]',
+            '[{"hexcode": "1F408", "label": ["x"]}]', '[{"hexcode": "1F408", "label": "x", "tags": "y"}]',
+            '[{"hexcode": "1F408", "label": "x", "tags": [3]}]', '[{"hexcode": "../up", "label": "x"}]',
+            "[NaN]", "[" * 9999,
+            '[{"hexcode": "1F408", "label": "\\ud800"}]', '[{"hexcode": "1F408", "label": " "}]',
+        )
+    ] + [("shortcodes/cldr.json", content) for content in ("[]", '{"1F408": 3}', '{"1F408": [3]}',
+    '{"1F408": {"a": 1}}', '"x"')],
+)  # fmt: skip
+def test_tables_that_are_not_emojibase_s_are_refused(registry: Path, tmp_path: Path, file: str, content: str) -> None:
+    source = small_emoji(registry, tmp_path)
+    listed = json.loads(source.read_text())
+    tables = {"data.json": "[]"} | {f"shortcodes/{name}.json": "{}" for name in SHORTCODES} | {file: content}
+    listed["captions"] = publish(registry, "captions", {f"package/en/{k}": v.encode() for k, v in tables.items()})
+    source.write_text(json.dumps(listed))
+    with pytest.raises((DatasetError, DamagedFileError), match=f"package/en/{file} in .*captions"):
+        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+
+
+def test_a_clip_s_name_is_a_sequence_of_code_points_and_there_once(registry: Path, tmp_path: Path) -> None:
+    source = small_emoji(registry, tmp_path)
+    listed = json.loads(source.read_text())
+    names = ["1f408", "a b", "\x1b[31m", "1f408;rm", "-1f408", "é"]
+    listed["clips"] = [publish(registry, "odd", {f"package/assets/{name}.webp": clip(2) for name in names})]
+    source.write_text(json.dumps(listed))
+    built = build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+    assert [video.video_id for video in built.dataset.videos] == ["1f408"]
+    listed["clips"].append(publish(registry, "again", {"package/assets/1f408.webp": clip(4)}))
+    source.write_text(json.dumps(listed))
+    with pytest.raises(DatasetError, match="another clip named 1f408"):
+        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+    listed["clips"] = [publish(registry, "torn", {"package/assets/1f408.webp": clip(2)[:40]})]
+    source.write_text(json.dumps(listed))
+    with pytest.raises(DatasetError, match=r"1f408\.webp in .* isn't a WebP picture"):
+        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
