@@ -19,7 +19,7 @@ import numpy.typing as npt
 from reelstore.datasets.base import Built, Say
 from reelstore.datasets.clips import write_clip
 from reelstore.errors import DatasetError
-from reelstore.io import make_output_folder
+from reelstore.io import make_output_folder, open_regular
 from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
@@ -156,8 +156,13 @@ def strengths_of(path: Path) -> npt.NDArray[np.uint8]:
     """(n_concepts,) strengths as a picture shows them."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        pixels: npt.NDArray[Any] = np.asarray(image)
+    try:
+        with open_regular(path) as file, Image.open(file, formats=("PNG",)) as image:
+            if image.size != (SIDE, SIDE):  # known before anything is decoded
+                raise DatasetError(f"its size is {image.size[0]} x {image.size[1]}")
+            pixels: npt.NDArray[Any] = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DatasetError(f"{path} is no picture of llm-like: {error}.") from error
     if pixels.shape != (SIDE, SIDE, 3) or pixels.dtype != np.uint8:
         raise DatasetError(f"{path} is no picture of llm-like: {pixels.shape} {pixels.dtype}.")
     return np.ascontiguousarray(pixels[..., 0]).reshape(-1)
