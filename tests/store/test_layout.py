@@ -1,7 +1,9 @@
 """Arrays whose own zarr.json lies, and files that are none: one clear error of the store, before any row is read."""
 
+import copy
 import json
 import os
+import random
 import shutil
 import socket
 from collections.abc import Callable
@@ -13,6 +15,8 @@ import pytest
 
 from reelstore.errors import SchemaError, StoreError
 from reelstore.store.reader import open_variant
+
+from .made import soak
 
 Change = Callable[[dict[str, Any]], object]
 HUGE = 2**62
@@ -259,3 +263,57 @@ def test_a_shape_that_manifest_and_metadata_agree_on_asks_for_its_files(folder: 
         path.write_text(json.dumps(metadata))
         with pytest.raises(StoreError, match=f"{folder}/fingerprint"):
             open_array(folder, "fingerprint", rows, (16,), "uint8", refuse_changed=lambda: None)
+
+
+ODD_VALUES: list[Any] = [
+    None, True, False, 0, 1, -1, 2, 6, 47, 64, 2**31, HUGE, 2**63, 2**64, 10**30, 1.0, 1e308, "", "/", "..", "default",
+    "float32", "object", "bytes", "crc32c", "sharding_indexed", "start", "é\x1b[2J", [], [0], [1, 6], [[]], {},
+    {"name": "bytes"}, {"name": "zstd"}, {"name": None}, {"configuration": []}, {"name": "regular"},
+]  # fmt: skip
+
+
+def places(value: Any) -> list[tuple[Any, Any]]:
+    """Every mapping or list within a value, with each of its keys."""
+    if isinstance(value, dict | list):
+        here = list(value) if isinstance(value, dict) else list(range(len(value)))
+        return [(value, key) for key in here] + [place for key in here for place in places(value[key])]
+    return []
+
+
+def test_any_change_of_metadata_gives_an_error_or_the_same_rows(folder: Path) -> None:
+    def found() -> tuple[Any, ...]:
+        rows = open_variant(folder)
+        values = [value.tobytes() for value in rows.take(np.arange(len(rows)))]
+        return rows.ids, rows.status.tolist(), rows.token_counts.tolist(), rows.table.splits, values
+
+    expected, draw = found(), random.Random(5)
+    paths = sorted(folder.glob("*/zarr.json"))
+    n_refused, n_tries = 0, soak(150, 5000)
+    for number in range(n_tries):
+        path = draw.choice([*paths, folder / "values/zarr.json"])
+        sound = path.read_bytes()
+        metadata = json.loads(sound)
+        for _ in range(draw.choice([1, 1, 1, 2, 4])):
+            inside, key = draw.choice(places(metadata))
+            how = draw.randrange(4)
+            if how == 0:
+                del inside[key]
+            elif how == 1 and isinstance(inside, list):
+                inside.insert(key, copy.deepcopy(draw.choice(ODD_VALUES)))
+            elif how == 2 and type(inside[key]) is int:
+                inside[key] += draw.choice([-1, 1, 64, -2 * inside[key], inside[key]])
+            else:
+                inside[key] = copy.deepcopy(draw.choice(ODD_VALUES))
+            if not places(metadata):
+                break
+        content = json.dumps(metadata).encode()
+        if number % 10 == 0:
+            content = content[: draw.randrange(len(content))]
+        path.write_bytes(content)
+        try:
+            assert found() == expected, content
+        except StoreError as error:
+            assert str(folder) in str(error)
+            n_refused += 1
+        path.write_bytes(sound)
+    assert n_refused > n_tries // 2
