@@ -5,8 +5,8 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, NoReturn
@@ -209,11 +209,12 @@ def atomic_output(path: Path) -> Iterator[Path]:
     refuse_occupied(path)
     partial = _unique(path)
     try:
-        yield partial
-        _to_disk(partial)
-        os.replace(partial, path)
+        with _naming(path, partial):
+            yield partial
+            _to_disk(partial)
+            os.replace(partial, path)
     except BaseException:
-        partial.unlink(missing_ok=True)
+        _discard(partial)
         raise
     sync_folder(path.parent)
 
@@ -237,16 +238,45 @@ def replace_together(files: Mapping[Path, bytes | memoryview | None]) -> None:
             refuse_occupied(path)
             if content is not None:
                 make_output_folder(path.parent)
-                write_new(partials[path], [content])
-        for path in reversed(list(files)):
-            path.unlink(missing_ok=True)
-        for path, partial in partials.items():
-            os.replace(partial, path)
+                with _naming(path, partials[path]):
+                    write_new(partials[path], [content])
+        try:
+            _swap(files, partials)
+        except KeyboardInterrupt:
+            _swap(files, partials)  # with the old ones gone there is no way back
+            raise
     finally:
         for partial in partials.values():
-            partial.unlink(missing_ok=True)
+            _discard(partial)
     for folder in {path.parent for path in partials}:
         sync_folder(folder)
+
+
+def _swap(files: Iterable[Path], partials: Mapping[Path, Path]) -> None:
+    """Old files go, new ones get their names; those that have them already keep them."""
+    waiting = [path for path in files if path not in partials or partials[path].exists()]
+    for path in reversed(waiting):
+        path.unlink(missing_ok=True)
+    for path in waiting:
+        if path in partials:
+            os.replace(partials[path], path)
+
+
+def _discard(partial: Path) -> None:
+    """Remove what is half-written; where that fails too, the first error is the one to report."""
+    with suppress(OSError):
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _naming(path: Path, partial: Path) -> Iterator[None]:
+    """Errors of writing name the file, not its temporary name, and not nothing, as those of a full disk do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename in (None, str(partial)):
+            error.filename, error.filename2 = str(path), None
+        raise
 
 
 def make_output_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from reelstore.encoders.preprocess import read_preprocessing
 from reelstore.encoders.text_tower import TextRule, TextTower, closing_token
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
 from reelstore.encoders.weights import resolve_device
-from reelstore.io import atomic_output
+from reelstore.io import write_atomically
 
 VERSION = 1
 PROMPTS = "prompts"
@@ -96,11 +96,10 @@ class XClipVideo(VideoTower):
         The tensors are float32 and keep their names in the checkpoint; the header says how to read them and which
         weights they belong to.
         """
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         tensors, header = self._reranker
-        with atomic_output(path) as partial:
-            save_file(tensors, partial, metadata=header)
+        write_atomically(path, save(tensors, metadata=header))
 
     def _outputs(self, pixels: Tensor) -> Mapping[str, Tensor]:
         batch_size, n_frames = pixels.shape[:2]

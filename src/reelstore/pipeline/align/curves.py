@@ -1,5 +1,6 @@
 """The curves of a training: DVCLive writes them in runs/ while it goes, and they are published with its model."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,13 @@ def live_curves(folder: Path) -> Iterator[Any]:
     remove_files(folder, SUMMARY)
     # With resume, because DVCLive otherwise removes whole folders. There is nothing left to resume.
     options: dict[str, Any] = {"dvcyaml": None, "save_dvc_exp": False, "report": None, "monitor_system": False}
-    with Live(str(folder), resume=True, **options) as live:
-        yield live
+    try:
+        with Live(str(folder), resume=True, **options) as live:
+            yield live
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) and error.filename is None:
+            error.filename = str(folder)  # such an error doesn't say where there was no room
+        raise
 
 
 def curve_files(live: Path, published: Path) -> dict[Path, bytes | None]:
