@@ -12,8 +12,10 @@ from reelstore.errors import DamagedFileError, ParamsError
 from reelstore.io import decoded, read_bytes
 from reelstore.params.plain import shown, where
 
-MAX_BYTES = 1_000_000
-"""Limit for the file, and for its values as they would be without aliases; this repository's has 4,000."""
+MAX_BYTES = 250_000
+"""Limit for the file; this repository's has 4,000, and YAML is slow to read."""
+MAX_CHARACTERS = 1_000_000
+"""Limit for its values as they would be without aliases."""
 MAX_DEPTH = 32
 """Limit for mappings and lists inside one another."""
 
@@ -89,8 +91,8 @@ class _Reading:
 
     def value(self, node: yaml.Node, path: tuple[str, ...]) -> Any:
         self.n_characters += 2 + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
-        if self.n_characters > MAX_BYTES:
-            self._refuse(node, path, f"with all that aliases repeat, it has more than {MAX_BYTES:,} characters")
+        if self.n_characters > MAX_CHARACTERS:
+            self._refuse(node, path, f"with all that aliases repeat, it has more than {MAX_CHARACTERS:,} characters")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node, path)
         if id(node) in self._open:
