@@ -24,9 +24,7 @@ def reproduce() -> None:
 @click.option("--full", is_flag=True, help="As large and as long as in the report; otherwise smaller, as below.")
 @click.option("--width", type=_WIDTH, default=256, show_default=True, help="What 4,096 becomes in an MLP.")
 @click.option("--token-width", type=_WIDTH, default=64, show_default=True, help="Width of the transformers.")
-@click.option(
-    "--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, or a tenth of the report's if more."
-)
+@click.option("--epochs", type=_COUNT, default=5, show_default=True, help="Epochs, or a tenth of the report's if more.")
 @click.option("--steps", type=_COUNT, default=100, show_default=True, help="Steps of an epoch at most.")
 @click.option("--seeds", type=_COUNT, default=1, show_default=True, help="Trainings of each, with seeds from 0.")
 @click.option("--only", multiple=True, help="Run this experiment alone, such as report-01; repeat it.")

@@ -34,7 +34,8 @@ def _section(section: "Field[Any]", kind: Any, said: dict[tuple[str, str], str])
     for field in fields(held):
         owner = next(cls.__name__ for cls in held.__mro__ if (cls.__name__, field.name) in said)
         default = field.default_factory() if field.default_factory is not MISSING else field.default
-        lines.append(f"{indent}{field.name} ({_plain(default)}): {said[owner, field.name]}")
+        limit = f"; it must {field.metadata['limit']}" if "limit" in field.metadata else ""
+        lines.append(f"{indent}{field.name} ({_plain(default)}{limit}): {said[owner, field.name]}")
     return "\n".join([f"{section.name}: {title}", *lines])
 
 
