@@ -104,6 +104,12 @@ REFUSED: dict[str, Callable[[Path, Path], object]] = {
         shutil.rmtree(folder),
         folder.symlink_to(elsewhere / "max"),
     ),
+    "a person's folder linked above": lambda folder, elsewhere: (
+        elsewhere.mkdir(),
+        (elsewhere / "thesis.tex").write_text("years of work"),
+        shutil.rmtree(folder.parent),
+        folder.parent.symlink_to(elsewhere),
+    ),
     "another tool's group above": lambda folder, _: (folder.parents[1] / "zarr.json").write_text('{"mine": 1}'),
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from reelstore.cli.progress import Bar, echo
-from reelstore.errors import StoreNotFoundError
+from reelstore.errors import StoreError, StoreNotFoundError
 from reelstore.params import load_params
 
 
@@ -27,7 +27,7 @@ def ls(path: Path) -> None:
     found = inventory(path)
     echo(found.summary())
     if found.damaged:
-        sys.exit(1)
+        raise StoreError(f"{len(found.damaged)} of the variants can't be read. Look at them with reelstore verify.")
 
 
 @click.command()

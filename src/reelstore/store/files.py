@@ -7,8 +7,8 @@ from hashlib import file_digest
 from io import BufferedReader
 from pathlib import Path
 
-from reelstore.errors import IrregularFileError, OccupiedError
-from reelstore.io import PARTIAL, is_folder, open_regular, partial_of, sync_folder, write_new
+from reelstore.errors import IrregularFileError, OccupiedError, StoreError
+from reelstore.io import PARTIAL, SMALL_FILE_BYTES, is_folder, open_regular, partial_of, sync_folder, write_new
 from reelstore.store.disk import refuse_read_only
 from reelstore.store.schema import ARRAYS, is_file_name
 
@@ -96,12 +96,19 @@ def folders_to(root: Path, key: str) -> Iterator[Path]:
 
 
 def content_of(path: Path) -> bytes | None:
-    """What a file holds; None where there is no file: nothing, a folder, a pipe, or a link in a circle."""
+    """What a small file holds; None where there is no file: nothing, a folder, a pipe, or a link in a circle.
+
+    Raises:
+        StoreError: it has more bytes than any manifest.
+    """
     file = _opened(path)
     if file is None:
         return None
     with file:
-        return file.read()
+        size = os.fstat(file.fileno()).st_size
+        if size > SMALL_FILE_BYTES:
+            raise StoreError(f"{path} is damaged: it has {size} bytes, at most {SMALL_FILE_BYTES} are expected.")
+        return file.read(SMALL_FILE_BYTES)
 
 
 def digest_of(path: Path) -> str | None:

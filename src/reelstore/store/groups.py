@@ -49,7 +49,17 @@ def write_groups(folder: Path) -> None:
 
 
 def refuse_foreign_groups(folder: Path) -> None:
-    """Raise OccupiedError where a file above a variant isn't a Zarr group's; one with attributes is somebody's own."""
+    """Refuse what isn't of a store above a variant; a group with attributes of its own is somebody's, and stays.
+
+    Raises:
+        OccupiedError: a file isn't a Zarr group's, or a link leads to a folder that is neither empty nor of a store.
+    """
+    for above in folder.parents[: 3 if folder.is_absolute() else 4]:  # above that, it is where the store was put
+        if above.is_symlink() and above.is_dir() and any(above.iterdir()) and not _is_of_store(above):
+            raise OccupiedError(
+                f"{above} is {kind_of(above)}, which isn't empty and isn't of a store. Nothing was changed; remove the "
+                "link, or let it lead to an empty folder."
+            )
     for group in groups_above(folder):
         path = group / MANIFEST
         content = content_of(path)
@@ -70,6 +80,15 @@ def is_group(content: bytes, path: Path) -> bool:
         and (group.get("zarr_format"), group.get("node_type")) == (3, "group")
         and "reelstore" not in (group.get("attributes") or {})
     )
+
+
+def _is_of_store(folder: Path) -> bool:
+    """Whether a folder is a Zarr group, or has one in it."""
+    for path in [folder / MANIFEST, *(below / MANIFEST for below in folder.iterdir() if below.is_dir())]:
+        content = content_of(path)
+        if content is not None and is_group(content, path):
+            return True
+    return False
 
 
 def _half_written(group: Path) -> Iterator[Path]:

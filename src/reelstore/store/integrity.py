@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reelstore.errors import SchemaError, StoreError
+from reelstore.errors import StoreError
 from reelstore.io import PARTIAL, partial_of
 from reelstore.store.files import content_of, foreign_in
 from reelstore.store.groups import GROUP, groups_above
@@ -88,7 +88,7 @@ def _is_group(folder: Path) -> bool:
 def _content(path: Path) -> bytes:
     try:
         return content_of(path) or b""
-    except OSError:
+    except (OSError, StoreError):
         return b""
 
 
@@ -103,7 +103,7 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
         yield Finding(folder, "an update was interrupted; reelstore repair finishes it")
     try:
         attributes = read_manifest(folder)
-    except SchemaError as error:
+    except StoreError as error:
         path = folder / MANIFEST
         yield Finding(path, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").removeprefix(f"{folder}: "))
         return
