@@ -138,9 +138,12 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[l
             problems.append(f"run again, it ends with {again.code or again.signal}")
             ended = again
         seconds += again.seconds
-    if case.kind == "full":
-        subprocess.run(["umount", "-l", "project/full"], cwd=root, capture_output=True, check=False)
     problems += wrongly_changed(case, command, before, snapshot(root), kept)
+    if command.then and ended.code == 0 and case.path != "params.yaml" and case.kind != "words":
+        after = sandbox.run(lambda: invoke(command.then.split()), folder, logs / "then", _with_home(Conditions(), root))
+        if after.code != 0:
+            problems.append(f"{command.then} ends with {after.code or after.signal}")
+            ended = after
     return Result(str(case), area(case), tuple(problems), _in_short(ended), seconds)
 
 

@@ -34,6 +34,7 @@ class Command:
         overlay: folder of `project.overlays` that is laid over the project first.
         says_on_stdout: whether a result on stdout may come with exit code 1.
         notices: whether each change of a file it reads must give exit code 1.
+        then: command that must succeed where this one has.
         seconds: about as long as it takes, for signals.
     """
 
@@ -47,6 +48,7 @@ class Command:
     overlay: str = ""
     says_on_stdout: bool = False
     notices: bool = False
+    then: str = ""
     seconds: float = 0.2
 
 
@@ -79,6 +81,7 @@ def weights(key: str, maker: str, **options: Any) -> Command:
         params={"streams": {key: {"model": f"weights/{maker}", **options}}, "model": {}},
         remove=(f"store/drawn/{side}",),
         overlay="weights",
+        then=f"verify store/drawn/{key}",
         seconds=0.4,
     )
 
@@ -113,6 +116,7 @@ def imported(kind: str, source: str, side: str, *options: str, also: tuple[str, 
         reads=(*sources, *sources, *also),
         folders=(target,),
         touches=("runs", "store/new", *GROUPS),
+        then=f"verify {target}",
     )
 
 
@@ -158,6 +162,7 @@ COMMANDS: dict[str, Command] = {
         reads=(*DATA, *variants(T, "tokens")),
         folders=(f"{T}/tokens",),
         touches=("runs", *GROUPS),
+        then=f"verify {T}/tokens",
     ),
     "embed what changed": Command(
         f"embed video/{VIDEO}",
@@ -165,6 +170,7 @@ COMMANDS: dict[str, Command] = {
         folders=(f"{V}/tokens",),
         touches=("runs", *GROUPS),
         params={"encoders": {f"video/{VIDEO}": {"n_frames": 1}}},
+        then=f"verify {V}/tokens",
     ),
     "embed a stream": Command(
         f"embed text/{TEXT}",
@@ -172,6 +178,7 @@ COMMANDS: dict[str, Command] = {
         folders=(f"{T}/mean", f"{T}/last", T),
         touches=("runs", *GROUPS, T),
         params=_STREAM,
+        then=f"verify {T}/mean",
     ),
     "embed --dry-run": read_only(f"embed text/{TEXT} --dry-run", *DATA, *variants(T, "tokens"), remove=()),
     "embed plan": Command(f"embed plan text/{TEXT}", reads=DATA, touches=("runs",), remove=(f"{T}/tokens",)),
@@ -190,6 +197,7 @@ COMMANDS: dict[str, Command] = {
         touches=("runs", *GROUPS),
         remove=(f"{T}/tokens",),
         overlay="staged",
+        then=f"verify {T}/tokens",
     ),
     "embed with hf-lm": weights(
         "text/hf-lm", "language_model", layers=[2], template="Caption: {caption}", keep=["layer-2.mean"]
@@ -202,6 +210,7 @@ COMMANDS: dict[str, Command] = {
         reads=variants(V, "tokens", *POOLINGS),
         folders=tuple(f"{V}/{name}" for name in POOLINGS),
         touches=GROUPS,
+        then=f"verify {V}/mean",
     ),
     "pool captions": Command(
         f"pool text/{TEXT} --store store/drawn",
@@ -209,6 +218,7 @@ COMMANDS: dict[str, Command] = {
         folders=tuple(f"{T}/{name}" for name in POOLINGS),
         touches=GROUPS,
         remove=tuple(f"{T}/{name}" for name in POOLINGS[1:]),
+        then=f"verify {T}/sum",
     ),
     "pairs": Command("pairs captions", reads=DATA, folders=("pairs/drawn/captions",)),
     "pairs with hard negatives": Command(
@@ -252,6 +262,7 @@ COMMANDS: dict[str, Command] = {
         reads=(_MLP, _MLP, *BOTH),
         folders=tuple(f"store/drawn/{side}/{MODEL}/aligned.mlp" for side in ("video", "text")),
         touches=("runs", *GROUPS),
+        then=f"verify store/drawn/text/{MODEL}/aligned.mlp",
         params={"apply": {"mlp": {}}},
     ),
     "evaluate ridge": evaluate("ridge"),
@@ -307,7 +318,12 @@ COMMANDS: dict[str, Command] = {
     "info": read_only(f"info {T}/mean", *variants(T, "mean"), f"{T}/mean/zarr.json"),
     "verify": read_only("verify store/drawn", *variants(T, "tokens", "mean"), says_on_stdout=True, notices=True),
     "verify one": read_only(
-        f"verify {V}/mean", *variants(V, "mean"), f"{V}/mean/zarr.json", says_on_stdout=True, notices=True
+        f"verify {V}/mean",
+        *variants(V, "mean"),
+        f"{V}/mean/zarr.json",
+        says_on_stdout=True,
+        notices=True,
+        then=f"export safetensors {V}/mean exported/verified",
     ),
     "verify --quick": read_only("verify store/drawn --quick", f"{T}/mean/**/*", says_on_stdout=True),
     "repair": Command(
@@ -316,6 +332,7 @@ COMMANDS: dict[str, Command] = {
         folders=(f"{T}/tokens", f"{T}/mean", f"store/drawn/text/{MODEL}/aligned.ridge"),
         touches=("runs", "store/drawn"),
         says_on_stdout=True,
+        then="verify store/drawn",
     ),
     "migrate": Command(
         "migrate old",
@@ -323,6 +340,7 @@ COMMANDS: dict[str, Command] = {
         folders=("old",),
         touches=("runs",),
         overlay="golden",
+        then="verify old",
     ),
     "reproduce report": Command(
         "reproduce report --only report-01 --width 8 --token-width 8 --epochs 1 --steps 2",
