@@ -1,7 +1,8 @@
 """A checkpoint in the Hugging Face layout: a folder here, or one commit of a repository on the hub."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
@@ -157,7 +158,7 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
         WeightsError: transformers doesn't know the model, a key is missing or has another shape or another dtype, or
             the weights hold NaN, infinity, or nothing.
     """
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
     from transformers.utils import logging
 
     from reelstore.encoders.checkpoint import read_tensors, refuse_meaningless
@@ -173,16 +174,16 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
     try:
         with refusing(f"{source} can't be loaded"):
             config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-            blank = _without_memory(lambda: AutoModel.from_config(config, trust_remote_code=False), tensors, source)
-            network, report = type(blank).from_pretrained(
-                None,
-                config=config,
-                state_dict={key: tensor.content for key, tensor in tensors.items()},
-                local_files_only=True,
-                dtype=dtype,
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
+            with _no_larger_than(tensors, source):
+                network, report = _class_of(config).from_pretrained(
+                    None,
+                    config=config,
+                    state_dict={key: tensor.content for key, tensor in tensors.items()},
+                    local_files_only=True,
+                    dtype=dtype,
+                    ignore_mismatched_sizes=True,
+                    output_loading_info=True,
+                )
     finally:
         logging.set_verbosity(verbosity)
     for key, found, expected in sorted(report["mismatched_keys"]):
@@ -193,6 +194,7 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
             f"{source}: the weights lack keys: {len(missing)}, {missing[0]} first. "
             f"They aren't those of {type(network).__name__}, or the download is incomplete."
         )
+    _check_floats(network, tensors)
     names = ", ".join(file.name for file in checkpoint.weights[:3])
     refuse_meaningless(network.named_parameters(), source=f"{source}: {names}")
     frequencies = ((name, values) for name, values in network.named_buffers() if name.endswith("inv_freq"))
@@ -200,20 +202,31 @@ def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
     return network.eval().requires_grad_(False)
 
 
-def _without_memory(make: Callable[[], Any], tensors: "Mapping[str, StoredTensor]", source: str) -> Any:
-    """The network as config.json describes it, without its numbers; a parameter that is there must be made of floats.
+def _class_of(config: Any) -> Any:
+    """The class of a model without a head, as AutoModel takes it."""
+    from transformers import MODEL_MAPPING
+
+    found: Any = MODEL_MAPPING[type(config)]
+    classes = found if isinstance(found, tuple | list) else [found]
+    named = [one for one in classes if one.__name__ in (getattr(config, "architectures", None) or ())]
+    return (named or classes)[0]
+
+
+@contextmanager
+def _no_larger_than(tensors: "Mapping[str, StoredTensor]", source: str) -> Iterator[None]:
+    """Ends the making of a network that is far larger than what the files hold: it is made without memory first.
 
     Raises:
-        WeightsError: it would be far larger than what the files hold.
+        WeightsError: it has more modules or numbers.
     """
-    import torch
-    from torch.nn.modules.module import register_module_module_registration_hook
+    from torch.nn.modules import module
 
     n_stored = sum(tensor.n_values for tensor in tensors.values())
-    most_modules = _MODULES_PER_TENSOR * (len(tensors) + 64)
-    n_modules = 0
+    most_modules, most_values = _MODULES_PER_TENSOR * (len(tensors) + 64), 2 * n_stored + _MOST_SLACK
+    n_modules, n_values = 0, 0
+    seen: dict[int, Any] = {}  # kept, so that no id comes twice
 
-    def count(*_: object) -> None:
+    def count_module(*_: object) -> None:
         nonlocal n_modules
         n_modules += 1
         if n_modules > most_modules:
@@ -222,23 +235,36 @@ def _without_memory(make: Callable[[], Any], tensors: "Mapping[str, StoredTensor
                 f"{len(tensors)} tensors. They don't belong together; see num_hidden_layers."
             )
 
-    hook = register_module_module_registration_hook(count)
+    def count_values(_: object, name: str, values: Any) -> None:
+        nonlocal n_values
+        if values is None or values.device.type != "meta" or id(values) in seen:
+            return
+        seen[id(values)] = values
+        n_values += values.numel()
+        if n_values > most_values:
+            raise WeightsError(
+                f"{source}: config.json makes a network of more than {n_values} numbers, and the weights hold "
+                f"{n_stored}. They don't belong together; see hidden_size, intermediate_size and vocab_size."
+            )
+
+    hooks = [
+        module.register_module_module_registration_hook(count_module),
+        module.register_module_parameter_registration_hook(count_values),
+        module.register_module_buffer_registration_hook(count_values),
+    ]
     try:
-        with torch.device("meta"):
-            network = make()
+        yield
     finally:
-        hook.remove()
-    n_values = sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
-    if n_values > 2 * n_stored + _MOST_SLACK:
-        raise WeightsError(
-            f"{source}: config.json makes a network of {n_values} numbers, and the weights hold {n_stored}. "
-            "They don't belong together; see hidden_size, intermediate_size and vocab_size."
-        )
+        for hook in hooks:
+            hook.remove()
+
+
+def _check_floats(network: Any, tensors: "Mapping[str, StoredTensor]") -> None:
+    """Raise WeightsError where a parameter comes from whole numbers, booleans or the like: all would be cast."""
     endings = {ending for name, _ in network.named_parameters() for ending in _endings(name)}
     for key, tensor in tensors.items():
         if key.endswith(".weight") or endings.intersection(_endings(key)):
             tensor.check(key, tensor.shape)
-    return network
 
 
 def _endings(name: str) -> set[str]:
