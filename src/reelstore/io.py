@@ -275,7 +275,7 @@ def _naming(path: Path, partial: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(partial)):
-            error.filename, error.filename2 = str(path), None
+            error.filename = str(path)
         raise
 
 
