@@ -1,5 +1,6 @@
 """The pairs stage, from a dataset's tables to the files it writes."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -125,3 +126,36 @@ def test_near_duplicates_fail_the_stage_unless_they_are_allowed(write_variant):
 def test_settings_that_make_no_sense_are_refused(section, settings, message):
     with pytest.raises(ParamsError, match=message):
         parse_params({**PARAMS, section: settings})
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "../../outside"}, "can't name a folder"),
+        ({"name": "other"}, "is of the dataset 'other', not of drawn"),
+        ({"name": 3}, "name is 3; text is expected"),
+        ({"clips": None}, "clips is null"),
+        ({"protocols": {"test": {"name": "x", "n_videos": "3", "n_captions": 1}}}, r"protocols.test.n_videos is '3'"),
+        ({"missing": {"test": "v1"}}, "missing.test is 'v1'; a list"),
+        ({"later": 1}, "'later'; one of name"),
+    ],
+    ids=str,
+)
+def test_tables_of_another_dataset_or_shape_are_refused_by_name(change, says):
+    write("train validation test")
+    path = Path("data/drawn/dataset.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(DatasetError, match=rf"dataset\.json.*{says}"):
+        run()
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"{}", b"\xff", b"[" * 100_000, b'{"video_id": "\\ud800"}'], ids=lambda one: repr(one[:9])
+)
+def test_a_line_that_is_no_row_is_named(line):
+    write("train validation test")
+    path = Path("data/drawn/captions.jsonl")
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    number = len(path.read_bytes().splitlines())
+    with pytest.raises(DatasetError, match=rf"captions\.jsonl, line {number}\b"):
+        run()

@@ -1,6 +1,7 @@
 """A dataset's tables on disk: dataset.json, videos.jsonl, captions.jsonl; the same rows give the same bytes."""
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from reelstore.records import Caption, Dataset, Protocol, Video
 Row = TypeVar("Row", Video, Caption)
 TABLE_BYTES = 2**32
 """Of a table at most; they are read whole."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _AGAIN = "Run dvc repro dataset, or fetch them with dvc pull."
 CLIPS = "clips"
 """Folder of fetched clips inside a dataset's own. dataset.json names it, or the user's, from the project's folder."""
@@ -46,14 +48,21 @@ class _About:
     missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def read_index(folder: Path) -> Dataset:
+def read_index(folder: Path, *, name: str | None = None) -> Dataset:
     """The dataset whose tables lie in `folder`.
 
+    Args:
+        folder: data/<name>.
+        name: that the dataset must have; folders of outputs are named after it.
+
     Raises:
-        DatasetError: there are none, or a line isn't a row; the message has the file and the line.
+        DatasetError: there are none, they are another dataset's, or a line isn't a row; the message has the file and
+            the line.
     """
     try:
         about = _about(folder / "dataset.json")
+        if name not in (None, about.name):
+            raise DamagedFileError(f"{folder}/dataset.json is of the dataset {about.name!r:.60}, not of {name}.")
         videos = _rows(folder / "videos.jsonl", Video)
         captions = _rows(folder / "captions.jsonl", Caption)
         return Dataset(about.name, Path(about.clips), videos, captions, about.protocols, about.missing)
@@ -76,6 +85,8 @@ def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, tuple[s
 
 def _about(path: Path) -> _About:
     about: _About = read_typed(path, _About)
+    if not _NAME.fullmatch(about.name):
+        raise DamagedFileError(f"{path}: name is {about.name!r:.60}, which can't name a folder.")
     for split, protocol in about.protocols.items():
         if protocol.n_videos < 0 or protocol.n_captions < 0:
             raise DamagedFileError(f"{path}: protocols.{split:.60} has a negative number.")

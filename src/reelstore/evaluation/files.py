@@ -36,6 +36,8 @@ def read_metrics(path: Path, *, needed: Sequence[str] = ("t2v", "v2t")) -> dict[
     for direction in needed:
         if "MRR" not in metrics.get(direction, {}):
             raise DamagedFileError(f"{path}: {direction}.MRR is missing.")
+    if min(metrics.get("health", {}).values(), default=0) < 0:
+        raise DamagedFileError(f"{path}: health has a negative number.")
     for direction in ("t2v", "v2t"):
         for name, value in metrics.get(direction, {}).items():
             least, most = (1.0, math.inf) if name in ("MeanR", "MedR") else (0.0, 1.0)

@@ -171,7 +171,10 @@ def _probed(videos: Rows, texts: Rows) -> list[Check]:
 
 
 def _leaked(params: Params, videos: Rows) -> list[Check]:
-    found = [*leakage(read_index(params.data_folder)), *near_duplicates(videos, near=params.leakage.near)]
+    found = [
+        *leakage(read_index(params.data_folder, name=params.dataset.name)),
+        *near_duplicates(videos, near=params.leakage.near),
+    ]
     checks = []
     for kind in ("file", "caption", "near-video"):
         of_kind = [one for one in found if one.kind == kind]

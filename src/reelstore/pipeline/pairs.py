@@ -61,7 +61,7 @@ def run_pairs(params: Params, name: str) -> PairsReport:
     sets = {**params.pairs, **params.mined}
     if name not in sets:
         raise ParamsError(f"pairs and mined have no {name!r}. Known: {', '.join(sets)}.")
-    dataset = read_index(params.data_folder)
+    dataset = read_index(params.data_folder, name=params.dataset.name)
     found = leakage(dataset)
     _refuse(params, dataset.name, found)
     pairs = {split: _pairs(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}

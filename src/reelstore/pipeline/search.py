@@ -149,7 +149,7 @@ def _sentences(params: Params, fitted: FittedAligner, key: str, sentences: Seque
 
 
 def _described(params: Params, items: Any, scores: Any, videos: Rows) -> tuple[tuple[Hit, ...], ...]:
-    dataset = read_index(params.data_folder)
+    dataset = read_index(params.data_folder, name=params.dataset.name)
     known = {video.video_id: video for video in dataset.videos}
     first: dict[str, str] = {}
     for caption in dataset.captions:

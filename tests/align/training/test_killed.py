@@ -13,6 +13,7 @@ import torch
 
 from reelstore.align.training.live_checkpoint import NAME, check_embeddings, load_checkpoint
 from reelstore.align.training.module import Training
+from reelstore.align.training.own_files import OwnFiles
 from reelstore.errors import AlignerError
 
 SCRIPT = Path(__file__).with_name("train_killed.py")
@@ -127,6 +128,62 @@ def test_a_checkpoint_of_something_else_is_left_and_said(live, train, whole, cha
     assert "begins anew" in lines[0]
     assert len(rows) == len(whole[1])
     assert (rows == whole[1]) == (changed != "settings")
+
+
+@pytest.mark.parametrize("name", ["precious", "../precious", "x/../../precious"])
+def test_a_checkpoint_cannot_have_other_files_removed(live, train, whole, name) -> None:
+    """Lightning removes what a checkpoint names as the best before, with all that is below it."""
+    precious = live.parent.parent / "precious" if ".." in name else live.parent / "precious"
+    precious.mkdir(exist_ok=True)
+    (precious / "thesis.txt").write_text("years")
+    checkpoint = load_checkpoint(live)
+    state = next(state for key, state in checkpoint["callbacks"].items() if key.startswith("ModelCheckpoint"))
+    path = f"{live.parent}/{name}"
+    state |= {"best_k_models": {path: torch.tensor(-1.0)}, "kth_best_model_path": path, "best_model_path": path}
+    torch.save(checkpoint, live)
+    found = train(live.parent)
+    assert "names checkpoints elsewhere" in found[2][0] and "begins anew" in found[2][0]
+    assert_same(found, whole)
+    assert (precious / "thesis.txt").read_text() == "years"
+
+
+def test_lightning_removes_and_replaces_files_of_its_folder_alone(tmp_path) -> None:
+    own, mine = OwnFiles(tmp_path / "own"), tmp_path / "mine.txt"
+    (tmp_path / "own").mkdir()
+    mine.write_text("mine")
+    for path in (mine, tmp_path / "own" / ".." / "mine.txt", tmp_path):
+        with pytest.raises(AlignerError, match="isn't a checkpoint in"):
+            own.remove_checkpoint(path)
+    (tmp_path / "own" / "best.ckpt").symlink_to(mine)
+    own.save_checkpoint({"step": 1}, tmp_path / "own" / "best.ckpt")
+    assert own.load_checkpoint(tmp_path / "own" / "best.ckpt") == {"step": 1}
+    assert mine.read_text() == "mine"
+
+
+def test_a_flipped_byte_in_a_checkpoint_shows_or_changes_nothing(live) -> None:
+    content, kept = live.read_bytes(), repr(load_checkpoint(live))
+    refused = 0
+    for place in range(100, len(content), len(content) // 40):
+        live.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            assert repr(load_checkpoint(live)) == kept  # in what surrounds the parts
+        except AlignerError as error:
+            assert "can't be read" in str(error) and len(str(error).splitlines()) == 1
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize("changed", ["callbacks", "optimizer_states", "loops", "reelstore", "lr_schedulers"])
+def test_a_checkpoint_whose_parts_are_others_ends_in_a_sentence(live, train, changed) -> None:
+    checkpoint = load_checkpoint(live)
+    checkpoint[changed] = [{"param_groups": 3}] if changed == "optimizer_states" else "text"
+    torch.save(checkpoint, live)
+    try:
+        lines = train(live.parent)[2]
+    except AlignerError as error:
+        assert str(live) in str(error) and "Remove it" in str(error)
+    else:
+        assert "begins anew" in lines[0]
 
 
 def test_a_checkpoint_is_plain_data(live) -> None:

@@ -269,7 +269,9 @@ def load(params: Params, key: str, *, device: str | None = None) -> Encoder:
 
 def read_rows(params: Params, key: str) -> Rows:
     """The rows of one side of the dataset."""
-    return Rows(read_index(params.data_folder), "video" if key.startswith("video/") else "text")
+    return Rows(
+        read_index(params.data_folder, name=params.dataset.name), "video" if key.startswith("video/") else "text"
+    )
 
 
 def staging_folder(params: Params, key: str) -> Path:

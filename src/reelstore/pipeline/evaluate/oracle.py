@@ -45,7 +45,7 @@ def run_oracle(params: Params) -> OracleReport:
     if params.dataset.kind != "llm-like":
         raise ParamsError(f"dataset.kind is {params.dataset.kind}; the truth behind it is known for llm-like alone.")
     knobs = read_knobs(Path(params.dataset.source))
-    dataset, split = read_index(params.data_folder), params.evaluate.split
+    dataset, split = read_index(params.data_folder, name=params.dataset.name), params.evaluate.split
     videos = [video for video in dataset.videos if video.split == split]
     place = {video.video_id: number for number, video in enumerate(videos)}
     captions = [caption for caption in dataset.captions if caption.video_id in place]

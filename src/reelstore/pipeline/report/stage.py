@@ -10,7 +10,8 @@ from reelstore.errors import DamagedFileError
 from reelstore.evaluation.files import read_metrics
 from reelstore.io import read_bytes, read_text, write_atomically
 from reelstore.params import Params
-from reelstore.pipeline.evaluate.queries import read_queries
+from reelstore.pipeline.evaluate.queries import check_means, read_queries
+from reelstore.pipeline.evaluate.stage import CURVE_KS
 from reelstore.pipeline.report.published import published_sections
 from reelstore.pipeline.report.results import AGAIN, Result, printed_columns, read_results
 from reelstore.pipeline.split import counts_in_words
@@ -85,6 +86,8 @@ def _curves(results: list[Result]) -> Section:
                 header, rows = _numbers(path, ",")
                 if header != ["k", "recall", "chance"]:
                     raise DamagedFileError(f"{path} has the columns {','.join(header)!r:.60}, not k,recall,chance.")
+                if [row[0] for row in rows] != list(CURVE_KS):
+                    raise DamagedFileError(f"{path} isn't about k from {CURVE_KS[0]} to {CURVE_KS[-1]}.")
             for k, recall, chance in rows:
                 series[result.aligner].append((k, recall))
                 if result is results[0]:
@@ -142,6 +145,8 @@ def _protocols(dataset: str) -> list[Section]:
     for path in sorted(Path("metrics", dataset).glob("*/protocols/*.json")):
         with advised("Run dvc repro protocol."):
             metrics = read_metrics(path)
+            queries = Path("plots", *path.relative_to("metrics").parent.parts, path.stem, "queries.parquet")
+            check_means(read_queries(queries), metrics, queries=queries, path=path)
         columns = columns or printed_columns(metrics)
         aligner, _, protocol = path.stem.partition(".")
         cells = (metrics[direction].get(name) for direction, name in columns)
@@ -169,6 +174,8 @@ def _numbers(path: Path, delimiter: str, *, only: Sequence[str] = ()) -> tuple[l
     """
     head, *lines = read_text(path, at_most=TABLE_BYTES).split("\n")
     header = head.split(delimiter)
+    if not only and (not lines or lines[-1]):
+        raise DamagedFileError(f"{path} is cut off: its last line doesn't end.")
     if only and header != list(only):
         return header, []
     rows = []
