@@ -1,5 +1,6 @@
 """One variant in its folder: its metadata and arrays, all of one version, each read on first use."""
 
+import errno
 import math
 import mmap
 import os
@@ -12,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import SchemaError, StoreError, StoreNotFoundError
+from reelstore.errors import DamagedFileError, IrregularFileError, SchemaError, StoreError, StoreNotFoundError
+from reelstore.io import read_bytes
 from reelstore.store.arrays import RowArray, open_array
-from reelstore.store.files import content_of
 from reelstore.store.manifest import MANIFEST, parse_manifest
 from reelstore.store.mapped import Pattern
 from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec
@@ -22,6 +23,7 @@ from reelstore.store.table import Key, RowTable
 
 Array = npt.NDArray[Any]
 Indices = npt.NDArray[np.int64]
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class Variant:
@@ -145,12 +147,23 @@ class Variant:
         )
 
     def _read_manifest(self) -> bytes:
-        content = content_of(self.folder / MANIFEST)
+        content = self._manifest_now()
         if content is None:
             raise StoreNotFoundError(
                 f"No variant at {self.folder}: it has no {MANIFEST}. Make it with dvc repro, or fetch it with dvc pull."
             )
         return content
+
+    def _manifest_now(self) -> bytes | None:
+        """What the manifest's file holds, within the memory that takes; None where there is no file."""
+        try:
+            return read_bytes(self.folder / MANIFEST)
+        except DamagedFileError as error:
+            raise SchemaError(f"{error} Fetch it again with dvc checkout.") from None
+        except OSError as error:
+            if isinstance(error, IrregularFileError) or error.errno in _NO_FILE:
+                return None
+            raise
 
     def _unchanged(self, opened: Callable[[], RowArray]) -> RowArray:
         """What `opened` gives, of the version whose manifest was read.
@@ -167,7 +180,7 @@ class Variant:
         return array
 
     def _refuse_changed(self) -> None:
-        if content_of(self.folder / MANIFEST) != self._manifest:
+        if self._manifest_now() != self._manifest:
             raise StoreError(f"{self.folder} was written anew since it was opened. Open it again.")
 
 
