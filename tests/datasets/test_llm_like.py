@@ -103,10 +103,29 @@ def test_no_monotone_blur_of_the_truth_ranks_better_than_the_truth(tmp_path: Pat
     assert mrr(exact) > mrr(counted) > mrr(exact[np.random.default_rng(0).permutation(1000)])
 
 
-@pytest.mark.parametrize("changes", [{"n_videos": 61}, {"n_concepts": 255}, {"unheard_of": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_videos": 61},
+        {"n_concepts": 255},
+        {"unheard_of": 1},
+        {"splits": 60},
+        {"splits": {"train": 61, "test": -1}},
+        {"concepts_least": [1]},
+        {"intensity_shape": 0},
+        {"words_more": 1e9},
+        {"wrong_share": "0.5"},
+    ],
+)
 def test_knobs_that_contradict_themselves_are_refused(tmp_path: Path, changes: dict) -> None:
-    with pytest.raises(DatasetError):
+    with pytest.raises(DatasetError, match="|".join(changes)):
         read_knobs(source(tmp_path, **changes))
+
+
+def test_more_captions_than_there_are_end_with_a_sentence(tmp_path: Path) -> None:
+    few = {"words_least": 1, "words_more": 0, "content_share": 0, "n_function_words": 2}
+    with pytest.raises(DatasetError, match="after 2 captions no new one is found"):
+        drawn(tmp_path, **few)
 
 
 def test_a_knob_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -6,9 +6,8 @@ language model would make of them, the encoders `video/llm-like` and `text/llm-l
 """
 
 import io
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,33 @@ import numpy.typing as npt
 
 from reelstore.datasets.base import Built, Say
 from reelstore.datasets.clips import write_clip
-from reelstore.errors import DatasetError
+from reelstore.errors import DatasetError, ReelstoreError
 from reelstore.io import make_output_folder, open_regular
 from reelstore.params import DatasetParams
+from reelstore.plain import read_typed
 from reelstore.records import Caption, Dataset, Video
 
 SIDE = 16
 """Pixels of a picture's side; there are as many concepts as pixels."""
 CLIPS = "clips"
+
+RANGES = {
+    "n_videos": (1, 1_000_000),
+    "captions_per_video": (1, 1000),
+    "zipf_exponent": (0, 10),
+    "zipf_offset": (0, 1_000_000),
+    "concepts_least": (1, SIDE**2),
+    "concepts_more": (0, SIDE**2),
+    "intensity_shape": (0.01, 1000),
+    "words_least": (1, 1000),
+    "words_more": (0, 1000),
+    "content_share": (0, 1),
+    "wrong_share": (0, 1),
+    "n_function_words": (1, 1_000_000),
+}
+"""Least and most of each knob: what can be drawn, in a time that somebody waits for."""
+TRIES = 1000
+"""Captions drawn for one that nobody has said yet."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,9 +82,12 @@ class Knobs:
     """Words that say nothing."""
 
     def __post_init__(self) -> None:
+        for name, (least, most) in RANGES.items():
+            if not least <= getattr(self, name) <= most:
+                raise DatasetError(f"llm-like: {name} is {getattr(self, name)}; it must be from {least} to {most}.")
         if self.n_concepts != SIDE**2:
             raise DatasetError(f"llm-like: n_concepts is {self.n_concepts}; pictures have {SIDE**2} pixels.")
-        if sum(self.splits.values()) != self.n_videos:
+        if sum(self.splits.values()) != self.n_videos or min(self.splits.values()) < 0:
             raise DatasetError(f"llm-like: splits must add up to n_videos ({self.n_videos}), not {dict(self.splits)}.")
 
     @property
@@ -80,16 +101,13 @@ def read_knobs(path: Path) -> Knobs:
     """Knobs from their file.
 
     Raises:
-        DatasetError: it isn't there, or lacks a knob or has one too many.
+        DatasetError: it isn't there, lacks a knob or has one too many, or a value is out of range.
     """
     try:
-        raw = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        knobs: Knobs = read_typed(path, Knobs)
+    except (ReelstoreError, OSError) as error:
         raise DatasetError(f"dataset.source ({path}) can't be read as knobs of llm-like: {error}") from error
-    known = {field.name for field in fields(Knobs)}
-    if not isinstance(raw, dict) or (odd := known ^ set(raw)):
-        raise DatasetError(f"{path}: these knobs are missing or unknown: {', '.join(sorted(odd))}.")
-    return Knobs(**raw)
+    return knobs
 
 
 def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
@@ -100,7 +118,8 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
     names = [name for name, count in knobs.splits.items() for _ in range(count)]
     rng = np.random.default_rng([params.seed, 0])
     n_captions = min(knobs.captions_per_video, params.max_captions)
-    videos, captions, texts = [], [], set()
+    videos, captions = [], []
+    texts: set[str] = set()
     say(f"drawing {knobs.n_videos} pictures")
     for number in range(knobs.n_videos):
         strengths = draw_video(knobs, rng)
@@ -109,12 +128,19 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
         write_clip(clips / f"{video_id}.png", content)
         videos.append(Video(video_id, f"{video_id}.png", sha256(content).hexdigest(), names[number], video_id))
         for index in range(n_captions):
-            text = draw_caption(knobs, strengths, rng)
-            while text in texts:  # said twice, it would be right for two videos
-                text = draw_caption(knobs, strengths, rng)
+            text = _new_caption(knobs, strengths, rng, texts)
             texts.add(text)
             captions.append(Caption(video_id, index, text))
     return Built(Dataset(params.name, clips, tuple(videos), tuple(captions)))
+
+
+def _new_caption(knobs: Knobs, strengths: npt.NDArray[np.uint8], rng: np.random.Generator, texts: set[str]) -> str:
+    """One that isn't among the texts: said twice, it would be right for two videos."""
+    for _ in range(TRIES):
+        text = draw_caption(knobs, strengths, rng)
+        if text not in texts:
+            return text
+    raise DatasetError(f"llm-like: after {len(texts)} captions no new one is found; raise words_least.")
 
 
 def draw_video(knobs: Knobs, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
