@@ -108,7 +108,7 @@ def content_of(path: Path) -> bytes | None:
         size = os.fstat(file.fileno()).st_size
         if size > SMALL_FILE_BYTES:
             raise StoreError(f"{path} is damaged: it has {size} bytes, at most {SMALL_FILE_BYTES} are expected.")
-        return file.read(SMALL_FILE_BYTES)
+        return file.read(size + 1)
 
 
 def digest_of(path: Path) -> str | None:

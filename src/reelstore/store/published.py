@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import ReelstoreError, StoreError
-from reelstore.io import is_folder, read_json
+from reelstore.io import is_folder, open_regular, read_json
 from reelstore.store.files import digest_of, everything_in
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.schema import FAILED, OK, SCHEMA_VERSION, ArrayLayout, VariantSpec, as_json_bytes
@@ -135,10 +135,8 @@ class Published:
                 continue
             first = number * layout.file_rows
             here = slice(max(start, first), min(stop, first + layout.file_rows))
-            file = np.memmap(
-                self.folder / key, layout.dtype, "r", shape=(here.stop - first, *layout.row_shape), offset=0
-            )
-            rows[here.start - start : here.stop - start] = file[here.start - first :]
+            offset = (here.start - first) * rows[:1].nbytes
+            _read_into(self.folder / key, offset, rows[here.start - start : here.stop - start])
         return rows
 
     def layout(self, name: str) -> ArrayLayout | None:
@@ -224,6 +222,14 @@ def check_files(folder: Path, attributes: Mapping[str, Any], *, verify: bool = T
     with ThreadPoolExecutor(HASHING_THREADS) as threads:
         faults = dict(zip(digests, threads.map(fault, digests), strict=True))
     return {key: what for key, what in faults.items() if what is not None} | _misfits(folder, attributes, faults)
+
+
+def _read_into(path: Path, offset: int, rows: Array) -> None:
+    """Copy bytes of a file: one that is cut short meanwhile is an error here, and the end of the process if mapped."""
+    with open_regular(path) as file:
+        file.seek(offset)
+        if file.readinto(rows.view(np.uint8).reshape(-1).data) != rows.nbytes:
+            raise StoreError(f"{path} became shorter while it was read. Fetch it again with dvc checkout.")
 
 
 def _size_of(path: Path) -> int | None:

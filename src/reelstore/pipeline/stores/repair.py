@@ -17,8 +17,10 @@ from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.verify import VerifyReport, verify
 from reelstore.pipeline.variants import variants_of
 from reelstore.store.claim import manifest_of
-from reelstore.store.groups import write_groups
+from reelstore.store.files import content_of
+from reelstore.store.groups import groups_above, is_group, write_groups
 from reelstore.store.integrity import check_groups, check_variant
+from reelstore.store.manifest import MANIFEST
 from reelstore.store.update import settle
 
 
@@ -46,6 +48,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     done = []
     keys: dict[str, list[Path]] = {}
     for folder in before.folders:
+        done += _groups_aside(params, folder)
         if not _is_readable(folder):
             keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
             continue
@@ -62,7 +65,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
             if _is_readable(folder):
                 _prepare(params, key, folder)
             else:
-                done.append(_move_aside(params, folder))
+                done.append(_variant_aside(params, folder))
         names = {folder.name for folder in folders}
         embedded = {spec.variant for _, spec in variants_of(params, key, load(params, key).spec)}
         if names & embedded:
@@ -73,7 +76,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     for folder in aligned:
         _refuse_foreign(params, folder)
         if not _is_readable(folder):
-            done.append(_move_aside(params, folder))
+            done.append(_variant_aside(params, folder))
     for model, aligner in dict.fromkeys((folder.parent.name, folder.name) for folder in aligned):
         video, _, text = model.partition("+")
         applied = run_apply(params, video=video, text=text, aligner=aligner.partition(".")[2], progress=progress)
@@ -110,14 +113,29 @@ def _prepare(params: Params, key: str, folder: Path) -> None:
         )
 
 
-def _move_aside(params: Params, folder: Path) -> str:
+def _groups_aside(params: Params, folder: Path) -> list[str]:
+    """Move files away that are where the zarr.json of the groups above a variant should be, and aren't a group's."""
+    moved = []
+    for path in (group / MANIFEST for group in groups_above(folder)):
+        if os.path.lexists(path) and not is_group(content_of(path) or b"", path):
+            _refuse_foreign(params, folder)
+            moved.append(f"{path}: isn't a Zarr group's; moved to {_moved(path)}")
+    return moved
+
+
+def _variant_aside(params: Params, folder: Path) -> str:
     """Move a folder away whose manifest is missing or damaged: nobody can say any more which of its files are ours."""
     _refuse_foreign(params, folder)
-    parent = Path("runs", "damaged", *folder.absolute().parts[-4:-1])
+    return f"{folder}: its manifest can't be read; moved to {_moved(folder)}, all of it is made again"
+
+
+def _moved(path: Path) -> Path:
+    """Where a path is after it was moved out of the store; what it is called there is new."""
+    parent = Path("runs", "damaged", *path.absolute().parent.relative_to(Path.cwd()).parts)
     make_output_folder(parent)
-    place = next(path for n in count(1) if not os.path.lexists(path := parent / f"{folder.name}-{n}"))
-    shutil.move(folder, place)
-    return f"{folder}: its manifest can't be read; moved to {place}, all of it is made again"
+    place = next(place for n in count(1) if not os.path.lexists(place := parent / f"{path.name}-{n}"))
+    shutil.move(path, place)
+    return place
 
 
 def _refuse_foreign(params: Params, folder: Path) -> None:
