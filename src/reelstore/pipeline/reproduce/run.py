@@ -120,7 +120,7 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
     store = open_store(params.store_folder)
     settings, substituted = _with_variants(experiment.settings, {"video": video, "text": text}, store)
     pairs = {**params.pairs, **experiment.pairs}
-    own = replace(params, aligners={experiment.name: settings}, pairs=pairs)
+    own = replace(params, aligners={experiment.name: settings}, pairs=pairs, apply={})
     kept = Path("runs", "reproduce", dataset, f"{experiment.name}.json")
     try:
         rows = [
