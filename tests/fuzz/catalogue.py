@@ -267,6 +267,8 @@ COMMANDS: dict[str, Command] = {
     ),
     "evaluate ridge": evaluate("ridge"),
     "evaluate mlp": evaluate("mlp"),
+    "evaluate kernel-ridge": evaluate("kernel-ridge"),
+    "evaluate asif": evaluate("asif"),
     "evaluate a scorer": evaluate("cosine"),
     "evaluate a store": Command(
         f"evaluate --store store/drawn --text {MODEL}/aligned.ridge --video {MODEL}/aligned.ridge --split test "
@@ -348,7 +350,6 @@ COMMANDS: dict[str, Command] = {
         folders=("report/reproduce-drawn", f"models/drawn/{MODEL}/report-01", "pairs/drawn/report-1"),
         files=(f"metrics/drawn/{MODEL}/report-01.json", f"metrics/drawn/{MODEL}/doctor.json"),
         touches=("runs", f"plots/drawn/{MODEL}", "pairs/drawn", *GROUPS),
-        params={"apply": {"ridge": None}},
         overlay="reproduced",
         seconds=1.5,
     ),
