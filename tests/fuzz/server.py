@@ -9,7 +9,6 @@ from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
-from types import TracebackType
 
 import torch
 
@@ -25,7 +24,7 @@ NONE = Conditions()
 
 
 class Server:
-    """Makes the project once; as a context, its folders go in the end.
+    """Makes the project when it is entered; its folders go in the end.
 
     Nothing of it may start a thread: its children are forked.
 
@@ -42,14 +41,18 @@ class Server:
         self._folder = keep or Path(tempfile.mkdtemp(prefix="reelstore-fuzz-", dir=memory))
         self._keeps = keep is not None
         self._template = self._folder / "template"
-        shutil.rmtree(self._template, ignore_errors=True)
-        self._template.mkdir(parents=True)
-        project.make(self._template, self._command)
 
     def __enter__(self) -> "Server":
+        shutil.rmtree(self._template, ignore_errors=True)
+        self._template.mkdir(parents=True)
+        try:
+            project.make(self._template, self._command)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         if not self._keeps:
             filesystem.release(self._folder)
             shutil.rmtree(self._folder)

@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOAK = "REELSTORE_SOAK" in os.environ
 SEED = int(os.environ.get("REELSTORE_SEED", "0"))
-N_GROUPS, GROUP = (100, 50) if SOAK else (12, 18)
+N_GROUPS, GROUP = (100, 50) if SOAK else (10, 15)
 """Cases are told apart by their numbers; a test runs a group of them."""
 
 
@@ -67,8 +67,10 @@ def in_words(result: dict[str, Any]) -> str:
 
 def test_every_command_does_its_work_and_touches_nothing_else(server: Server) -> None:
     from .catalogue import COMMANDS
+    from .project import STAGES
 
-    results = [server.run(name) for name in COMMANDS]
+    others = [name for name, command in COMMANDS.items() if SOAK or command.words not in STAGES]  # those have been run
+    results = [server.run(name) for name in others]
     assert not [in_words(result) for result in results if result["problems"]]
 
 
