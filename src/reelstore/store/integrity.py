@@ -73,8 +73,8 @@ def _is_variant(folder: Path) -> bool:
     if any(ours in _content(path) for path in (folder / MANIFEST, partial_of(folder / MANIFEST))):
         return True
     return (
-        not (folder / MANIFEST).exists()
-        and _content(folder.parent / MANIFEST) == GROUP
+        _content(folder.parent / MANIFEST) == GROUP
+        and not os.path.lexists(folder / MANIFEST)
         and (folder / "status").is_dir()
         and foreign_in(folder) is None
     )
