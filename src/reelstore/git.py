@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from reelstore.io import refuse_irregular
+
 _SECONDS = 60
 """A revision isn't worth more; a pipe in place of a file of .git would be waited for."""
 _HARMLESS = "^core\\.(filemode|symlinks|ignorecase|autocrlf|eol|precomposeunicode)$"
@@ -25,6 +27,15 @@ def revision_and_branch() -> tuple[str, str]:
         return revision + ("-dirty" if _is_dirty(revision) else ""), branch
     except FileNotFoundError:  # no git
         return "", ""
+
+
+def refuse_irregular_repository() -> None:
+    """Raise IrregularFileError where git's own files are pipes or devices, which would be waited for."""
+    tops = (folder / ".git" for folder in [Path.cwd(), *Path.cwd().parents])
+    top = next((path for path in tops if path.is_dir()), None)
+    for name in ("HEAD", "config", "index", "packed-refs", "info/attributes", "info/exclude"):
+        if top is not None and (top / name).exists():
+            refuse_irregular(top / name)
 
 
 def _is_dirty(revision: str) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 
 from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.evaluation.compare import Difference, compare
+from reelstore.git import refuse_irregular_repository
 from reelstore.params import Threshold
 from reelstore.parquet import Columns
 from reelstore.pipeline.evaluate.queries import KEY, NOT_METRICS, read_queries
@@ -190,6 +191,7 @@ def _read(path: str, revision: str | None) -> Columns:
             ) from None
         except DamagedFileError as error:
             raise EvaluationError(f"{found} isn't a {_FILE}: {error} {_AGAIN}") from error
+    refuse_irregular_repository()
     from dvc.api import DVCFileSystem
 
     try:
