@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from reelstore.errors import DamagedFileError, DatasetError
-from reelstore.io import parsed_json, read_bytes, replace_together
+from reelstore.io import open_regular, parsed_json, replace_together
 from reelstore.plain import read_typed, typed
 from reelstore.records import Caption, Dataset, Protocol, Video
 
 Row = TypeVar("Row", Video, Caption)
-TABLE_BYTES = 2**32
-"""Of a table at most; they are read whole."""
+LINE_BYTES = 2**24
+"""Of a row at most: an id, a path or a caption is far shorter."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _AGAIN = "Run dvc repro dataset, or fetch them with dvc pull."
 CLIPS = "clips"
@@ -99,9 +99,11 @@ def _lines(rows: Iterable[dict[str, Any]]) -> bytes:
 
 def _rows(path: Path, kind: type[Row]) -> tuple[Row, ...]:
     rows = []
-    lines = read_bytes(path, at_most=TABLE_BYTES).split(b"\n")
-    for number, line in enumerate(lines, 1):
-        if line:
+    with open_regular(path) as file:
+        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES + 1), b""), 1):
             source = f"{path}, line {number}"
-            rows.append(typed(parsed_json(line, source), kind, source))
+            if len(line) > LINE_BYTES:
+                raise DamagedFileError(f"{source} has more than {LINE_BYTES} bytes.")
+            if line != b"\n":
+                rows.append(typed(parsed_json(line, source), kind, source))
     return tuple(rows)
