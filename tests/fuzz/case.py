@@ -306,7 +306,8 @@ def _message(command: Command, ended: Ended, conditions: Conditions) -> list[str
     starts = [number for number, line in enumerate(lines) if line.startswith("Error: ") or line == "Aborted!"]
     if not starts:
         fine = command.says_on_stdout and (ended.stdout.strip() or conditions.stdout != "file")
-        return [] if fine or conditions.signal else ["no line that begins with Error:"]
+        unheard = conditions.file_bytes is not None and conditions.file_bytes < 1000  # stderr is a file too
+        return [] if fine or unheard or conditions.signal else ["no line that begins with Error:"]
     message = lines[starts[0] :]
     if len(message) > MESSAGE_LINES or len("\n".join(message)) > MESSAGE_CHARACTERS:
         return [f"a message of {len(message)} lines, {len(chr(10).join(message))} characters"]
@@ -339,7 +340,7 @@ def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
     if case.kind == "words" and how == "new":  # they say where to write
         return True
     if top == "elsewhere":
-        return case.path.startswith("store/") or case.path.startswith("old")
+        return case.path.startswith(("store/", "old", "params.yaml"))  # a variant's folder may be a link
     if top != "project":
         return False
     outputs = (*command.folders, *command.files)
