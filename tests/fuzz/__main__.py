@@ -44,14 +44,16 @@ def main() -> int:
 
 def report(cases: list[Case], server: Server, *, whole: bool) -> int:
     """Run cases, print those that fail, and count."""
-    started, areas = time.monotonic(), Counter[str]()
+    started, areas, ends = time.monotonic(), Counter[str](), Counter[str]()
     for case in cases:
         result = server.run(case)
+        ends[result.ended.partition(" after ")[0]] += 1
         if result.problems:
             areas[result.area] += 1
             print(f"FAILED {result.title}\n  [{result.area}] {'; '.join(result.problems)}")
         if result.problems or whole:
             print("".join(f"  | {line}\n" for line in result.ended.splitlines()[-60:]), flush=True)
+    print(f"How they ended: {dict(ends)}")
     print(f"{len(cases)} cases, {areas.total()} failed, {time.monotonic() - started:.0f} s: {dict(areas)}")
     return 1 if areas else 0
 
