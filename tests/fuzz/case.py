@@ -348,6 +348,8 @@ def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
         return True
     if any(fnmatch.fnmatch(inner, touch) or _is_below(inner, touch) for touch in command.touches if touch != "store"):
         return True
+    if case.conditions.signal == signal.SIGKILL and how == "new" and inner.endswith(".partial"):
+        return any(inner.startswith(output) for output in outputs)
     if how == "new" and any(_is_below(output, inner) for output in (*outputs, *command.touches)):
         return True
     if case.kind == "words":  # of another variant, another aligner
