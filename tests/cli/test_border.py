@@ -106,3 +106,9 @@ def test_a_link_in_a_circle_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     done = CliRunner().invoke(main, ["ls", str(tmp_path / "loop")])
     assert done.exit_code == 1 and done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_message_quotes_no_megabytes(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["ls", "x" * 200 + "/" + "y" * 100_000])
+    assert done.exit_code == 1 and done.stderr.startswith("Error: ") and "[...]" in done.stderr
+    assert len(done.stderr) < 3000
