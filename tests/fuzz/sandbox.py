@@ -37,7 +37,7 @@ class Ended:
         code: exit code; None where a signal ended it.
         signal: that signal.
         seconds: on the clock.
-        peak_bytes: memory beyond the parent's.
+        peak_bytes: memory beyond what it has when it starts.
         hung: whether it was ended for taking too long.
     """
 
@@ -62,7 +62,7 @@ class Conditions:
         stdout: `file`, `full` (/dev/full), `closed` or `broken` (a pipe that nobody reads).
         environment: variables set for it.
         seconds: on the clock, after which it is ended.
-        peak_bytes: memory beyond the parent's that it may take.
+        peak_bytes: memory beyond what it has when it starts that it may take.
     """
 
     signal: int | None = None
@@ -89,7 +89,7 @@ def run(function: Callable[[], object], folder: Path, logs: Path, conditions: Co
         try:
             os.close(ready_read)
             _enter(folder, logs, conditions)
-            os.write(ready_write, b"!")
+            os.write(ready_write, str(_resident_bytes()).encode())
             os.close(ready_write)
             code = _called(function)
         except BaseException:
@@ -97,7 +97,9 @@ def run(function: Callable[[], object], folder: Path, logs: Path, conditions: Co
         finally:
             os._exit(code)
     os.close(ready_write)
-    select.select([ready_read], [], [], conditions.seconds)
+    ready, _, _ = select.select([ready_read], [], [], conditions.seconds)
+    # The child's own: it has fewer of the parent's pages than the parent.
+    before = int(os.read(ready_read, 32) or 0) if ready else 0
     os.close(ready_read)
     if conditions.signal is not None:
         time.sleep(conditions.delay_seconds)
@@ -114,7 +116,7 @@ def run(function: Callable[[], object], folder: Path, logs: Path, conditions: Co
         stdout=read[0],
         stderr=read[1],
         seconds=time.monotonic() - started,
-        peak_bytes=max(0, usage.ru_maxrss * 1024 - _resident_bytes()),
+        peak_bytes=max(0, usage.ru_maxrss * 1024 - before),
         hung=hung,
     )
 
