@@ -98,6 +98,15 @@ def test_a_link_stays_a_link_and_the_mode_stays(params: Path) -> None:
     assert load_params(params).dataset.name == "msrvtt"
 
 
+def test_a_link_to_elsewhere_is_not_written_through(params: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    real = params.rename(tmp_path_factory.mktemp("cache") / "0123")
+    params.symlink_to(real)
+    before = real.read_bytes()
+    with pytest.raises(PresetError, match=r"is a link to .*0123, outside of this folder"):
+        apply_preset("msrvtt-xclip")
+    assert real.read_bytes() == before
+
+
 @pytest.mark.parametrize("text", ["a: [", "description: x", "description: x\nvalues: {}", "values: {a: 1}", "- 1"])
 def test_files_that_are_no_presets_are_refused(text: str) -> None:
     with pytest.raises(PresetError, match="preset x"):

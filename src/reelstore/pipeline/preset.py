@@ -56,7 +56,7 @@ def apply_preset(name: str, *, path: Path = Path("params.yaml"), dry_run: bool =
 
     Args:
         name: of the preset.
-        path: the file; a link is followed.
+        path: the file; a link is followed within its folder.
         dry_run: say what would change, and write nothing.
 
     Raises:
@@ -78,7 +78,12 @@ def apply_preset(name: str, *, path: Path = Path("params.yaml"), dry_run: bool =
     _check(text, after, name=name, path=path)
     changes = tuple(_changes(before, after, ""))
     if changes and not dry_run:
-        _replace(path.resolve(), mark + text.encode())
+        real = path.resolve()
+        if real.parent != path.parent.resolve():
+            raise PresetError(
+                f"{path} is a link to {real}, outside of this folder. Nothing was written; put a copy of it here."
+            )
+        _replace(real, mark + text.encode())
     return PresetReport(name, path, changes, written=not dry_run)
 
 
