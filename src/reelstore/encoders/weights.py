@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from reelstore.errors import MissingExtraError, ParamsError, WeightsError
+from reelstore.io import open_regular
 
 
 def package_folder(package: str, *, extra: str) -> Path:
@@ -27,7 +28,7 @@ def sha256_of(path: Path) -> str:
 
 @cache
 def _digest(path: Path, n_bytes: int, mtime_ns: int) -> str:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return file_digest(file, "sha256").hexdigest()
 
 

@@ -1,6 +1,5 @@
 """A variant as it lies in its folder, file by file, each trusted only if it is what its digest says."""
 
-import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from reelstore.errors import ReelstoreError, StoreError
 from reelstore.io import is_folder, open_regular, read_json
 from reelstore.store.files import digest_of, everything_in
+from reelstore.store.layout import raw_layout, read_metadata
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.schema import FAILED, OK, SCHEMA_VERSION, ArrayLayout, VariantSpec, as_json_bytes
 from reelstore.store.table import Key, RowTable
@@ -126,8 +126,8 @@ class Published:
         """Rows of an array, copied from its files; zeros where a file is bad."""
         layout = self.layout(name)
         if layout is None:
-            shape = next(a.row_shape for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
-            return np.zeros((stop - start, *shape), dtype=self._dtype(name))
+            expected = self.spec.arrays(0, 0)[name][0]
+            return np.zeros((stop - start, *expected.row_shape), dtype=expected.dtype)
         rows = np.zeros((stop - start, *layout.row_shape), dtype=layout.dtype)
         for number in range(start // layout.file_rows, -(-stop // layout.file_rows)):
             key = layout.file_key(number)
@@ -142,12 +142,9 @@ class Published:
     def layout(self, name: str) -> ArrayLayout | None:
         """How an array lies in files; None where the file that says so is bad."""
         if self.attributes["schema_version"] > 1:
-            return next(a for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
-        metadata = self._metadata(name)
-        if metadata is None:
-            return None
-        file_rows, *row_shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-        return ArrayLayout(name, tuple(row_shape), metadata["data_type"], file_rows)
+            return self.spec.arrays(0, 0)[name][0]
+        found = self._old_array(name)
+        return None if found is None else found[0]
 
     def _bad(self, name: str, n_rows: int) -> npt.NDArray[np.bool_]:
         layout = self.layout(name)
@@ -163,20 +160,25 @@ class Published:
         """Rows of an array."""
         if name == "values" and "n_value_rows" in self.attributes:
             return int(self.attributes["n_value_rows"])
-        metadata = self._metadata(name)
-        if metadata is None:
+        found = self._old_array(name)
+        if found is None:
             raise StoreError(f"{self.folder}/{name}/zarr.json is damaged. Fetch it again with dvc checkout.")
-        return int(metadata["shape"][0])
+        return found[1]
 
-    def _metadata(self, name: str) -> dict[str, Any] | None:
-        key = f"{name}/zarr.json"
-        if key in self.faults:
+    def _old_array(self, name: str) -> tuple[ArrayLayout, int] | None:
+        """Layout and length of an array of version 1, whose own file alone tells them; None where it is bad."""
+        if f"{name}/{MANIFEST}" in self.faults:
             return None
-        metadata: dict[str, Any] = json.loads((self.folder / key).read_text())
-        return metadata
-
-    def _dtype(self, name: str) -> str:
-        return next(a.dtype for a in [self.spec.values_array(), *self.spec.table_arrays()] if a.name == name)
+        try:
+            metadata = read_metadata(self.folder, name)
+        except StoreError:
+            return None
+        found, expected = raw_layout(name, metadata), self.spec.arrays(0, 0)[name][0]
+        if found is None or (found.row_shape, found.dtype) != (expected.row_shape, expected.dtype):
+            return None
+        n_files = sum(key.startswith(f"{name}/c/") for key in self.attributes["digests"])
+        length = int(metadata["shape"][0])
+        return (found, length) if -(-length // found.file_rows) == n_files else None
 
 
 def open_published(folder: Path, *, verify: bool = True) -> Published | None:
