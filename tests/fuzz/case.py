@@ -294,7 +294,7 @@ def judged(case: Case, command: Command, ended: Ended) -> list[str]:
     if re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1a\x1c-\x1f\x7f]|\x1b(?!\[A)", said):
         found.append("control characters reach the terminal")
     if case.conditions.more_bytes is None and "params.yaml" not in case.path:
-        if "memory" in ended.stderr.lower() and ended.code:
+        if re.search(r"out of memory|memory doesn't suffice|can't allocate|alloc", ended.stderr, re.I) and ended.code:
             found.append("out of memory")
         if ended.peak_bytes > case.conditions.peak_bytes:
             found.append(f"takes {ended.peak_bytes / 2**20:.0f} MiB")
