@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -192,7 +193,7 @@ class Runs:
         return Path.touch, (RAN,)
 
 
-RAN = Path("/tmp/reelstore-odd-checkpoint-ran")
+RAN = Path(tempfile.gettempdir(), "reelstore-odd-checkpoint-ran")
 
 
 def assigned(state: dict[str, torch.Tensor], **values: Any) -> dict[str, Any]:

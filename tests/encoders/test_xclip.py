@@ -12,7 +12,8 @@ from checkpoints import made, xclip, xclip_reference
 from reelstore.encoders.registry import ENCODERS, load_encoder
 from reelstore.encoders.xclip import PUBLISHED, XClipText, XClipVideo
 from reelstore.errors import EvaluationError, ParamsError, WeightsError
-from reelstore.evaluation.rerank_xclip import PromptGenerator, conditioned_scores
+from reelstore.evaluation.prompt_generator import PromptGenerator
+from reelstore.evaluation.rerank_xclip import conditioned_scores
 from reelstore.records import Frames
 from reelstore.store.reader import open_variant
 from reelstore.store.schema import VariantSpec

@@ -13,7 +13,8 @@ from safetensors.numpy import save_file
 
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.evaluation import evaluate
-from reelstore.evaluation.rerank_xclip import FORMAT, Conditioned, PromptGenerator, conditioned_scores
+from reelstore.evaluation.prompt_generator import FORMAT, PromptGenerator
+from reelstore.evaluation.rerank_xclip import Conditioned, conditioned_scores
 
 DIM, HEADS, LAYERS, PATCHES = 48, 6, 3, 7
 

@@ -229,3 +229,13 @@ def test_what_isnt_a_regular_file_is_refused_at_once(files, option, kind):
     words[words.index(option) + 1] = "odd.csv"
     done = invoke(*words)
     assert done.exit_code == 1 and f"odd.csv is a {kind}; a regular file is expected" in done.output
+
+
+@pytest.mark.parametrize("side", ["text", "video"])
+def test_where_one_side_is_taken_neither_is_written(by_id, side):
+    taken = Path("store/mine", side, "imported/embedding/thesis.tex")
+    taken.parent.mkdir(parents=True)
+    taken.write_text("years of work")
+    done = invoke(*FILES, "--store", "store/mine")
+    assert done.exit_code == 1 and "thesis.tex" in done.output
+    assert [path for path in Path("store").rglob("*") if path.is_file()] == [taken]

@@ -11,6 +11,7 @@ import pytest
 
 from reelstore.errors import OccupiedError, SchemaError, StoreError
 from reelstore.pipeline.stores.inventory import inventory
+from reelstore.store.claim import is_variant
 from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
 from reelstore.store.journal import remove_variant
 from reelstore.store.migrate import migrate
@@ -279,3 +280,13 @@ def test_what_lies_between_variants_is_found_but_for_files_of_dvc_and_git(tmp_pa
         "video/zarr.json.1-2.partial: is left of an interrupted write",
     ]
     assert open_variant(folder).ids == KEYS
+
+
+def test_a_variant_is_of_a_folder_only_by_side_encoder_and_name(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS[:5])
+    assert is_variant(folder)
+    for elsewhere in (folder.with_name("max"), folder.parents[1] / "other" / "mean"):
+        shutil.copytree(folder, elsewhere)
+        assert not is_variant(elsewhere), "a copy that somebody put there"

@@ -42,12 +42,14 @@ def claim(folder: Path) -> bool:
 
 
 def is_variant(folder: Path) -> bool:
-    """Whether a folder holds a variant whose manifest can be read, and which has this folder's name."""
+    """Whether a folder holds a variant whose manifest can be read, and which belongs into this very folder."""
     try:
         attributes = manifest_of(folder)
     except SchemaError:
         return False
-    return attributes is not None and attributes["variant"] == folder.name
+    if attributes is None:
+        return False
+    return folder.absolute().parts[-3:] == tuple(attributes[name] for name in ("side", "encoder", "variant"))
 
 
 def manifest_of(folder: Path) -> Mapping[str, Any] | None:

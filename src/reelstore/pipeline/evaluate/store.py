@@ -18,6 +18,7 @@ from reelstore.pipeline.stores.imports import ImportReport, Target, run_import
 from reelstore.ranking import Similarity
 from reelstore.records import SIDES, Side
 from reelstore.store.reader import Rows, Store, open_store
+from reelstore.store.update import settle
 
 
 @dataclass(frozen=True)
@@ -55,10 +56,13 @@ def import_pair(
 
     Raises:
         EvaluationError: a caption has no video, or several.
+        OccupiedError: the folder of a side holds something else; neither is written.
     """
     values = {"text": map_matrix(text), "video": map_matrix(video)}
     keys = read_pair_keys(table, len(values["text"]), len(values["video"]))
     keys.as_keys()
+    for side in SIDES:  # both, before one of them is written
+        settle(store / side / encoder / "embedding")
     reports: dict[Side, ImportReport] = {}
     for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
         name = values[side].dtype.newbyteorder("=").name

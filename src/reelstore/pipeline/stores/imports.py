@@ -135,11 +135,10 @@ def run_import(
     staging = Staging(base / below)
     blocks = _Blocks(source, listing, held, spec, staging)
     fingerprints = blocks.stage(_stored(folder, spec), progress=progress)
-    update = VariantUpdate(
-        folder, spec, RowTable(list(listing.keys), list(listing.splits), fingerprints), retry_failed=False
-    )
-    blocks.give(update)
-    report = update.finish()
+    table = RowTable(list(listing.keys), list(listing.splits), fingerprints)
+    with VariantUpdate(folder, spec, table) as update:
+        blocks.give(update)
+        report = update.finish()
     staging.clear()
     _remove_empty(base, below.parent)
     return ImportReport(folder, held, report, blocks.n_bytes_read, listing.notes)
