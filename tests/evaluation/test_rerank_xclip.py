@@ -14,7 +14,13 @@ from safetensors.numpy import save_file
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.prompt_generator import FORMAT, PromptGenerator
-from reelstore.evaluation.rerank_xclip import Conditioned, conditioned_scores
+from reelstore.evaluation.rerank import Stored
+from reelstore.evaluation.rerank_xclip import Conditioned, XClipReranker, conditioned_scores
+from reelstore.store.reader import open_variant
+from reelstore.store.schema import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
+from reelstore.store.writer import row_fingerprints
 
 DIM, HEADS, LAYERS, PATCHES = 48, 6, 3, 7
 
@@ -261,3 +267,20 @@ def test_a_pair_has_the_same_bits_in_whatever_block_and_memory(generator: Prompt
     ready = evaluate(scores=whole, video_of_caption=owner, answers=True)
     assert found[0].metrics == found[1].metrics == ready.metrics
     assert found[0].t2v.best_wrong.tolist() == ready.t2v.best_wrong.tolist()
+
+
+@pytest.mark.parametrize(
+    "recipe", [{}, {"encoder": "x"}, {"encoder": {}}, {"encoder": {"weights_sha256": 7}}], ids=repr
+)
+def test_embeddings_that_name_no_weights_are_refused(generator: PromptGenerator, tmp_path: Path, recipe: Any) -> None:
+    """Imported ones, or somebody's store."""
+    reranker = XClipReranker(generator=str(TestFile().write(tmp_path / "generator.safetensors", generator)))
+    spec = VariantSpec("video", "x", "embedding", generator.dim, 0, "float32", recipe)
+    table = RowTable(["a"], ["test"], row_fingerprints(spec.fingerprint, ["0"]))
+    with VariantUpdate(tmp_path / "video" / "x" / "embedding", spec, table) as update:
+        update.put(0, np.ones(generator.dim, np.float32))
+        update.finish()
+    rows = open_variant(tmp_path / "video" / "x" / "embedding")
+    stored = Stored({"embedding": rows, "prompts": rows}, {"embedding": rows}, lambda: None, "cpu")
+    with pytest.raises(EvaluationError, match="doesn't say which weights embedded it"):
+        reranker.scored(stored)
