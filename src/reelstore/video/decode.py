@@ -14,7 +14,7 @@ from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Size
 from reelstore.video.truncated import is_truncated
 
-BACKEND = "pyav+pillow/1"
+BACKEND = "pyav+pillow/2"
 """Raised by hand when decoded pixels change; part of a video row's fingerprint."""
 _DEFAULT_BOUNDS = ItemBounds()
 
