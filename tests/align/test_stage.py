@@ -109,8 +109,7 @@ def test_an_aligner_that_params_do_not_have_names_those_they_do(project):
 
 def test_pairs_of_rows_that_a_store_lacks_are_left_out(project, towers):
     keys = [("v0", 2), ("gone", 0), ("v3", 0), ("v0", 0), ("v3", 99)]
-    write_pairs(Path("some.parquet"), [Pair(video_id, video_id, index) for video_id, index in keys])
-    paired = paired_rows(towers.videos, towers.captions, Path("some.parquet"))
+    paired = paired_rows(towers.videos, towers.captions, [Pair(video_id, video_id, index) for video_id, index in keys])
     assert paired.videos.ids == ["v0", "v3"]
     assert paired.captions.ids == [("v0", 2), ("v3", 0), ("v0", 0)]
     assert paired.video_of_caption.tolist() == [0, 1, 0]
@@ -119,16 +118,14 @@ def test_pairs_of_rows_that_a_store_lacks_are_left_out(project, towers):
 
 def test_wrong_and_repeated_pairs_are_no_pairs_to_contrast(project, towers):
     pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "v3", 0)]
-    write_pairs(Path("some.parquet"), pairs)
-    paired = paired_rows(towers.videos, towers.captions, Path("some.parquet"))
+    paired = paired_rows(towers.videos, towers.captions, pairs)
     assert paired.captions.ids == [("v0", 2), ("v3", 0)]
     assert paired.video_of_caption.tolist() == [0, 1]
 
 
 def test_no_pair_in_the_store_is_an_error(project, towers):
-    write_pairs(Path("none.parquet"), [Pair("gone", "gone", 0)])
     with pytest.raises(AlignerError, match="0 videos"):
-        paired_rows(towers.videos, towers.captions, Path("none.parquet"))
+        paired_rows(towers.videos, towers.captions, [Pair("gone", "gone", 0)])
 
 
 def test_saved_settings_are_complete(project):
@@ -139,8 +136,7 @@ def test_saved_settings_are_complete(project):
 
 def test_wrong_pairs_are_there_for_losses_of_labels(project, towers):
     pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "gone", 0, 0)]
-    write_pairs(Path("some.parquet"), pairs)
-    labelled = paired_rows(towers.videos, towers.captions, Path("some.parquet")).labelled
+    labelled = paired_rows(towers.videos, towers.captions, pairs).labelled
     assert labelled is not None
     assert labelled.videos.ids == ["v0"]
     assert labelled.captions.ids == [("v0", 2), ("v3", 0)]

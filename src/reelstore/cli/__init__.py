@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, search, stages, stores
+from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, search, splits, stages, stores
 from reelstore.cli.border import border
 
 
@@ -58,6 +58,7 @@ for _command in (
     measure.oracle,
     measure.compare,
     measure.metrics,
+    splits.splits,
     stages.report,
     reproduce.reproduce,
     stages.show,

@@ -64,7 +64,7 @@ def run_pairs(params: Params, name: str) -> PairsReport:
     dataset = read_index(params.data_folder, name=params.dataset.name)
     found = leakage(dataset)
     _refuse(params, dataset.name, found)
-    pairs = {split: _pairs(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}
+    pairs = {split: pairs_of_split(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}
     folder = Path("pairs", dataset.name, name)
     replace_together({folder / f"{split}.parquet": pairs_parquet(of_split) for split, of_split in pairs.items()})
     counts = {split: Counter(pair.label for pair in of_split) for split, of_split in pairs.items()}
@@ -91,7 +91,8 @@ def run_leakage(params: Params, variant: str) -> LeakageReport:
     return LeakageReport(variant, path, found)
 
 
-def _pairs(params: Params, dataset: Dataset, split: str, settings: PairsParams) -> list[Pair]:
+def pairs_of_split(params: Params, dataset: Dataset, split: str, settings: PairsParams) -> list[Pair]:
+    """The pairs of one split by the settings of one set; hard negatives are read from the store."""
     captions = SplitCaptions(dataset, split)
     if not settings.positives and not settings.negatives and not settings.doubled:
         return positive_pairs(captions, seed=settings.seed)

@@ -1,6 +1,6 @@
 """What an aligner of params.yaml is fitted on: rows of a store, paired by a set of pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,8 @@ def training_rows(params: Params, *, video: str, text: str, aligner: str) -> Tra
         aligner=unfitted,
         settings=settings,
         pooling=pooling,
-        train=paired_rows(videos, captions, pairs / "train.parquet"),
-        validation=paired_rows(videos, captions, pairs / "validation.parquet"),
+        train=paired_rows(videos, captions, read_pairs(pairs / "train.parquet")),
+        validation=paired_rows(videos, captions, read_pairs(pairs / "validation.parquet")),
         data={
             side: {"digest": rows.digest, "fingerprint": rows.fingerprint}
             for side, rows in (("video", videos), ("text", captions))
@@ -66,16 +66,16 @@ def training_rows(params: Params, *, video: str, text: str, aligner: str) -> Tra
     )
 
 
-def paired_rows(videos: Rows, captions: Rows, path: Path) -> PairedRows:
-    """The rows of the right pairs in a file of pairs, each caption once, without those that failed.
+def paired_rows(videos: Rows, captions: Rows, pairs: Iterable[Pair]) -> PairedRows:
+    """The rows of the positive pairs, each caption once, without rows that failed.
 
-    Where there are wrong pairs too, `labelled` has all of them, as often as the file does.
+    Where there are negative pairs too, `labelled` has all pairs, as often as they are given.
     """
     videos, captions = videos.ok(), captions.ok()
     video_of, caption_of = videos.table.row_of, captions.table.row_of
     kept = [
         pair
-        for pair in read_pairs(path)
+        for pair in pairs
         if pair.video_id in video_of and (pair.caption_video_id, pair.caption_index) in caption_of
     ]
     right = list(dict.fromkeys(pair for pair in kept if pair.label == 1))

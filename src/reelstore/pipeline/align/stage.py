@@ -55,7 +55,7 @@ def run_align(
     name, checkpoints, revision = rows.name, Path("runs", "align", rows.name), tracking.revision()
     if _is_helper():
         silent = Workplace(checkpoints, lambda row: None, lambda line: None, revision=revision)
-        rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=silent)
+        rows.aligner.fit(rows.train, rows.validation, validate=validation_mrr, workplace=silent)
         return None
     folder, plots, live_folder = Path("models", name), Path("plots", name, "training"), checkpoints / "curves"
     for output in (folder, plots):  # a training may take hours: what stops it from being written shows now
@@ -81,7 +81,7 @@ def run_align(
 
             doctor = TrainingWatch()
             workplace = Workplace(checkpoints, watch, progress, doctor.look, revision)
-            rows.aligner.fit(rows.train, rows.validation, validate=_validate, workplace=workplace)
+            rows.aligner.fit(rows.train, rows.validation, validate=validation_mrr, workplace=workplace)
         log.summary({"validation": {"best_MRR": max(tried)}})
     diagnosis = Diagnosis.of(name, doctor.checks())
     for check in diagnosis.checks:
@@ -104,5 +104,6 @@ def _is_helper() -> bool:
     return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK"))
 
 
-def _validate(video: Any, text: Any, video_of_caption: Any) -> float:
+def validation_mrr(video: Any, text: Any, video_of_caption: Any) -> float:
+    """Text-to-video MRR, by which settings and epochs are chosen."""
     return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])

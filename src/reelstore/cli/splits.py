@@ -1,0 +1,36 @@
+"""`splits`: whether a claim about aligners holds over random splits."""
+
+import json
+from pathlib import Path
+
+import click
+
+from reelstore.cli.progress import echo, say
+from reelstore.params import load_params
+
+
+@click.command()
+@click.argument("model", metavar="VIDEO+TEXT")
+@click.argument("aligners", nargs=-1, required=True)
+@click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Splits, seeds from 0.")
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file for all results.")
+def splits(model: str, aligners: tuple[str, ...], seeds: int, out: Path | None) -> None:
+    """Fit and measure ALIGNERS on random splits: mean, spread, and differences to the first on the same splits.
+
+    An aligner is a name of params.yaml, or a kind with its default settings. The project's own split, models and
+    metrics stay as they are. Results are kept in runs/splits: a run that was stopped goes on.
+
+    Example:
+
+    \b
+        reelstore splits efficientnet-lite0+minilm-l6 ridge kernel-ridge cca --seeds 10
+    """
+    from reelstore.io import write_atomically
+    from reelstore.params.names import split_model
+    from reelstore.pipeline.splits import run_splits
+
+    video, text = split_model(model)
+    report = run_splits(load_params(), video=video, text=text, aligners=aligners, seeds=range(seeds), progress=say)
+    if out is not None:
+        write_atomically(out, (json.dumps(report.as_json(), indent=1) + "\n").encode())
+    echo(report.summary())
