@@ -19,7 +19,7 @@ from reelstore.errors import DamagedFileError, DatasetError, ParamsError, Unknow
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.resampled import SplitMean, over_splits
 from reelstore.io import write_atomically
-from reelstore.params import Params
+from reelstore.params import PairsParams, Params
 from reelstore.pipeline.align.rows import paired_rows
 from reelstore.pipeline.align.stage import validation_mrr
 from reelstore.pipeline.pairs import pairs_of_split
@@ -236,6 +236,12 @@ def _settings(params: Params, aligner: str) -> dict[str, Any]:
         raise UnknownNameError("aligner", aligner, [*params.aligners, *ALIGNERS])
     settings = dict(params.aligners.get(aligner, {"kind": aligner}))
     make_aligner(settings, name=aligner)
+    settings = all_settings(settings)
+    sets = {**params.pairs, **params.mined}
+    if settings["pairs"] not in sets:
+        raise ParamsError(
+            f"{aligner} trains on the pairs {settings['pairs']!r}. pairs and mined have: {', '.join(sets)}."
+        )
     return settings
 
 
@@ -253,9 +259,13 @@ class _Fitting:
     seed: int
     settings: Mapping[str, Any]
 
+    @property
+    def pairs(self) -> PairsParams:
+        return {**self.params.pairs, **self.params.mined}[self.settings["pairs"]]
+
     def result(self, progress: Callable[[str], None]) -> SplitResult:
         """Fitted and measured, or read where it was before."""
-        settings = all_settings(self.settings)
+        settings = dict(self.settings)
         if "seed" in settings:
             settings["seed"] = self.seed
         unfitted, pooling = make_aligner(settings, name=self.aligner)
@@ -271,11 +281,8 @@ class _Fitting:
             except DamagedFileError as error:
                 raise DamagedFileError(f"{error} Remove it: the result is computed again.") from error
             return found
-        sets = {**self.params.pairs, **self.params.mined}
-        if settings["pairs"] not in sets:
-            raise ParamsError(f"pairs and mined have no {settings['pairs']!r}. Known: {', '.join(sets)}.")
         train, validation = (
-            paired_rows(videos, captions, pairs_of_split(self.params, self.dataset, part, sets[settings["pairs"]]))
+            paired_rows(videos, captions, pairs_of_split(self.params, self.dataset, part, self.pairs))
             for part in PARTS[:2]
         )
         tried: list[float] = []
@@ -314,12 +321,10 @@ class _Fitting:
 
     def _key(self, settings: Mapping[str, Any], videos: Rows, captions: Rows) -> str:
         """Digest of all that the result depends on."""
-        sets = {**self.params.pairs, **self.params.mined}
-        pairs = sets.get(str(settings["pairs"]))
         determined = [
             VERSION,
             dict(settings),
-            None if pairs is None else asdict(pairs),
+            asdict(self.pairs),
             [videos.digest, captions.digest],
             [[video.video_id, video.split] for video in self.dataset.videos],
             list(self.params.evaluate.ks),
