@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelstore.evaluation import evaluate, shuffled_cells
-from reelstore.evaluation.shuffles import reciprocal_ranks
+from reelstore.ranking.reciprocal import reciprocal_ranks
 
 OWNER = np.arange(400) % 60
 
