@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import shlex
 import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,18 +99,50 @@ def read_text(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> str:
 
 
 def decoded(content: bytes, path: Path | str) -> str:
-    """Bytes of a file as text.
+    """Bytes of a text file as text, without a byte order mark.
 
     Raises:
-        DamagedFileError: they aren't UTF-8; the message has the line.
+        DamagedFileError: they aren't UTF-8, or hold a NUL; the message has the line.
     """
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
+        place, what = content.find(b"\0"), "it holds a NUL"
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DamagedFileError(
-            f"{path}, line {line}: the byte 0x{content[error.start]:02x} isn't UTF-8. Save the file as UTF-8."
-        ) from None
+        place, what = error.start, f"the byte 0x{content[error.start]:02x} isn't UTF-8"
+    if place < 0:
+        return text
+    line = content.count(b"\n", 0, place) + 1
+    raise DamagedFileError(f"{path}, line {line}: {what}. {encoding_advice(content, path)}")
+
+
+_BEGINNINGS = (
+    (b"\x1f\x8b", "It is compressed by gzip: unpack it."),
+    (b"PK\x03\x04", "It is a zip archive, as spreadsheets are (.xlsx): save the sheet as CSV in UTF-8."),
+    (b"PAR1", "It is a Parquet file: let its name end in .parquet."),
+    (b"ARROW1", "It is an Arrow file: let its name end in .arrow."),
+)
+
+
+def encoding_advice(content: bytes, path: Path | str) -> str:
+    """What to do about a file that isn't text in UTF-8, by its first bytes or those of the wrong line."""
+    for beginning, advice in _BEGINNINGS:
+        if content.startswith(beginning):
+            return advice
+    first, second = content[:1], content[1:2]
+    if content.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        encoding = "UTF-32"
+    elif content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "UTF-16"
+    elif b"\0" in (first, second) and first != second:
+        encoding = "UTF-16LE" if second == b"\0" else "UTF-16BE"
+    elif b"\0" in content:
+        return "Save the file as UTF-8 text."
+    else:
+        encoding = "WINDOWS-1252"
+    name = Path(path).name
+    return (
+        f"Save it as UTF-8, for instance: iconv -f {encoding} -t UTF-8 {shlex.quote(name)} > utf8-{shlex.quote(name)}"
+    )
 
 
 def read_json(path: Path | str, *, at_most: int = SMALL_FILE_BYTES) -> Any:

@@ -90,11 +90,15 @@ def test_text_that_cannot_be_settings_is_refused_with_its_place(text: str, words
     ("content", "words"),
     [
         (b"dataset: {name: caf\xe9}\n", "line 1: the byte 0xe9 isn't UTF-8"),
-        ("dataset: {}\n".encode("utf-16"), "isn't UTF-8"),
+        (
+            "dataset: {}\n".encode("utf-16"),
+            "isn't UTF-8. .*: iconv -f UTF-16 -t UTF-8 params.yaml",
+        ),
+        ("dataset: {}\n".encode("utf-16-be"), "it holds a NUL. .* iconv -f UTF-16BE"),
         (b"a: 1\n" * MAX_BYTES, "at most 250000 are expected"),
-        (b"\x00\x00\x00", r"the character U\+0000"),
+        (b"\x00\x00\x00", "line 1: it holds a NUL"),
     ],
-    ids=["latin-1", "utf-16", "huge", "zeros"],
+    ids=["latin-1", "utf-16", "utf-16-be", "huge", "zeros"],
 )
 def test_bytes_that_are_no_settings_are_refused(content: bytes, words: str, tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(content)

@@ -15,6 +15,7 @@ from reelstore.errors import ForeignFileError
 from reelstore.tables import arrow
 from reelstore.tables.arrow import ArrowFile
 from reelstore.tables.claims import claimed_bytes
+from reelstore.tables.columns import Wanted
 
 N = 24
 VECTORS = np.random.default_rng(0).random((N, 8), dtype=np.float32)
@@ -123,7 +124,7 @@ def test_more_rows_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
     assert content.count(struct.pack("<q", 12345)) == 3  # of the batch, of the column, and how many are null
     path.write_bytes(content.replace(struct.pack("<q", 12345), struct.pack("<q", 2**40)))
     with pytest.raises(ForeignFileError, match="speaks of 1099511627776 rows"):
-        ArrowFile(path).text(["video_id"])
+        ArrowFile(path).text(Wanted(["video_id"]))
 
 
 def test_a_stream_and_an_ending_of_another_kind_are_refused(tmp_path: Path) -> None:

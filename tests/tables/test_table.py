@@ -54,10 +54,10 @@ TEXTS = {
     "index -1": (
         "k.csv",
         "video_id,caption_index\na,-1\n",
-        "line 2: caption_index must be row numbers from 0, not '-1'",
+        "line 2: caption_index must be whole numbers from 0, not '-1'",
     ),
     "index of digits": ("k.csv", f"video_id,caption_index\na,{DIGITS}\n", "line 2: caption_index 9999"),
-    "index, Arabic": ("k.csv", "video_id,caption_index\na,١\n", "line 2: caption_index must be row numbers"),
+    "index, Arabic": ("k.csv", "video_id,caption_index\na,١\n", "line 2: caption_index must be whole numbers"),
     "caption twice": (
         "k.csv",
         "video_id,caption_index\na,1\nb,1\na,1\n",
@@ -96,16 +96,16 @@ def test_a_cell_that_cant_be_stored_is_refused_with_its_line(what: str) -> None:
 
 
 COLUMNS = {
-    "null": (pa.array(["a", None]), "line 2: video_id is empty"),
-    "only null": (pa.nulls(2), "line 1: video_id is empty"),
+    "null": (pa.array(["a", None]), "row 2: video_id is empty"),
+    "only null": (pa.nulls(2), "row 1: video_id is empty"),
     "floats": (pa.array([1.0, 2.0]), "column 'video_id' must be text or whole numbers, not double"),
     "bools": (pa.array([True, False]), "not bool"),
     "bytes": (pa.array([b"a", b"b"]), "not binary"),
     "times": (pa.array([1, 2], pa.timestamp("ms")), "not timestamp"),
     "lists": (pa.array([["a"], ["b"]]), "not list<"),
     "structs": (pa.array([{"a": 1}, {"a": 2}]), "not struct<"),
-    "NUL": (pa.array(["a", "b\0"]), "line 2: video_id holds a NUL"),
-    "digits": (pa.array(["a", DIGITS]), "line 2: video_id has 5000 bytes"),
+    "NUL": (pa.array(["a", "b\0"]), "row 2: video_id holds a NUL"),
+    "digits": (pa.array(["a", DIGITS]), "row 2: video_id has 5000 bytes"),
     "not UTF-8": (pa.array([b"\xff", b"b"]).view(pa.string()), "column 'video_id' from row 1 on"),
     "too long": (pa.array(["a", "b" * 600_000]), "rows 1 to 2: 'video_id' has a cell of 600000 bytes"),
 }

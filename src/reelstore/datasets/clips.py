@@ -43,6 +43,20 @@ def stems(source: Path) -> dict[str, list[str]]:
     return by_stem
 
 
+def irregular_clip(source: Path, video_id: str) -> str:
+    """What has the name of a video's file and is no file, in words; empty where nothing has."""
+    for path in sorted(source.rglob("*")):
+        if path.stem == video_id and path.suffix.lower() in VIDEO_ENDINGS and not path.is_file():
+            return f"{path.relative_to(source)} {_is_instead(path)}"
+    return ""
+
+
+def _is_instead(path: Path) -> str:
+    if path.is_symlink() and not path.exists():
+        return "is a link to nothing"
+    return "is a folder" if path.is_dir() else "isn't a regular file"
+
+
 def clips_by_stem(source: Path, video_ids: Iterable[str]) -> dict[str, str]:
     """video_id -> its file, for those that have one.
 

@@ -9,7 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from reelstore.datasets.base import Built, Say
-from reelstore.datasets.clips import clips_by_stem
+from reelstore.datasets.clips import clips_by_stem, irregular_clip
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, UnknownNameError
@@ -49,8 +49,11 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
     captions = _captions(cut, part_of, annotations, lists, limit=params.max_captions)
     files = clips_by_stem(source, part_of)
     if not files:
+        first = min(part_of)
+        instead = irregular_clip(source, first)
         raise DatasetError(
-            f"{source} has none of the {len(part_of)} clips of msrvtt/{name}, such as {min(part_of)}.mp4."
+            f"{source} has none of the {len(part_of)} clips of msrvtt/{name}, such as {first}.mp4"
+            f"{f': {instead}' if instead else ''}."
         )
     say(f"hashing {len(files)} clips")
     videos = []

@@ -9,7 +9,7 @@ from typing import Any
 from reelstore.errors import DamagedFileError, DatasetError, ForeignFileError
 from reelstore.io import read_json, read_text
 from reelstore.records import name_fault, shortened
-from reelstore.tables import read_table
+from reelstore.tables import is_code, read_table
 
 TEST_CSV = "MSRVTT_JSFUSION_test.csv"
 TEST_COLUMNS = ("key", "vid_key", "video_id", "sentence")
@@ -56,17 +56,24 @@ def read_annotations(source: Path) -> Annotations:
             split_of[video_id] = video["split"]
         for number, line in enumerate(lines):
             video_id = checked_id(line, path, f"sentences[{number}]")
-            caption = line.get("caption")
-            if type(line.get("sen_id")) is not int or not isinstance(caption, str) or not caption.strip():
+            texts = as_texts(line.get("caption"))
+            if type(line.get("sen_id")) is not int or not texts:
                 raise DatasetError(
-                    f"{path}: sentences[{number}] of {video_id} needs a sen_id and a caption: {shortened(line)}."
+                    f"{path}: sentences[{number}] of {video_id} needs a sen_id and a caption, or a list of captions: "
+                    f"{shortened(line)}."
                 )
-            sentences.setdefault(video_id, []).append((line["sen_id"], caption))
+            sentences.setdefault(video_id, []).extend((line["sen_id"], text) for text in texts)
     strangers = [video_id for video_id in sentences if video_id not in split_of]
     if strangers:
         raise DatasetError(f"{files[0]}: sentences name {strangers[0]}, which `videos` doesn't have.")
     ordered = {v: tuple(text for _, text in sorted(of, key=lambda s: s[0])) for v, of in sentences.items()}
     return Annotations(files, split_of, ordered)
+
+
+def as_texts(caption: Any) -> list[str]:
+    """The captions that a value is or lists; none where it, or an element, isn't a sentence."""
+    texts = caption if isinstance(caption, list) else [caption]
+    return texts if all(isinstance(text, str) and text.strip() and not is_code(text) for text in texts) else []
 
 
 class Lists:
@@ -113,7 +120,7 @@ class Lists:
         if path is None:
             raise DatasetError(f"{TEST_CSV} isn't in {self._source}. docs/dataset-msrvtt.md says where it comes from.")
         captions: dict[str, str] = {}
-        for line, row in _read_csv(path, TEST_COLUMNS):
+        for line, row in _read_csv(path, TEST_COLUMNS, captions="sentence"):
             video_id = checked_id(row, path, f"line {line}")
             if video_id in captions:
                 raise DatasetError(f"{path}, line {line}: {video_id} again; 1k-A has one caption a clip.")
@@ -136,11 +143,14 @@ def find(source: Path, name: str) -> Path | None:
 def checked_id(row: Mapping[str, Any], path: Path, where: str) -> str:
     """A row's video_id, which must be a name and no path."""
     video_id = row.get("video_id")
-    odd = not isinstance(video_id, str) or name_fault(video_id) or set(video_id) & set("/\\") or video_id in (".", "..")
-    if odd or not isinstance(video_id, str):
+    if not isinstance(video_id, str) or name_fault(video_id) or not _is_file_name(video_id):
         shown = shortened(video_id)
         raise DatasetError(f"{path}: {where} has the video_id {shown}; a name such as video7010 is expected.")
     return video_id
+
+
+def _is_file_name(text: str) -> bool:
+    return not set(text) & {*"/\\"} and text not in (".", "..") and text == text.strip()
 
 
 def _annotation_files(source: Path) -> tuple[Path, ...]:
@@ -161,10 +171,12 @@ def _read_json(path: Path) -> tuple[list[Any], list[Any]]:
     return videos or [], sentences or []
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> list[tuple[int, dict[str, str | None]]]:
+def _read_csv(
+    path: Path, columns: tuple[str, ...], *, captions: str | None = None
+) -> list[tuple[int, dict[str, str | None]]]:
     """Line number and cells of every row."""
     try:
-        table = read_table(path, columns)
+        table = read_table(path, columns, captions=captions)
     except ForeignFileError as error:
         raise DatasetError(str(error)) from None
     missing = [column for column in columns if column not in table]

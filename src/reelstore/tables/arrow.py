@@ -3,7 +3,7 @@
 pyarrow believes what a file says of itself: offsets of a damaged one lead into other memory, or end the process.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from reelstore.errors import ForeignFileError
 from reelstore.io import open_regular, refuse_irregular
 from reelstore.records import shortened
+from reelstore.tables.cells import MAX_CELL, as_cell
 from reelstore.tables.claims import claimed_bytes
-from reelstore.tables.lines import MAX_CELL, Cell, Columns, as_cell
+from reelstore.tables.columns import Columns, Wanted, columns_of
 
 READ_ROWS = 1024
 """Decoded at a time."""
@@ -35,6 +36,7 @@ class ArrowFile:
     def __init__(self, path: Path) -> None:
         refuse_irregular(path)
         self.path = path
+        self._is_parquet = path.suffix.lower() == ".parquet"
         self._size = path.stat().st_size
         self._row_limit = _FREE_ROWS + _PER_BYTE * self._size
 
@@ -56,7 +58,7 @@ class ArrowFile:
         Raises:
             ForeignFileError: the file is damaged, or has more rows than it can.
         """
-        batches = self._parquet(name) if self.path.suffix == ".parquet" else self._arrow(name)
+        batches = self._parquet(name) if self._is_parquet else self._arrow(name)
         n_rows = 0
         while True:
             array = self._reading(lambda: next(batches, None), f"column {shortened(name)} from row {n_rows + 1} on")
@@ -65,46 +67,66 @@ class ArrowFile:
             n_rows += len(array)
             yield array
 
-    def text(self, columns: Collection[str]) -> Columns:
+    def text(self, wanted: Wanted) -> Columns:
         """Some columns as text.
 
         Raises:
-            ForeignFileError: a cell isn't text or a whole number.
+            ForeignFileError: a cell isn't text or a whole number; or, of captions, text or a list of texts.
         """
-        cells: dict[str, list[Cell]] = {}
-        for name in self.schema.names:
-            if name not in columns:
-                continue
-            found: list[Cell] = []
-            cells[name] = found
-            for array in self.column(name):
-                for value in self._values(array, name, len(found)):
-                    found.append(as_cell(value, self.path, len(found) + 1, name))
-        n_rows = self._n_rows if not cells else len(next(iter(cells.values())))
-        if any(len(found) != n_rows for found in cells.values()):
+        names = self.schema.names
+        places = wanted.places(names, self.path)
+        if wanted.captions not in wanted.columns and not self._is_list(places.get(wanted.captions or "")):
+            places.pop(wanted.captions or "", None)
+        if not places:
+            return Columns({}, range(1, self._n_rows + 1), names)
+        cells = {name: self._cells(names[at], name, wanted) for name, at in places.items()}
+        n_rows = len(next(iter(cells.values())))
+        if any(len(column) != n_rows for column in cells.values()):
             raise ForeignFileError(f"{self.path} is damaged: its columns have different numbers of rows.")
-        return Columns(cells, range(1, n_rows + 1), self.schema.names)
+        return columns_of(cells, range(1, n_rows + 1), names, wanted, self.path)
 
-    def _values(self, array: Any, name: str, n_before: int) -> list[Any]:
+    def _cells(self, name: str, called: str, wanted: Wanted) -> list[Any]:
+        found: list[Any] = []
+        n_texts, is_captions = 0, called == wanted.captions
+        for array in self.column(name):
+            if is_captions and _element(array.type) is not None:
+                n_texts += _n_elements(array)
+                self._refuse_rows(n_texts)
+            values = self._values(array, called, len(found), is_captions=is_captions)
+            if is_captions:
+                found += values
+            else:
+                found += [
+                    as_cell(value, self.path, number, called) for number, value in enumerate(values, len(found) + 1)
+                ]
+        return found
+
+    def _is_list(self, at: int | None) -> bool:
+        return at is not None and _element(self.schema.field(at).type) is not None
+
+    def _values(self, array: Any, name: str, n_before: int, *, is_captions: bool) -> list[Any]:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        kind = array.type.value_type if pa.types.is_dictionary(array.type) else array.type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind)):
-            if pa.types.is_null(kind):
-                return [None] * len(array)
-            if not pa.types.is_string_view(kind):
-                raise ForeignFileError(
-                    f"{self.path}: column {shortened(name)} must be text or whole numbers, not {kind}."
-                )
-        elif not pa.types.is_integer(kind):
-            texts = array.dictionary if pa.types.is_dictionary(array.type) else array
+        kind, texts = array.type, array
+        if is_captions and (element := _element(kind)) is not None:
+            kind, texts = element, pc.list_flatten(array)
+        if pa.types.is_dictionary(kind):
+            kind, texts = kind.value_type, texts.dictionary
+        if pa.types.is_null(kind) and texts is array:
+            return [None] * len(array)
+        is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        if is_text:
             longest = pc.max(pc.binary_length(texts)).as_py() or 0
             if longest > 4 * MAX_CELL:
                 raise ForeignFileError(
                     f"{self.path}, rows {n_before + 1} to {n_before + len(array)}: {shortened(name)} has a cell of "
                     f"{longest} bytes; at most {4 * MAX_CELL} are read."
                 )
+        elif not (pa.types.is_string_view(kind) or pa.types.is_null(kind)):
+            expected = "text or lists of text" if is_captions else "text or whole numbers"
+            if is_captions or not pa.types.is_integer(kind):
+                raise ForeignFileError(f"{self.path}: column {shortened(name)} must be {expected}, not {array.type}.")
         values: list[Any] = self._reading(array.to_pylist, f"column {shortened(name)}")
         return values
 
@@ -117,7 +139,7 @@ class ArrowFile:
         import pyarrow.parquet as pq
 
         with pa.OSFile(str(self.path)) as source:
-            if self.path.suffix == ".parquet":
+            if self._is_parquet:
                 return pq.read_schema(source)
             schema = pa.ipc.open_file(source).schema
         with open_regular(self.path) as file:
@@ -184,3 +206,20 @@ class ArrowFile:
             where = f"{self.path}, {what}:" if what else f"{self.path}"
             said = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise ForeignFileError(f"{where} can't be read as {self.path.suffix[1:]}: {said}.") from error
+
+
+def _element(kind: Any) -> Any:
+    """Type of a list's elements; None where it is no list."""
+    import pyarrow as pa
+
+    types = pa.types
+    is_view = types.is_list_view(kind) or types.is_large_list_view(kind)
+    is_list = is_view or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return kind.value_type if is_list else None
+
+
+def _n_elements(lists: Any) -> int:
+    """Of all lists; a view may have the same ones many times."""
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.list_value_length(lists)).as_py() or 0

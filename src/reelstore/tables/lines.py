@@ -1,123 +1,126 @@
-"""Tables in text files -> columns: CSV, TSV and JSON lines, a line at a time, each within bounds."""
+"""Tables in text files -> columns: CSV, TSV, JSON lines and JSON, each line within bounds."""
 
 import csv
 import io
 import json
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from reelstore.errors import ForeignFileError
-from reelstore.io import open_regular
-from reelstore.records import shortened
+from reelstore.errors import DamagedFileError, ForeignFileError
+from reelstore.io import encoding_advice, open_regular, read_json
+from reelstore.tables.cells import as_cell, place
+from reelstore.tables.columns import Columns, Wanted, bare, columns_of
 
-Cell = str | None
 MAX_LINE = 16 * 2**20
 """Characters of a line; a row of a JSON file may hold a vector beside its key."""
-MAX_CELL = 128 * 1024
-"""Characters of a cell; also what Python's csv takes."""
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Cells of some columns, what messages call each row, and the names of all columns."""
-
-    cells: dict[str, list[Cell]]
-    lines: Sequence[int]
-    names: Sequence[str]
-
-
-def read_csv(path: Path, columns: Collection[str]) -> Columns:
+def read_csv(path: Path, wanted: Wanted) -> Columns:
     """Columns of a CSV or, by its ending, TSV file.
+
+    Where a blank follows a comma of the header, one may follow every comma.
 
     Raises:
         ForeignFileError: a line isn't UTF-8, has other than as many cells as there are columns, or a quote never ends.
     """
-    lines: list[int] = []
+    kind = path.suffix[1:].lower()
+    delimiter = "\t" if kind == "tsv" else ","
+    lines, header = _lines(path), list[str]()
     before = 0
     try:
-        source = _lines(path)
-        reader = csv.reader(source, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-        names = next(reader, None)
-        if names is None:
-            raise ForeignFileError(f"{path} can't be read as {path.suffix[1:]}: it is empty.")
-        wanted = _places(names, columns, path)
-        cells: dict[str, list[Cell]] = {name: [] for name in wanted}
-        kept = [(cells[name], place) for name, place in wanted.items()]
-        before = reader.line_num
+        names = next(csv.reader(_kept(lines, header), delimiter=delimiter, strict=True, skipinitialspace=True), [])
+        blanks = header and names != next(csv.reader(header, delimiter=delimiter))
+        if not any(names):
+            what = "its first line has no names of columns" if header else "it is empty"
+            raise ForeignFileError(f"{path} can't be read as {kind}: {what}.")
+        places = wanted.places(names, path)
+        unnamed = [at for at, name in enumerate(names) if at and not bare(name)]  # the first is pandas' index
+        cells: dict[str, list[Any]] = {name: [] for name in places}
+        kept = [(cells[name], at) for name, at in places.items()]
+        numbers, before = list[int](), len(header)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True, skipinitialspace=bool(blanks))
         for row in reader:
             if row:
-                if len(row) != len(names):
-                    raise ForeignFileError(f"{path}, line {before + 1}: {len(row)} cells for {len(names)} columns.")
-                for column, place in kept:
-                    column.append(row[place] or None)
-                lines.append(before + 1)
-            before = reader.line_num
+                if len(row) != len(names) or (unnamed and any(row[at] for at in unnamed)):
+                    _refuse_row(row, names, place(path, before + 1))
+                for column, at in kept:
+                    column.append(row[at] or None)
+                numbers.append(before + 1)
+            before = len(header) + reader.line_num
     except csv.Error as error:
         raise ForeignFileError(
-            f"{path}, line {before + 1}: it can't be read as {path.suffix[1:]}: {error}. Does a quote never end?"
+            f"{place(path, before + 1)}: it can't be read as {kind}: {error}. Does a quote never end?"
         ) from None
-    return Columns(cells, lines, names)
+    return columns_of(cells, numbers, names, wanted, path)
 
 
-def read_json_lines(path: Path, columns: Collection[str]) -> Columns:
+def read_json_lines(path: Path, wanted: Wanted) -> Columns:
     """Columns of a file with a JSON object a line.
 
     Raises:
-        ForeignFileError: a line isn't one, or a cell isn't text or a whole number.
+        ForeignFileError: a line isn't one, or a cell isn't what its column has.
     """
-    lines: list[int] = []
-    names: dict[str, None] = {}
-    cells: dict[str, list[Cell]] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        row = _object(line, path, number)
-        names |= dict.fromkeys(row)
-        for name in row:
-            if name in columns and name not in cells:
-                cells[name] = [None] * len(lines)
-        lines.append(number)
-        for name, column in cells.items():
-            column.append(as_cell(row.get(name), path, number, name))
-    return Columns(cells, lines, list(names))
+    lines = ((number, line) for number, line in enumerate(_lines(path), start=1) if line.strip())
+    return _of_objects(((number, _parsed(line, path, number)) for number, line in lines), path, wanted)
 
 
-def as_cell(value: Any, path: Path, line: int, column: str) -> Cell:
-    """A cell's text; None where it is empty.
+def read_json_rows(path: Path, wanted: Wanted) -> Columns:
+    """Columns of a JSON file that is a list of objects.
 
     Raises:
-        ForeignFileError: it is neither text nor a whole number.
+        ForeignFileError: it isn't one, or a cell isn't what its column has.
     """
-    if value is None or value == "":
-        return None
-    if isinstance(value, str):
-        if len(value) > MAX_CELL:
-            raise ForeignFileError(
-                f"{path}, line {line}: {column} has {len(value)} characters; at most {MAX_CELL} are read."
-            )
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise ForeignFileError(
-                    f"{path}, line {line}: {column} holds half of a surrogate pair, which isn't text: "
-                    f"{shortened(value)}."
-                ) from None
-        return value
-    if type(value) is int and value.bit_length() <= 64:
-        return str(value)
-    raise ForeignFileError(
-        f"{path}, line {line}: {column} must be text or whole numbers of 64 bits, not {shortened(value)}."
-    )
+    try:
+        rows = read_json(path)
+    except DamagedFileError as error:
+        hint = " A file with an object in each line ends in .jsonl." if "Extra data" in str(error) else ""
+        raise ForeignFileError(f"{error}{hint}") from None
+    if not isinstance(rows, list):
+        raise ForeignFileError(f"{path} can't be read as a table: a list of objects is expected, one for each row.")
+    return _of_objects(enumerate(rows, start=1), path, wanted)
 
 
-def _places(names: Sequence[str], columns: Collection[str], path: Path) -> dict[str, int]:
-    if len(set(names)) < len(names):
-        double = next(name for name in names if names.count(name) > 1)
-        raise ForeignFileError(f"{path} has two columns of one name: {shortened(double)}.")
-    return {name: place for place, name in enumerate(names) if name in columns}
+def _of_objects(objects: Iterable[tuple[int, Any]], path: Path, wanted: Wanted) -> Columns:
+    names: dict[str, None] = {}
+    placed: dict[tuple[str, ...], list[tuple[str, str]]] = {}
+    cells: dict[str, list[Any]] = {}
+    numbers: list[int] = []
+    for number, row in objects:
+        if not isinstance(row, dict):
+            raise ForeignFileError(f"{place(path, number)}: not an object of columns.")
+        keys = (*row,)
+        if keys not in placed:
+            placed[keys] = [(name, keys[at]) for name, at in wanted.places(keys, place(path, number)).items()]
+            names |= dict.fromkeys(keys)
+        for name, key in placed[keys]:
+            column = cells.setdefault(name, [])
+            column += [None] * (len(numbers) - len(column))
+            column.append(row[key] if name == wanted.captions else as_cell(row[key], path, number, name))
+        numbers.append(number)
+    for column in cells.values():
+        column += [None] * (len(numbers) - len(column))
+    return columns_of(cells, numbers, [*names], wanted, path)
+
+
+def _refuse_row(row: list[str], names: list[str], where: str) -> NoReturn:
+    if len(row) == len(names):
+        at = next(at for at, name in enumerate(names) if at and not bare(name) and row[at])
+        raise ForeignFileError(
+            f"{where}: column {at + 1} has no name in the first line, and a value here. Give it a name; or, if a comma "
+            "is part of a cell, put quotes around that."
+        )
+    advice = "Is it cut short?"
+    if len(row) > len(names):
+        is_blank = not any(row[len(names) :])
+        advice = "It ends in commas that the first line doesn't have." if is_blank else "Put quotes around a comma."
+    raise ForeignFileError(f"{where}: {len(row)} cells for {len(names)} columns. {advice}")
+
+
+def _kept(lines: Iterator[str], into: list[str]) -> Iterator[str]:
+    for line in lines:
+        into.append(line)
+        yield line
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -129,22 +132,27 @@ def _lines(path: Path) -> Iterator[str]:
             if len(line) > MAX_LINE:
                 raise ForeignFileError(f"{path}, line {number}: it has more than {MAX_LINE} characters.")
             if not line.isascii() and (wrong := next((one for one in line if "\ud800" <= one <= "\udfff"), None)):
-                place = f"{path}, line {number}, character {line.index(wrong) + 1}"
-                raise ForeignFileError(f"{place}: the byte 0x{ord(wrong) - 0xDC00:02x} isn't UTF-8. Save it as UTF-8.")
+                what = f"character {line.index(wrong) + 1}: the byte 0x{ord(wrong) - 0xDC00:02x} isn't UTF-8"
+                raise ForeignFileError(f"{path}, line {number}, {what}. {_advice(path)}")
             if "\x00" in line:
-                place = f"{path}, line {number}, character {line.index(chr(0)) + 1}"
-                raise ForeignFileError(f"{place}: it is a NUL. Save the file as UTF-8 text.")
+                what = f"character {line.index(chr(0)) + 1}: it is a NUL"
+                raise ForeignFileError(f"{path}, line {number}, {what}. {_advice(path, nul=True)}")
             yield line
 
 
-def _object(line: str, path: Path, number: int) -> dict[str, Any]:
+def _advice(path: Path, *, nul: bool = False) -> str:
+    with open_regular(path) as file:
+        return encoding_advice(file.read(8) + b"\0" * nul, path)
+
+
+def _parsed(line: str, path: Path, number: int) -> Any:
     try:
-        row = _DECODER.decode(line)
+        return _DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        raise ForeignFileError(f"{path}, line {number}: it can't be read as {path.suffix[1:]}: {error}.") from None
-    if not isinstance(row, dict):
-        raise ForeignFileError(f"{path}, line {number}: not an object of columns.")
-    return row
+        hint = " A file that is one list ends in .json." if number == 1 and line.lstrip().startswith("[") else ""
+        raise ForeignFileError(
+            f"{path}, line {number}: it can't be read as {path.suffix[1:]}: {error}.{hint}"
+        ) from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

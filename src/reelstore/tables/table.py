@@ -1,4 +1,4 @@
-"""A table on disk -> the columns asked for, as text: CSV, TSV, JSON lines, Parquet or Arrow."""
+"""A table on disk -> the columns asked for, as text: CSV, TSV, JSON lines, JSON, Parquet or Arrow."""
 
 import csv
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -8,7 +8,9 @@ from pathlib import Path
 from reelstore.errors import ForeignFileError
 from reelstore.io import open_regular
 from reelstore.records import MAX_CAPTION_INDEX, MAX_SPLITS, first_fault, shortened
-from reelstore.tables.lines import Cell, Columns, read_csv, read_json_lines
+from reelstore.tables.cells import Cell, place
+from reelstore.tables.columns import Columns, Wanted
+from reelstore.tables.lines import read_csv, read_json_lines, read_json_rows
 
 ARROW_ENDINGS = (".parquet", ".arrow", ".feather")
 
@@ -37,7 +39,11 @@ class Table:
 
     def refuse(self, row: int, what: str) -> ForeignFileError:
         """The error about a row, `line 3: video_id is empty`."""
-        return ForeignFileError(f"{self.path}, line {self.lines[row]}: {what}.")
+        return ForeignFileError(f"{self.where(row)}: {what}.")
+
+    def where(self, row: int) -> str:
+        """What messages call a row: `keys.csv, line 3`, or `keys.parquet, row 2`."""
+        return place(self.path, self.lines[row])
 
     def full(self, column: str) -> list[str]:
         """A column that must be there and have no empty cell."""
@@ -62,11 +68,18 @@ class Table:
         return cells
 
     def check_names(self, column: str, *, few: bool = False) -> None:
-        """See that every cell that isn't empty is a name that a store can keep, and if wanted, that they are few."""
+        """See that every cell that isn't empty is a name that a store can keep.
+
+        Args:
+            column: one that may be missing.
+            few: of splits, of which a store keeps some; a blank around one would make it another.
+        """
         cells = self.columns.get(column, [])
         fault = first_fault(["-" if cell is None else cell for cell in cells])
         if fault is not None:
             raise self.refuse(fault[0], f"{column} {fault[1]}: {shortened(cells[fault[0]])}")
+        if few:
+            self.refuse_blanks(column)
         if few and len({*cells} - {None}) > MAX_SPLITS:
             seen: set[Cell] = {None}
             for row, cell in enumerate(cells):
@@ -75,13 +88,21 @@ class Table:
                     what = f"{column} {shortened(cell)} is number {len(seen) - 1}; a store keeps {MAX_SPLITS} at most"
                     raise self.refuse(row, what)
 
+    def refuse_blanks(self, column: str) -> None:
+        """See that no cell of a column begins or ends with a blank."""
+        cells = self.columns.get(column, [])
+        wrong = next((cell for cell in {*cells} if cell is not None and cell != cell.strip()), None)
+        if wrong is not None:
+            row = cells.index(wrong)
+            raise self.refuse(row, f"{column} begins or ends with a blank: {shortened(wrong)}. Remove the blank")
+
     def numbers(self, column: str, *, stop: int | None = None) -> list[int]:
         """A column of whole numbers from 0 to, without, `stop`, or as many as a store has."""
         numbers = []
         end = MAX_CAPTION_INDEX + 1 if stop is None else stop
         for row, cell in enumerate(self.full(column)):
             if not (cell.isascii() and cell.isdigit()):
-                raise self.refuse(row, f"{column} must be row numbers from 0, not {shortened(cell)}")
+                raise self.refuse(row, f"{column} must be whole numbers from 0, not {shortened(cell)}")
             number = int(cell) if len(cell) < 20 else end
             if number >= end:
                 what = f"its rows are 0 to {end - 1}" if stop is not None else f"at most {end - 1} is kept"
@@ -95,37 +116,45 @@ def shortened_name(name: str) -> str:
     return name if len(name) <= 60 else f"{name[:57]}…"
 
 
-def read_table(path: Path, columns: Collection[str]) -> Table:
+def read_table(path: Path, columns: Collection[str], *, captions: str | None = None) -> Table:
     """The columns of a table that are named here, as text.
+
+    Args:
+        path: its ending says what it is, in whatever case.
+        columns: those wanted; blanks around a name in the file don't count.
+        captions: a column whose cells are captions, or lists of captions: a row with a list is given as a row for each
+            of its elements. Where it isn't among `columns`, only lists are looked at.
 
     Raises:
         ForeignFileError: it isn't a file of a kind that is known, is damaged, or has no rows; the message has the line.
         OSError: it isn't there, or can't be read.
     """
-    readers: dict[str, Callable[[Path, Collection[str]], Columns]] = {
-        ".csv": read_csv,
-        ".tsv": read_csv,
-        ".jsonl": read_json_lines,
-        ".ndjson": read_json_lines,
-        **dict.fromkeys(ARROW_ENDINGS, _read_arrow),
-    }
-    if path.suffix not in readers:
-        raise ForeignFileError(f"{path}: a table ends in one of {', '.join(readers)}.")
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise ForeignFileError(f"{path}: the ending must be one of {', '.join(_READERS)}.")
     open_regular(path).close()
-    found = readers[path.suffix](path, columns)
+    found = reader(path, Wanted(columns, captions))
     if not len(found.lines):
         raise ForeignFileError(f"{path} has no rows.")
     return Table(path, found.cells, found.lines, found.names)
 
 
-ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", *ARROW_ENDINGS)
-"""Of tables."""
-
-
-def _read_arrow(path: Path, columns: Collection[str]) -> Columns:
+def _read_arrow(path: Path, wanted: Wanted) -> Columns:
     from reelstore.tables.arrow import ArrowFile
 
-    return ArrowFile(path).text(columns)
+    return ArrowFile(path).text(wanted)
+
+
+_READERS: dict[str, Callable[[Path, Wanted], Columns]] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+    ".json": read_json_rows,
+    **dict.fromkeys(ARROW_ENDINGS, _read_arrow),
+}
+ENDINGS = tuple(ending for ending in _READERS if ending != ".json")
+"""Of files that are tables whatever else is beside them; those in .json may be anything."""
 
 
 def write_csv(path: Path, names: Sequence[str], rows: Iterator[Sequence[str | int]]) -> None:
