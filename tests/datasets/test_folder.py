@@ -140,6 +140,32 @@ def test_a_missing_directory_and_a_missing_table_are_named(tmp_path: Path) -> No
     ("name", "content", "words"),
     [
         ("captions.csv", "video_id,caption\nb,x,y\n", "line 2: 3 cells for 2 columns"),  # no index by itself
+        ("captions.csv", "video_id,caption,path\nb,x, y,b.webm\n007,x, y,deep/007.mp4\n", "line 2: 4 cells for 3"),
+        ("captions.csv", "video_id,caption\nb,x,\n", "line 2: 3 cells for 2 columns. It ends in a comma"),
+        ("captions.csv", "video_id,caption,split\nb,x\n", "line 2: 2 cells for 3 columns. Is it cut short"),
+        ("captions.csv", "video_id,caption,Split\nb,x,test\n", "has a column 'Split', which isn't read as 'split'"),
+        ("captions.csv", "video_id,caption,split\nb,x, test\n", "line 2: split begins or ends with a blank"),
+        ("captions.csv", "video_id,caption,group\nb,x, g\n", "line 2: group begins or ends with a blank"),
+        (
+            "captions.csv",
+            "video_id,caption,split\nb,x,test\n007,y,\n",
+            "line 3: video '007' has no split, and 1 of 2 videos have one. Give every video its split",
+        ),
+        ("captions.csv", "video_id,caption\n b,x\n", "1 of 1 videos of the table have no file in .*: ' b'"),
+        (
+            "captions.csv",
+            "video_id,caption\nb,\"['x', 'y']\"\n",
+            "line 2: caption is a list or mapping that was written",
+        ),
+        (
+            "captions.csv",
+            "video_id,caption,caption_index\nb,x,2147483648\n",
+            "line 2: caption_index 2147483648, but at",
+        ),
+        ("captions.csv", "video_id,caption,caption_index\nb,x,1.0\n", "line 2: caption_index must be whole numbers"),
+        ("captions.csv", "video_id,caption,caption_index\nb,x,1\nb,y,1\n", r"caption \('b', 1\) occurs twice"),
+        ("captions.jsonl", '{"video_id":"b","caption":[]}', "line 1: caption is an empty list"),
+        ("captions.jsonl", '{"video_id":"b","caption":7}', "line 1: caption must be text or a list of texts, not 7"),
         ("captions.csv", 'video_id,caption\nb,"x\n', r"line 2: it can't be read as csv"),
         ("captions.csv", b"video_id,caption\nb,caf\xe9\n", "line 2, character 6: the byte 0xe9 isn't UTF-8"),
         ("captions.csv", b"video_id,caption\nb,x\0\n", "line 2, character 4: it is a NUL"),
@@ -172,3 +198,51 @@ def test_a_pipe_is_no_table(source: Path, ending: str) -> None:
     os.mkfifo(source / f"captions{ending}")
     with pytest.raises(ReelstoreError, match="is a pipe"):
         built(DatasetParams(name="mine", kind="folder", source=str(source), captions=f"captions{ending}"))
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
+def test_captions_in_lists_are_counted_on(source: Path, ending: str) -> None:
+    rows = [
+        {"video_id": "007", "caption": ["a cat", "asleep"]},
+        {"video_id": "b", "caption": ["a dog"]},
+        {"video_id": "007", "caption": ["still asleep"]},
+    ]
+    dataset = built(write(source, rows, ending)).dataset
+    expected = [("007", 0, "a cat"), ("007", 1, "asleep"), ("007", 2, "still asleep"), ("b", 0, "a dog")]
+    assert [(c.video_id, c.caption_index, c.text) for c in dataset.captions] == expected
+
+
+def test_a_list_of_objects_is_a_table_too(source: Path) -> None:
+    (source / "captions.json").write_text(json.dumps([{"video_id": "b", "caption": ["a dog", "runs"]}]))
+    params = DatasetParams(name="mine", kind="folder", source=str(source), captions="captions.json")
+    assert [caption.text for caption in built(params).dataset.captions] == ["a dog", "runs"]
+
+
+def test_a_blank_behind_a_comma_of_the_header_loses_no_column(source: Path) -> None:
+    (source / "captions.csv").write_text("video_id, caption, split\n007, a cat, test\nb, a dog, test\n")
+    dataset = built(DatasetParams(name="mine", kind="folder", source=str(source))).dataset
+    assert [video.split for video in dataset.videos] == ["test", "test"]
+    assert [caption.text for caption in dataset.captions] == ["a cat", "a dog"]
+
+
+def test_numbers_of_captions_are_kept_where_the_table_has_them(source: Path) -> None:
+    rows = [{"video_id": "b", "caption": text, "caption_index": index} for index, text in ((5, "x"), (0, "y"))]
+    found = built(write(source, rows)).dataset.captions
+    assert [(c.caption_index, c.text) for c in found] == [(5, "x"), (0, "y")]
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda path: path.mkdir(), r"c \(c.mp4 is a folder\)"),
+        (os.mkfifo, r"c \(c.mp4 isn't a regular file\)"),
+        (lambda path: path.symlink_to("nowhere"), r"c \(c.mp4 is a link to nothing\)"),
+    ],
+    ids=["folder", "pipe", "broken link"],
+)
+def test_what_is_no_file_is_no_clip(source: Path, make, says: str) -> None:
+    make(source / "c.mp4")
+    with pytest.raises(DatasetError, match=f"have no file in .*: {says}"):
+        built(write(source, [{"video_id": "c", "caption": "x"}]))
+    with pytest.raises(DatasetError, match=r"have no file in .*: c \(c.mp4\)"):
+        built(write(source, [{"video_id": "c", "caption": "x", "path": "c.mp4"}]))

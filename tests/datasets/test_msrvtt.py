@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,11 @@ def first_row(source: Path) -> str:
     return (source / "annotations/MSRVTT_JSFUSION_test.csv").read_text().splitlines()[1]
 
 
+def encode(source: Path, name: str, encoding: str) -> None:
+    path = source / "annotations" / name
+    path.write_bytes(path.read_text().encode(encoding))
+
+
 WRONG = {
     "is a path": (
         lambda s: change_json(s, lambda c: c["videos"][2].update(video_id="../../etc/video2")),
@@ -222,6 +228,39 @@ WRONG = {
     "Latin-1": (
         lambda s: (s / "annotations/MSRVTT_JSFUSION_test.csv").write_bytes(b"video_id\ncaf\xe9\n"),
         "line 2, character 4: the byte 0xe9 isn't UTF-8",
+    ),
+    "UTF-16": (
+        lambda s: encode(s, "MSRVTT_JSFUSION_test.csv", "utf-16"),
+        "test.csv, line 1, character 1: the byte 0xff isn't UTF-8. Save it as UTF-8, for instance: iconv -f UTF-16 ",
+    ),
+    "a JSON in Latin-1": (
+        lambda s: (s / "annotations/test_videodatainfo.json").write_bytes(b'{"videos":\n"caf\xe9"}'),
+        "test_videodatainfo.json, line 2: the byte 0xe9 isn't UTF-8. Save it .* iconv -f WINDOWS-1252",
+    ),
+    "a list in UTF-16": (lambda s: encode(s, "MSRVTT_train.9k.csv", "utf-16-le"), "iconv -f UTF-16LE -t UTF-8 MSRVTT_"),
+    "comma": (
+        lambda s: change_csv(s, first_row(s), f"{first_row(s)}, who cooks"),
+        "test.csv, line 2: 5 cells for 4 columns. A cell with a comma in it needs quotes",
+    ),
+    "a list as text": (
+        lambda s: change_csv(s, first_row(s), first_row(s).rpartition(",")[0] + ",\"['a', 'b']\""),
+        "line 2: sentence is a list or mapping that was written as text",
+    ),
+    "a caption that is a list as text": (
+        lambda s: change_json(s, lambda c: c["sentences"][4].update(caption="['a', 'b']")),
+        r"sentences\[4\] of video\d+ needs a sen_id and a caption, or a list of captions",
+    ),
+    "commas in a list": (
+        lambda s: (s / "annotations/MSRVTT_train.9k.csv").write_text("video_id\nvideo0,\n"),
+        "train.9k.csv, line 2: 2 cells for 1 columns",
+    ),
+    "a blank in an id": (
+        lambda s: (s / "annotations/MSRVTT_train.9k.csv").write_text("video_id\n video0\n"),
+        "line 2 has the video_id ' video0'",
+    ),
+    "a column in capitals": (
+        lambda s: change_csv(s, "video_id", "Video_ID"),
+        "has a column 'Video_ID', which isn't read as 'video_id'",
     ),
     "quote": (lambda s: change_csv(s, first_row(s), f'"{first_row(s)}'), "Does a quote never end"),
     "shape": (lambda s: change_json(s, lambda c: c.pop("sentences")), "must have the lists `videos` and `sentences`"),
@@ -274,3 +313,82 @@ def test_names_and_folders_that_are_not_there_are_refused(small: Path, tmp_path:
         clip.unlink()
     with pytest.raises(DatasetError, match="has none of the 24 clips of msrvtt/1k-a, such as video0"):
         made(small)
+
+
+def test_blanks_in_headers_a_mark_and_other_ends_of_lines_change_nothing(small: Path) -> None:
+    expected = made(small)
+    for path in (small / "annotations").iterdir():
+        text = path.read_text()
+        if path.suffix == ".csv":
+            head, _, rows = text.partition("\n")
+            text = f"{head.replace(',', ', ')}\n{rows}"
+        path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert made(small) == expected
+
+
+def test_a_caption_may_be_a_list_of_captions(small: Path) -> None:
+    expected, _ = made(small, cut="official")
+
+    def join(content: dict[str, Any]) -> None:
+        """One entry for each video, with all of its captions, as tables on the Hugging Face hub have it."""
+        by_id: dict[str, list[str]] = {}
+        for sentence in sorted(content["sentences"], key=lambda one: one["sen_id"]):
+            by_id.setdefault(sentence["video_id"], []).append(sentence["caption"])
+        pairs = enumerate(by_id.items())
+        content["sentences"] = [{"sen_id": n, "video_id": v, "caption": texts} for n, (v, texts) in pairs]
+
+    for name in ("train_val", "test"):
+        path = small / f"annotations/{name}_videodatainfo.json"
+        content = json.loads(path.read_text())
+        join(content)
+        path.write_text(json.dumps(content))
+    assert made(small, cut="official")[0] == expected
+
+
+VALUES: list[Any] = [None, True, 5, -1, 10**12, 1.5, "", "x", "  ", [], ["a"], [1], {}, {"a": 1}, ...]
+"""`...`: it is missing."""
+UNREAD = ("info", "category", "url", "start time", "end time", "id")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    keys = value if isinstance(value, dict) else range(min(2, len(value))) if isinstance(value, list) else ()
+    for key in keys:
+        yield from places(value[key], (*path, key))
+
+
+def swapped(value: Any, path: tuple[Any, ...], other: Any) -> Any:
+    changed = json.loads(json.dumps(value))
+    at = changed
+    for key in path[:-1]:
+        at = at[key]
+    if not path:
+        return None if other is ... else other
+    if other is ...:
+        del at[path[-1]]
+    else:
+        at[path[-1]] = other
+    return changed
+
+
+@pytest.mark.parametrize("name", ["train_val", "test"])
+def test_a_value_of_another_type_is_refused_wherever_it_is(tmp_path: Path, name: str) -> None:
+    source = drawn.write(tmp_path / "raw", n_train=3, n_validate=1, n_test=2, n_1k=1, n_miech=(1, 1))
+    path, n_refused = source / f"annotations/{name}_videodatainfo.json", 0
+    whole = json.loads(path.read_text())
+    for place in places(whole):
+        for other in VALUES:
+            path.write_text(json.dumps(swapped(whole, place, other)))
+            try:
+                read_annotations(source)
+                is_read = False
+            except DatasetError as error:
+                assert path.name in str(error) or "doesn't have" in str(error), (place, other)
+                n_refused, is_read = n_refused + 1, True
+            unread = bool({*place} & {*UNREAD})
+            fits = place and (place[-1], other) in [("caption", "x"), ("sen_id", 5), ("sen_id", -1), ("sen_id", 10**12)]
+            gone = other is ... and place[:1] == ("sentences",) and len(place) == 2
+            listed = place[-1:] == ("caption",) and other == ["a"]
+            emptied = place == ("sentences",) and other == []
+            assert is_read != bool(unread or fits or gone or listed or emptied), (place, other)
+    assert n_refused > 150

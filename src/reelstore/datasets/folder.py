@@ -74,6 +74,8 @@ def read_captions(path: Path) -> Table:
         for column in OPTIONAL_COLUMNS:
             table.check_names(column, few=column == "split")
         table.refuse_blanks("group")
+        if INDEX in table:
+            table.numbers(INDEX)
     except ForeignFileError as error:
         raise DatasetError(str(error)) from None
     return table

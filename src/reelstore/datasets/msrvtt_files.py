@@ -41,6 +41,7 @@ def read_annotations(source: Path) -> Annotations:
     """
     split_of: dict[str, str] = {}
     sentences: dict[str, list[tuple[int, str]]] = {}
+    named_in: dict[str, Path] = {}
     files = _annotation_files(source)
     for path in files:
         videos, lines = _read_json(path)
@@ -56,6 +57,7 @@ def read_annotations(source: Path) -> Annotations:
             split_of[video_id] = video["split"]
         for number, line in enumerate(lines):
             video_id = checked_id(line, path, f"sentences[{number}]")
+            named_in.setdefault(video_id, path)
             texts = as_texts(line.get("caption"))
             if type(line.get("sen_id")) is not int or not texts:
                 raise DatasetError(
@@ -65,7 +67,8 @@ def read_annotations(source: Path) -> Annotations:
             sentences.setdefault(video_id, []).extend((line["sen_id"], text) for text in texts)
     strangers = [video_id for video_id in sentences if video_id not in split_of]
     if strangers:
-        raise DatasetError(f"{files[0]}: sentences name {strangers[0]}, which `videos` doesn't have.")
+        path = named_in[strangers[0]]
+        raise DatasetError(f"{path}: sentences name {strangers[0]}, which `videos` doesn't have.")
     ordered = {v: tuple(text for _, text in sorted(of, key=lambda s: s[0])) for v, of in sentences.items()}
     return Annotations(files, split_of, ordered)
 

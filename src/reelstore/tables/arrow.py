@@ -126,7 +126,10 @@ class ArrowFile:
         elif not (pa.types.is_string_view(kind) or pa.types.is_null(kind)):
             expected = "text or lists of text" if is_captions else "text or whole numbers"
             if is_captions or not pa.types.is_integer(kind):
-                raise ForeignFileError(f"{self.path}: column {shortened(name)} must be {expected}, not {array.type}.")
+                raise ForeignFileError(
+                    f"{self.path}, rows {n_before + 1} to {n_before + len(array)}: column {shortened(name)} must be "
+                    f"{expected}, not {array.type}."
+                )
         values: list[Any] = self._reading(array.to_pylist, f"column {shortened(name)}")
         return values
 

@@ -44,7 +44,10 @@ class Wanted:
         for name in wanted - {*own}:
             almost = next((other for other in own if _letters(other) == _letters(name)), None)
             if almost is not None:
-                raise ForeignFileError(f"{where} has a column {shortened(almost)}. Rename it if it is {name!r}.")
+                raise ForeignFileError(
+                    f"{where} has a column {shortened(almost)}, which isn't read as {name!r}. Rename it to {name}, or, "
+                    "if it is something else, to another name."
+                )
         return {name: at for at, name in enumerate(own) if name in wanted}
 
 

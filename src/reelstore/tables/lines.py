@@ -43,7 +43,7 @@ def read_csv(path: Path, wanted: Wanted) -> Columns:
         for row in reader:
             if row:
                 if len(row) != len(names) or (unnamed and any(row[at] for at in unnamed)):
-                    _refuse_row(row, names, place(path, before + 1))
+                    _refuse_row(row, names, place(path, before + 1), delimiter)
                 for column, at in kept:
                     column.append(row[at] or None)
                 numbers.append(before + 1)
@@ -103,17 +103,20 @@ def _of_objects(objects: Iterable[tuple[int, Any]], path: Path, wanted: Wanted) 
     return columns_of(cells, numbers, [*names], wanted, path)
 
 
-def _refuse_row(row: list[str], names: list[str], where: str) -> NoReturn:
+def _refuse_row(row: list[str], names: list[str], where: str, delimiter: str) -> NoReturn:
+    word = "comma" if delimiter == "," else "tab"
     if len(row) == len(names):
         at = next(at for at, name in enumerate(names) if at and not bare(name) and row[at])
         raise ForeignFileError(
-            f"{where}: column {at + 1} has no name in the first line, and a value here. Give it a name; or, if a comma "
-            "is part of a cell, put quotes around that."
+            f"{where}: column {at + 1} has no name in the first line, and a value here. Give it a name; or, if a "
+            f"{word} is part of a cell, put quotes around that cell."
         )
     advice = "Is it cut short?"
     if len(row) > len(names):
         is_blank = not any(row[len(names) :])
-        advice = "It ends in commas that the first line doesn't have." if is_blank else "Put quotes around a comma."
+        advice = f"A cell with a {word} in it needs quotes around it."
+        if is_blank:
+            advice = f"It ends in a {word} that the first line doesn't have."
     raise ForeignFileError(f"{where}: {len(row)} cells for {len(names)} columns. {advice}")
 
 

@@ -80,6 +80,7 @@ class Table:
             raise self.refuse(fault[0], f"{column} {fault[1]}: {shortened(cells[fault[0]])}")
         if few:
             self.refuse_blanks(column)
+            self._refuse_other_case(column)
         if few and len({*cells} - {None}) > MAX_SPLITS:
             seen: set[Cell] = {None}
             for row, cell in enumerate(cells):
@@ -96,13 +97,26 @@ class Table:
             row = cells.index(wrong)
             raise self.refuse(row, f"{column} begins or ends with a blank: {shortened(wrong)}. Remove the blank")
 
+    def _refuse_other_case(self, column: str) -> None:
+        """See that no two names differ in capital letters alone: `Test` would be a split beside `test`."""
+        cells = self.columns.get(column, [])
+        names = {cell for cell in cells if cell is not None}
+        if len({name.casefold() for name in names}) < len(names):
+            first: dict[str, str] = {}
+            for row, cell in enumerate(cells):
+                if cell is not None and (other := first.setdefault(cell.casefold(), cell)) != cell:
+                    raise self.refuse(
+                        row, f"{column} {shortened(cell)} is {shortened(other)} elsewhere. Write one of them"
+                    )
+
     def numbers(self, column: str, *, stop: int | None = None) -> list[int]:
         """A column of whole numbers from 0 to, without, `stop`, or as many as a store has."""
         numbers = []
         end = MAX_CAPTION_INDEX + 1 if stop is None else stop
+        kind = "whole numbers" if stop is None else "row numbers"
         for row, cell in enumerate(self.full(column)):
             if not (cell.isascii() and cell.isdigit()):
-                raise self.refuse(row, f"{column} must be whole numbers from 0, not {shortened(cell)}")
+                raise self.refuse(row, f"{column} must be {kind} from 0, not {shortened(cell)}")
             number = int(cell) if len(cell) < 20 else end
             if number >= end:
                 what = f"its rows are 0 to {end - 1}" if stop is not None else f"at most {end - 1} is kept"

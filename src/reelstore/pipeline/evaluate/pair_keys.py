@@ -56,7 +56,7 @@ def read_pair_keys(path: Path, n_captions: int, n_videos: int) -> PairKeys:
         ForeignFileError: the table can't be read, or a cell isn't what its column says.
         EvaluationError: it has neither form, or arrays have other lengths.
     """
-    table = read_table(path, COLUMNS)
+    table = read_table(path, COLUMNS, captions="caption")
     if "video_id" in table:
         return _by_id(table, n_captions, n_videos)
     if {"caption", "video"} <= {*table.names}:
