@@ -9,8 +9,9 @@ import pytest
 
 from reelstore.errors import ForeignFileError, IrregularFileError
 from reelstore.exchange.arrange import Naming
-from reelstore.exchange.base import held_by
+from reelstore.exchange.base import Source, held_by
 from reelstore.exchange.hdf5 import Hdf5File
+from reelstore.exchange.named import source_of
 
 ONES = np.ones(4, np.float32)
 
@@ -23,10 +24,10 @@ def here(tmp_path, monkeypatch):
         file["x"] = ONES
 
 
-def made(make: Callable[[h5py.File], object]) -> Hdf5File:
+def made(make: Callable[[h5py.File], object]) -> Source:
     with h5py.File("a.h5", "w") as file:
         make(file)
-    return Hdf5File(Path("a.h5"), Naming("video"))
+    return source_of(Hdf5File(Path("a.h5")), Naming("video"))
 
 
 def virtual(file: h5py.File) -> None:
@@ -90,7 +91,7 @@ def test_links_and_types_beside_the_datasets_do_no_harm() -> None:
 def test_a_file_that_ends_its_reader_is_an_error(tmp_path: Path) -> None:
     source = made(lambda file: file.create_dataset("a", data=ONES))
     assert len(source.listing) == 1
-    source._reader._child.kill()
+    source.container._reader._child.kill()  # type: ignore[attr-defined]
     with pytest.raises(ForeignFileError, match=r"a of a\.h5 can't be read as HDF5: .* ended with code -9"):
         source.read(0, 1)
 
@@ -104,4 +105,4 @@ def test_a_module_in_the_working_folder_is_not_run() -> None:
 
 def test_a_folder_is_refused() -> None:
     with pytest.raises(IrregularFileError, match="is a folder"):
-        _ = Hdf5File(Path(), Naming("video")).listing
+        _ = source_of(Hdf5File(Path()), Naming("video")).listing

@@ -73,9 +73,10 @@ def originals(folder: Path, ending: str) -> list[bytes]:
             continue
         for compression in (None, "lz4", "zstd"):
             options = pa.ipc.IpcWriteOptions(compression=compression)
-            with pa.ipc.new_file(path, table.schema, options=options) as file:
-                file.write_table(table, max_chunksize=10)
-            found.append(path.read_bytes())
+            for new in (pa.ipc.new_file, pa.ipc.new_stream):
+                with new(path, table.schema, options=options) as file:
+                    file.write_table(table, max_chunksize=10)
+                found.append(path.read_bytes())
     return found
 
 
@@ -127,14 +128,27 @@ def test_more_rows_than_a_file_can_hold_are_refused(tmp_path: Path) -> None:
         ArrowFile(path).text(Wanted(["video_id"]))
 
 
-def test_a_stream_and_an_ending_of_another_kind_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("compression", [None, "zstd"])
+def test_a_stream_is_read_whole_or_refused(tmp_path: Path, compression: str | None) -> None:
+    table, path = tables()[0].select(["video_id", "vector"]), tmp_path / "a.arrow"
+    with pa.ipc.new_stream(path, table.schema, options=pa.ipc.IpcWriteOptions(compression=compression)) as stream:
+        stream.write_table(table, max_chunksize=10)
+    assert pa.chunked_array(ArrowFile(path).column("vector")).equals(table["vector"])
+    whole = path.read_bytes()
+    ends = [n for n in range(0, len(whole), 8) if whole[n : n + 4] == b"\xff\xff\xff\xff"]
+    assert len(ends) == 5  # a schema, three batches, the end
+    for spoiled in (*(whole[:end] for end in ends), whole[:-1], whole + whole, whole + b"\0"):
+        path.write_bytes(spoiled)
+        with pytest.raises(ForeignFileError, match=r"a\.arrow can't be read as arrow"):
+            _ = ArrowFile(path).schema
+
+
+def test_an_ending_of_another_kind_is_refused(tmp_path: Path) -> None:
     table = pa.table({"video_id": ["a"]})
-    with pa.ipc.new_stream(tmp_path / "a.arrow", table.schema) as file:
-        file.write_table(table)
     pq.write_table(table, tmp_path / "b.arrow")
     with pa.ipc.new_file(tmp_path / "c.parquet", table.schema) as file:
         file.write_table(table)
-    for name in ("a.arrow", "b.arrow", "c.parquet"):
+    for name in ("b.arrow", "c.parquet"):
         with pytest.raises(ForeignFileError, match=f"{name} can't be read as"):
             _ = ArrowFile(tmp_path / name).schema
 

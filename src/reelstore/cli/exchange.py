@@ -13,46 +13,73 @@ if TYPE_CHECKING:
     from reelstore.exchange import Source
     from reelstore.exchange.arrange import Naming
     from reelstore.exchange.keys import KeyTable
+    from reelstore.exchange.named import Container
+    from reelstore.exchange.names import Affixes
     from reelstore.pipeline.stores.imports import Target
 
 _PATH = click.Path(path_type=Path)
+Command = Callable[..., None]
 
 
 @click.group("import")
 def import_() -> None:
-    """Bring embeddings that others made into a store: a folder of npy files, one array, HDF5, Parquet, safetensors.
+    """Bring embeddings that others made into a store: npy, npz, HDF5, Parquet, Arrow, safetensors, torch.
 
     TARGET is <store>/<dataset>/<side>/<encoder>[/<variant>], side video or text; without a variant it is `embedding`
-    where items are pooled, `tokens` elsewhere. Numbers and keys come in as they are. A killed import goes on where it
-    was; one of files that haven't changed writes nothing.
+    where items are pooled, `tokens` elsewhere. Numbers and keys come in as they are; the report says how many items
+    there are, and which is first and last. A killed import goes on where it was; one of files that haven't changed
+    writes nothing.
 
     Example:
 
     \b
         reelstore import npy npy/videos store/msrvtt/video/video-llama-7b/mean
-        reelstore import array t.npy store/mine/text/mine --keys captions.csv
+        reelstore import array t.npy store/mine/text/mine --keys captions.csv --dry-run
     """
 
 
-def _target_options(command: Callable[..., None]) -> Callable[..., None]:
-    options = [
-        click.option("--keys", type=_PATH, help="Table with video_id, and if there: caption_index, split, failure."),
-        click.option("--split", help="Split of all rows, whatever the table says; `all` where nothing says."),
-        click.option(
-            "--layout", type=click.Choice(["pooled", "dense", "ragged"]), help="Of items, where shapes leave it open."
-        ),
-        click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Round to it; as it is otherwise."),
-        click.option("--revision", default="", help="What else determined the numbers: a checkpoint, a commit."),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
 
 
-def _naming_options(command: Callable[..., None]) -> Callable[..., None]:
-    first = click.option("--first", type=int, default=1, help="Number of a video's first caption in names: 1, or 0.")
-    missing = click.option("--allow-missing", is_flag=True, help="Rows of --keys without an item: rows without value.")
-    return first(missing(command))
+_target_options = _options(
+    click.option(
+        "--keys", type=_PATH, help="Table with video_id, and if there: caption_index, split, failure; or its parts."
+    ),
+    click.option("--id-column", help="Column of the table that is video_id."),
+    click.option("--prefix", default="", help="Taken off names of items, or ids of the table, that begin so."),
+    click.option("--suffix", default="", help="Taken off those that end so: .mp4."),
+    click.option("--split", help="Split of all rows, whatever the table says; `all` where nothing says."),
+    click.option(
+        "--layout", type=click.Choice(["pooled", "dense", "ragged"]), help="Of items, where shapes leave it open."
+    ),
+    click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Round to it; as it is otherwise."),
+    click.option("--revision", default="", help="What else determined the numbers: a checkpoint, a commit."),
+    click.option("--dry-run", is_flag=True, help="Say what would be imported, and write nothing."),
+)
+_naming_options = _options(
+    click.option("--name-column", help="Column of --keys with the name that each row's item has in the source."),
+    click.option(
+        "--captions",
+        type=click.Choice(["numbered", "one", "rows"]),
+        help="An item of the text side: a caption <video_id>-<number>; or, named by the video's id, its only caption, "
+        "or all its captions, a row each.",
+    ),
+    click.option("--first", type=int, default=1, help="Number of a video's first caption in names: 1, or 0."),
+    click.option("--allow-missing", is_flag=True, help="Rows of --keys without an item: rows without value."),
+)
+_member_option = click.option(
+    "--dataset",
+    "--tensor",
+    "--array",
+    "member",
+    help="With --keys: the matrix whose row i is row i of the table. Or, of <id>/NAME: the NAME that items have.",
+)
 
 
 @import_.command("npy")
@@ -73,11 +100,14 @@ def import_npy(folder: Path, target: Path, **options: Any) -> None:
     """
 
     def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.exchange.npy_folder import NpyFolder
+        from reelstore.exchange.named import source_of
+        from reelstore.exchange.npy_folder import NpyFolder, refuse_parts
 
         with Bar("look at files", unit="file") as bar:
-            found = NpyFolder(folder, _naming(where, keys, options), bar)
-            len(found.listing)
+            found = source_of(NpyFolder(folder, bar), _naming(where, keys, options), items=True)
+            listing = found.listing
+        if options["layout"] is None:
+            refuse_parts(folder, listing)
         return found
 
     _import(source, target, options, folder)
@@ -91,12 +121,14 @@ def import_npy(folder: Path, target: Path, **options: Any) -> None:
 def import_array(array: Path, target: Path, offsets: Path | None, **options: Any) -> None:
     """One .npy ARRAY, (n, dim) or (n, n_tokens, dim), whose row i is row i of --keys.
 
-    Of videos: row i is the i-th video that the table names, or the row that its column video_row says.
+    Of videos: row i is the i-th video that the table names, or the row that its column video_row says. A folder has
+    parts of the array, `img_emb_0.npy`, `img_emb_1.npy`, …, in the order of their numbers; --keys may be such a folder.
 
     Example:
 
     \b
         reelstore import array t.npy store/mine/text/mine --keys captions.csv
+        reelstore import array img_emb store/mine/video/clip --keys metadata --id-column image_path --suffix .jpg
     """
 
     def source(where: "Target", keys: "KeyTable | None") -> "Source":
@@ -104,66 +136,69 @@ def import_array(array: Path, target: Path, offsets: Path | None, **options: Any
 
         if keys is None:
             raise click.UsageError("An array needs --keys, a table that says which video or caption each row is.")
+        affixes = _affixes(options)
+        if affixes and not keys.stripped:
+            raise ForeignFileError(f"{keys.path}: no id has {affixes}.")
         return array_file(array, keys, where.side, offsets=offsets)
 
-    _import(source, target, options, array, *([] if offsets is None else [offsets]))
+    _import(source, target, options, array, *([] if offsets is None else [offsets]), kinds=("npy",))
 
 
 @import_.command("hdf5")
 @click.argument("file", type=_PATH)
 @click.argument("target", type=_PATH)
+@_member_option
 @_naming_options
 @_target_options
 def import_hdf5(file: Path, target: Path, **options: Any) -> None:
-    """An HDF5 FILE with a dataset an item: `video7890`; captions `video7890-1` or `video7890/1`.
+    """An HDF5 FILE with a dataset an item: `video7890`; captions `video7890-1` or `video7890/1`; or `video7890/NAME`
+    of one and the same NAME; or one matrix, with --keys.
 
     Example:
 
     \b
         reelstore import hdf5 clip.h5 store/mine/video/clip-vit-b32
+        reelstore import hdf5 sub_activitynet_v1-3.c3d.hdf5 store/anet/video/c3d --dataset c3d_features
     """
 
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
+    def container() -> "Container":
         from reelstore.exchange.hdf5 import Hdf5File
 
-        return Hdf5File(file, _naming(where, keys, options))
+        return Hdf5File(file)
 
-    _import(source, target, options, file)
+    _import_named(container, file, target, options, "hdf5")
 
 
-@import_.command("parquet")
+@import_.command("npz")
 @click.argument("file", type=_PATH)
 @click.argument("target", type=_PATH)
-@click.option("--vector", help="Column of vectors; not needed where it is the only one of lists.")
-@click.option("--id-column", default="video_id", help="Column that is video_id.")
+@_member_option
+@_naming_options
 @_target_options
-def import_parquet(file: Path, target: Path, vector: str | None, id_column: str, **options: Any) -> None:
-    """A Parquet or Arrow FILE: a column of vectors (or of tokens, lists of them) beside video_id and, for captions,
-    caption_index.
+def import_npz(file: Path, target: Path, **options: Any) -> None:
+    """An .npz FILE with an array an item, named as npy files are; or one matrix, with --keys.
 
     Example:
 
     \b
-        reelstore import parquet videos.parquet store/mine/video/clip-vit-b32 --vector embedding
+        reelstore import npz videos.npz store/mine/video/clip-vit-b32
     """
 
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.exchange.parquet import VectorTable
+    def container() -> "Container":
+        from reelstore.exchange.npz import NpzFile
 
-        if keys is not None:
-            raise click.UsageError("A Parquet file has its keys in columns of its own; --keys isn't for it.")
-        return VectorTable(file, where.side, options["split"], vector, id_column)
+        return NpzFile(file)
 
-    _import(source, target, options, file)
+    _import_named(container, file, target, options, "npz")
 
 
 @import_.command("safetensors")
 @click.argument("file", type=_PATH)
 @click.argument("target", type=_PATH)
-@click.option("--tensor", help="With --keys: the matrix whose row i is row i of the table.")
+@_member_option
 @_naming_options
 @_target_options
-def import_safetensors(file: Path, target: Path, tensor: str | None, **options: Any) -> None:
+def import_safetensors(file: Path, target: Path, **options: Any) -> None:
     """A safetensors FILE: a tensor an item, named as npy files are; or one matrix, with --keys.
 
     Example:
@@ -172,35 +207,114 @@ def import_safetensors(file: Path, target: Path, tensor: str | None, **options: 
         reelstore import safetensors videos.safetensors store/mine/video/clip-vit-b32 --keys videos.csv
     """
 
+    def container() -> "Container":
+        from reelstore.exchange.tensors import TensorsFile
+
+        return TensorsFile(file)
+
+    _import_named(container, file, target, options, "safetensors")
+
+
+@import_.command("torch")
+@click.argument("file", type=_PATH)
+@click.argument("target", type=_PATH)
+@_member_option
+@_naming_options
+@_target_options
+def import_torch(file: Path, target: Path, **options: Any) -> None:
+    """A FILE that torch.save wrote of a dict of tensors, one an item, named as npy files are; or one matrix, with
+    --keys. Code in it isn't run.
+
+    Example:
+
+    \b
+        reelstore import torch videos.pt store/mine/video/clip-vit-b32
+    """
+
+    def container() -> "Container":
+        from reelstore.encoders.checkpoint import read_pth
+        from reelstore.exchange.tensors import TensorDict
+
+        return TensorDict(file, read_pth(file))
+
+    _import_named(container, file, target, options, "torch")
+
+
+@import_.command("parquet")
+@click.argument("file", type=_PATH)
+@click.argument("target", type=_PATH)
+@click.option("--vector", help="Column of vectors; not needed where it is the only one of lists.")
+@_target_options
+def import_parquet(file: Path, target: Path, vector: str | None, **options: Any) -> None:
+    """A Parquet or Arrow FILE: a column of vectors (or of tokens, lists of them) beside video_id and, for captions,
+    caption_index.
+
+    FILE may be a folder of shards, or what Hugging Face's datasets saved to disk; splits are its folders' names.
+
+    Example:
+
+    \b
+        reelstore import parquet videos.parquet store/mine/video/clip-vit-b32 --vector embedding
+        reelstore import parquet saved store/mine/text/minilm --id-column vid --vector emb
+    """
+
     def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.exchange.tensors import tensors_file
+        from reelstore.exchange.parquet import VectorTable
 
-        return tensors_file(file, _naming(where, keys, options), tensor=tensor)
+        id_column = options["id_column"] or "video_id"
+        return VectorTable(file, where.side, options["split"], vector, id_column, _affixes(options))
 
-    _import(source, target, options, file)
+    if options["keys"] is not None:
+        raise click.UsageError("A Parquet file has its keys in columns of its own; --keys isn't for it.")
+    _import(source, target, options, file, kinds=("parquet", "arrow"))
+
+
+def _import_named(
+    container: "Callable[[], Container]", file: Path, target: Path, options: dict[str, Any], kind: str
+) -> None:
+    def source(where: "Target", keys: "KeyTable | None") -> "Source":
+        from reelstore.exchange.named import source_of
+
+        return source_of(container(), _naming(where, keys, options), member=options["member"])
+
+    _import(source, target, options, file, kinds=(kind,))
 
 
 def _import(
-    source: "Callable[[Target, KeyTable | None], Source]", target: Path, options: dict[str, Any], *inputs: Path
+    source: "Callable[[Target, KeyTable | None], Source]",
+    target: Path,
+    options: dict[str, Any],
+    *inputs: Path,
+    kinds: tuple[str, ...] = (),
 ) -> None:
-    from reelstore.exchange.keys import KeyTable, refuse_split
-    from reelstore.pipeline.stores.imports import Target, run_import
+    from reelstore.exchange.keys import KeyTable, Reading, refuse_split
+    from reelstore.exchange.kinds import refuse_other
+    from reelstore.pipeline.stores.imports import Target, plan_import, run_import
 
     if options["split"] is not None:
         refuse_split(options["split"])
     where = Target.parse(target)
-    keys = None if options["keys"] is None else KeyTable.read(options["keys"], split=options["split"])
+    refuse_other(inputs[0], *kinds)
+    table = options["keys"]
+    if table is None and options.get("name_column") is not None:
+        raise click.UsageError("--name-column is a column of --keys; there is no table.")
+    if table is None and options["id_column"] is not None and "parquet" not in kinds:
+        raise click.UsageError("--id-column is a column of --keys; there is no table.")
+    reading = Reading(
+        options["split"], options["id_column"] or "video_id", options.get("name_column"), _affixes(options)
+    )
+    keys = None if table is None else KeyTable.read(table, reading=reading)
     found = source(where, keys)
+    settings: dict[str, Any] = {
+        "layout": options["layout"],
+        "dtype": options["dtype"],
+        "inputs": [*inputs, *([] if table is None else [table])],
+    }
+    if options["dry_run"]:
+        echo(plan_import(found, where, **settings).summary())
+        return
     with Bar("import") as bar:
-        report = run_import(
-            found,
-            where,
-            layout=options["layout"],
-            dtype=options["dtype"],
-            revision=options["revision"],
-            inputs=[*inputs, *([] if options["keys"] is None else [options["keys"]])],
-            progress=bar,
-        )
+        report = run_import(found, where, revision=options["revision"], progress=bar, **settings)
     echo(report.summary())
 
 
@@ -211,7 +325,25 @@ def _naming(where: "Target", keys: "KeyTable | None", options: dict[str, Any]) -
         raise ForeignFileError(f"--first is {options['first']}; captions are numbered from 1, or from 0.")
     if options["allow_missing"] and keys is None:
         raise click.UsageError("--allow-missing is about rows of --keys; there is no table.")
-    return Naming(where.side, keys, options["split"], options["first"], options["allow_missing"])
+    if options["captions"] is not None and where.side == "video":
+        raise click.UsageError("--captions is about the text side; this target is of videos.")
+    if options["captions"] is not None and options["name_column"] is not None:
+        raise click.UsageError("--name-column says which caption an item is; --captions isn't needed with it.")
+    return Naming(
+        where.side,
+        keys,
+        options["split"],
+        options["first"],
+        options["allow_missing"],
+        options["captions"],
+        _affixes(options),
+    )
+
+
+def _affixes(options: dict[str, Any]) -> "Affixes":
+    from reelstore.exchange.names import Affixes
+
+    return Affixes(options["prefix"], options["suffix"])
 
 
 @click.command()

@@ -1,5 +1,6 @@
 """What every format gives: a list of items with keys and shapes, then their values, block by block."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -15,6 +16,11 @@ Key = str | tuple[str, int]
 Layout = Literal["pooled", "dense", "ragged"]
 Array = npt.NDArray[Any]
 Progress = Callable[[int, int], None]
+
+
+def no_progress(done: int, total: int) -> None:
+    """Where nobody looks."""
+
 
 NOTHING: Array = np.empty(0)
 """Stands where an item has no value."""
@@ -40,7 +46,8 @@ class Listing:
         dtypes: `float32` and the like.
         stamps: change when the item may have changed; nothing else is known of them.
         failures: position -> why the item has no value; its shape and dtype say nothing.
-        notes: what was left alone, for the report.
+        notes: how the source was understood and what was left alone, for the report.
+        named: whether the items are those that the source has names for, and no table says which these are.
     """
 
     keys: Sequence[Key]
@@ -51,6 +58,7 @@ class Listing:
     stamps: Sequence[Any]
     failures: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    named: bool = False
 
     def __post_init__(self) -> None:
         first: dict[Key, int] = {}
@@ -66,6 +74,17 @@ class Listing:
 
     def __repr__(self) -> str:
         return f"Listing({len(self)} items)"
+
+    def example(self, position: int) -> str:
+        """An item as a report shows it: its key, and where its value is."""
+        where = f"no value ({self.failures[position]})" if position in self.failures else self.names[position]
+        shape = "" if position in self.failures else f" {self.shapes[position]} {self.dtypes[position]}"
+        return f"{self.keys[position]!r}: {where}{shape}"
+
+
+def stamp_of(state: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file may have changed: size, times, inode."""
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino
 
 
 class Source(Protocol):
@@ -146,6 +165,13 @@ def held_by(listing: Listing, *, layout: Layout | None = None, dtype: str | None
     alike = len(counts) == 1 and 0 not in counts
     if found == "dense" and not alike:
         raise ForeignFileError(f"Not dense: items have different numbers of tokens: {_named(counts, listing)}.")
+    if listing.named and layout is None and len(listing) == 1 and not {*counts} <= {0, 1}:
+        n_rows = next(iter(counts))
+        raise ForeignFileError(
+            f"{listing.names[0]} {listing.shapes[0]} is all there is: {n_rows} tokens of one item, or {n_rows} items? "
+            "If it is one item, say --layout ragged. If a row is an item, say which with a table, --keys (for a .npy "
+            "file: reelstore import array)."
+        )
     if found == "ragged" or not alike:
         return Held("ragged", dim, None, stored)
     return Held("dense", dim, next(iter(counts)), stored)

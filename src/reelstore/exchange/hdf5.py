@@ -1,4 +1,4 @@
-"""An HDF5 file with a dataset an item -> a source; read by a process of its own, for a damaged file may end it."""
+"""An HDF5 file, as a container of arrays; read by a process of its own, for a damaged file may end it."""
 
 import json
 import os
@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -16,72 +17,91 @@ from typing import Any
 import numpy as np
 
 from reelstore.errors import ForeignFileError, MissingExtraError
-from reelstore.exchange.arrange import Naming, arrange
-from reelstore.exchange.base import MAX_ITEM_BYTES, NOTHING, Array, Listing
+from reelstore.exchange.base import MAX_ITEM_BYTES, Array, stamp_of
+from reelstore.exchange.named import About
 from reelstore.io import open_regular
 
 _LISTING_BYTES = 2**30
-_FLOATS = ("float16", "float32", "float64")
+_NUMBERS = ("float16", "float32", "float64", "int32", "int64", "uint32", "uint64")
+"""Of values, and of offsets."""
 
 
 @dataclass(frozen=True)
 class Hdf5File:
-    """Datasets `video7890`, or captions `video7890-1` or `video7890/1`, in the file's root or in groups.
+    """Datasets in the file's root or in groups; links are not followed. A container.
 
     Attributes:
         path: of the file.
-        naming: side, table and the like.
     """
 
     path: Path
-    naming: Naming
     kind = "hdf5"
 
-    @cached_property
-    def listing(self) -> Listing:
-        """Every dataset's key, shape and dtype; links are not followed.
+    def names(self) -> list[str]:
+        """Paths of all datasets.
 
         Raises:
-            ForeignFileError: the file isn't HDF5, or a dataset's values lie in another file, or nowhere.
+            ForeignFileError: the file isn't HDF5, or holds none.
         """
-        about: dict[str, tuple[tuple[int, ...], str, str | None]] = {
-            name: (tuple(shape), dtype, forbidden) for name, shape, dtype, forbidden in self._reader.datasets
-        }
-        if not about:
+        if not self._about:
             raise ForeignFileError(f"{self.path} holds no datasets.")
-        arranged = arrange(about, self.naming, where=str(self.path))
-        for name in arranged.names:
-            forbidden = None if name is None else about[name][2]
+        return list(self._about)
+
+    def label(self, name: str) -> str:
+        """The path and the file's."""
+        return f"{name} of {self.path}"
+
+    def about(self, names: Sequence[str]) -> list[About]:
+        """Of some datasets.
+
+        Raises:
+            ForeignFileError: the values of one lie in another file, or nowhere.
+        """
+        stamp = stamp_of(os.stat(self.path))
+        found = []
+        for name in names:
+            shape, dtype, forbidden = self._about[name]
             if forbidden is not None:
                 raise ForeignFileError(f"{self.path}: the values of {name!r} {forbidden}.")
-        state = os.stat(self.path)
-        stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-        return Listing(
-            keys=[row.key for row in arranged.rows],
-            splits=[row.split for row in arranged.rows],
-            names=[f"{name} of {self.path}" for name in arranged.names],
-            shapes=[() if name is None else about[name][0] for name in arranged.names],
-            dtypes=["" if name is None else about[name][1] for name in arranged.names],
-            stamps=[(*stamp, name) for name in arranged.names],
-            failures={n: row.failure for n, row in enumerate(arranged.rows) if row.failure is not None},
-            notes=arranged.notes,
-        )
+            found.append(About(shape, dtype, stamp))
+        return found
 
-    def read(self, start: int, stop: int) -> list[Array]:
-        """Values of the datasets from `start` to `stop`."""
-        listing = self.listing
-        return [
-            NOTHING
-            if number in listing.failures
-            else self._reader.values(
-                listing.stamps[number][-1], listing.shapes[number], listing.dtypes[number], listing.names[number]
-            )
-            for number in range(start, stop)
-        ]
+    def read(self, names: Sequence[str], about: Sequence[About]) -> Iterator[Array]:
+        """Values of some datasets."""
+        for name, one in zip(names, about, strict=True):
+            yield self._reader.values(name, None, one.shape, one.dtype, self.label(name))
+
+    def rows(self, name: str) -> "_Rows":
+        """One dataset, to be cut by rows."""
+        shape, dtype, _ = self._about[name]
+        return _Rows(self._reader, name, shape, dtype, self.label(name))
+
+    @cached_property
+    def _about(self) -> dict[str, tuple[tuple[int, ...], str, str | None]]:
+        return {name: (tuple(shape), dtype, why) for name, shape, dtype, why in self._reader.datasets}
 
     @cached_property
     def _reader(self) -> "_Reader":
         return _Reader(self.path)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows of a dataset, read when asked for."""
+
+    reader: "_Reader"
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    label: str
+
+    def __getitem__(self, index: int | slice) -> Array:
+        if isinstance(index, int):
+            row: Array = self[index : index + 1][0]
+            return row
+        start, stop, _ = index.indices(self.shape[0])
+        shape = (max(0, stop - start), *self.shape[1:])
+        return self.reader.values(self.name, (start, stop), shape, self.dtype, self.label)
 
 
 class _Reader:
@@ -100,17 +120,17 @@ class _Reader:
         self._end = weakref.finalize(self, _end, self._child)
         self.datasets: list[Any] = json.loads(self._answer("", _LISTING_BYTES))
 
-    def values(self, name: str, shape: tuple[int, ...], dtype: str, words: str) -> Array:
-        """A dataset's values.
+    def values(self, name: str, rows: tuple[int, int] | None, shape: tuple[int, ...], dtype: str, words: str) -> Array:
+        """A dataset's values, or some rows of them, which have this shape.
 
         Raises:
             ForeignFileError: they can't be read.
         """
-        if dtype not in _FLOATS or prod(shape) * np.dtype(dtype).itemsize > MAX_ITEM_BYTES:
+        if dtype not in _NUMBERS or prod(shape) * np.dtype(dtype).itemsize > MAX_ITEM_BYTES:
             raise ForeignFileError(f"{words}: {shape} {dtype} can't be an item.")
         n_bytes = prod(shape) * np.dtype(dtype).itemsize
         try:
-            self._child.stdin.write(json.dumps(name).encode() + b"\n")  # type: ignore[union-attr]
+            self._child.stdin.write(json.dumps([name, rows]).encode() + b"\n")  # type: ignore[union-attr]
         except BrokenPipeError:
             raise self._ended(words) from None
         content = self._answer(words, n_bytes)

@@ -1,9 +1,9 @@
 """Reads one HDF5 file in a process of its own, which a damaged file may end.
 
 It is run by `python -P -m reelstore.exchange.hdf5_child FILE`. It answers on stdout, each answer 8 bytes of length,
-little endian, then as many bytes: first a JSON array with what each dataset is; then, for each name that comes as a
-line of JSON on stdin, the bytes of its values. An answer that is an error is a JSON object {"error": ...} with its
-length negated.
+little endian, then as many bytes: first a JSON array with what each dataset is; then, for each [name, rows] that comes
+as a line of JSON on stdin, the bytes of its values, or of rows[0] to, without, rows[1] of them. An answer that is an
+error is a JSON object {"error": ...} with its length negated.
 """
 
 import json
@@ -28,7 +28,8 @@ def main() -> None:
         file = h5py.File(sys.argv[1], "r")
         answer(out, json.dumps(found(file)).encode())
         for line in sys.stdin.buffer:
-            value = np.asarray(file[json.loads(line)][()])
+            name, rows = json.loads(line)
+            value = np.asarray(file[name][()] if rows is None else file[name][slice(*rows)])
             answer(out, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
     except Exception as error:  # what h5py raises on damaged files is of many kinds
         said = (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -59,7 +60,8 @@ def read_header(path: Path) -> tuple[NpyHeader, os.stat_result]:
     """
     try:
         with open_regular(path) as file:
-            return _checked(path, file.read(256), file, os.fstat(file.fileno()))
+            state = os.fstat(file.fileno())
+            return checked_header(path, file, state.st_size), state
     except OSError as error:
         raise _unreadable(path, error) from error
 
@@ -72,14 +74,22 @@ def read_values(path: Path) -> Array:
     """
     try:
         with open_regular(path) as file:
-            state = os.fstat(file.fileno())
-            header, _ = _checked(path, file.read(256), file, state)
-            if header.n_bytes > header.offset + MAX_ITEM_BYTES:
-                raise ForeignFileError(f"{path} has {header.n_bytes} bytes: too large for one item.")
-            file.seek(0)
-            content = file.read(header.n_bytes)
+            return values_in(path, file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+def values_in(path: Path | str, file: IO[bytes], size: int) -> Array:
+    """The whole array of a file of so many bytes, opened at its beginning, in this machine's byte order.
+
+    Raises:
+        ForeignFileError: as of `read_header`.
+    """
+    header = checked_header(path, file, size)
+    if header.n_bytes > header.offset + MAX_ITEM_BYTES:
+        raise ForeignFileError(f"{path} has {header.n_bytes} bytes: too large for one item.")
+    file.seek(0)
+    content = file.read(header.n_bytes)
     if len(content) < header.n_bytes:
         raise ForeignFileError(f"{path} changed while it was read. Run it again.")
     values = np.frombuffer(content, header.dtype, prod(header.shape), header.offset)
@@ -95,7 +105,7 @@ def map_values(path: Path) -> Array:
     """
     try:
         with open_regular(path) as file:
-            header, _ = _checked(path, file.read(256), file, os.fstat(file.fileno()))
+            header = checked_header(path, file, os.fstat(file.fileno()).st_size)
             if not prod(header.shape):
                 return np.empty(header.shape, header.dtype)
             values: Array = np.memmap(
@@ -147,9 +157,13 @@ def header_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
     return file.getvalue()
 
 
-def _checked(
-    path: Path, beginning: bytes, file: io.BufferedReader, state: os.stat_result
-) -> tuple[NpyHeader, os.stat_result]:
+def checked_header(path: Path | str, file: IO[bytes], size: int) -> NpyHeader:
+    """Header of a file of so many bytes, opened at its beginning.
+
+    Raises:
+        ForeignFileError: as of `read_header`.
+    """
+    beginning = file.read(256)
     if not beginning.startswith(MAGIC):
         what = "it is empty" if not beginning else "it doesn't begin like one; pickles aren't read"
         raise ForeignFileError(f"{path} isn't a .npy file: {what}.")
@@ -169,12 +183,12 @@ def _checked(
         raise ForeignFileError(f"{path} holds Python objects or records ({header.dtype}), not numbers; it isn't read.")
     if len(header.shape) > _MAX_DIMS or not all(type(n) is int and 0 <= n <= _MAX_LENGTH for n in header.shape):
         raise ForeignFileError(f"{path} isn't a .npy file of numbers: its shape is {shortened(header.shape)}.")
-    if state.st_size != header.n_bytes:
-        word = "is truncated" if state.st_size < header.n_bytes else "has something behind its array"
+    if size != header.n_bytes:
+        word = "is truncated" if size < header.n_bytes else "has something behind its array"
         raise ForeignFileError(
-            f"{path} {word}: {state.st_size} bytes, {header.n_bytes} by its header ({header.dtype} {header.shape})."
+            f"{path} {word}: {size} bytes, {header.n_bytes} by its header ({header.dtype} {header.shape})."
         )
-    return header, state
+    return header
 
 
 def _header_end(beginning: bytes) -> int | None:

@@ -1,18 +1,19 @@
-"""A folder of .npy files, one an item, as the report's scripts left them -> a source."""
+"""A folder of .npy files, one an item, as a container of arrays under their names."""
 
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ForeignFileError
-from reelstore.exchange.arrange import Naming, arrange
-from reelstore.exchange.base import NOTHING, Array, Listing, Progress
-from reelstore.exchange.npy import read_header, read_values
+from reelstore.exchange.base import Array, Listing, Progress, no_progress, stamp_of
+from reelstore.exchange.named import About
+from reelstore.exchange.npy import NpyRows, read_header, read_values
+from reelstore.io import is_folder
 
 ENDING = ".npy"
 THREADS = 4
@@ -23,81 +24,70 @@ _TOGETHER = 256
 
 @dataclass(frozen=True)
 class NpyFolder:
-    """Videos `video7890.npy`, or captions `video7890-1.npy`, `-2`, …, numbered from 1. Other files are left alone.
+    """Files `<name>.npy`, side by side; others are left alone. A container.
 
     Attributes:
-        folder: where they lie, side by side.
-        naming: side, table and the like.
+        path: of the folder.
         progress: called with headers read and to read.
     """
 
-    folder: Path
-    naming: Naming
-    progress: Progress
+    path: Path
+    progress: Progress = no_progress
     kind = "npy"
 
-    @cached_property
-    def listing(self) -> Listing:
-        """Every file's key, shape and dtype: only headers are read.
-
-        Raises:
-            ForeignFileError: a file isn't a whole .npy of numbers.
-        """
-        arranged = arrange(self._names(), self.naming, where=str(self.folder))
-        paths = [None if name is None else self._path(name) for name in arranged.names]
-        here = [path for path in paths if path is not None]
-        shapes: list[tuple[int, ...]] = []
-        dtypes: list[str] = []
-        stamps: list[Any] = []
-        done = 0
-        self.progress(0, len(here))
-        found = chain.from_iterable(_in_threads(_header, here))
-        for path, row in zip(paths, arranged.rows, strict=True):
-            if path is None:
-                shape, dtype, stamp = (), "", row.failure
-            else:
-                shape, dtype, stamp = next(found)
-                done += 1
-                if done % _TOGETHER == 0 or done == len(here):
-                    self.progress(done, len(here))
-            shapes.append(shape)
-            dtypes.append(dtype)
-            stamps.append(stamp)
-        return Listing(
-            keys=[row.key for row in arranged.rows],
-            splits=[row.split for row in arranged.rows],
-            names=[str(path or self.folder) for path in paths],
-            shapes=shapes,
-            dtypes=dtypes,
-            stamps=stamps,
-            failures={n: row.failure for n, row in enumerate(arranged.rows) if row.failure is not None},
-            notes=arranged.notes,
-        )
-
-    def read(self, start: int, stop: int) -> list[Array]:
-        """Values of the files from `start` to `stop`."""
-        listing = self.listing
-        here = [n for n in range(start, stop) if n not in listing.failures]
-        items = [(listing.names[n], listing.shapes[n], listing.dtypes[n]) for n in here]
-        values = chain.from_iterable(_in_threads(_value, items))
-        return [NOTHING if n in listing.failures else next(values) for n in range(start, stop)]
-
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """Of all files, without the ending."""
+        if not is_folder(self.path):
+            raise ForeignFileError(f"{self.path} isn't a folder. One .npy file is imported by: reelstore import array.")
         try:
-            with os.scandir(self.folder) as entries:
+            with os.scandir(self.path) as entries:
                 names = [
                     entry.name.removesuffix(ENDING)
                     for entry in entries
                     if entry.name.endswith(ENDING) and not entry.name.startswith(".") and not entry.is_dir()
                 ]
         except OSError as error:
-            raise ForeignFileError(f"{self.folder} can't be read as a folder: {error.strerror}.") from error
+            raise ForeignFileError(f"{self.path} can't be read as a folder: {error.strerror}.") from error
         if not names:
-            raise ForeignFileError(f"{self.folder} has no .npy files. Folders below it aren't looked into.")
+            raise ForeignFileError(f"{self.path} has no .npy files. Folders below it aren't looked into.")
         return names
 
-    def _path(self, name: str) -> Path:
-        return self.folder / (name + ENDING)
+    def label(self, name: str) -> str:
+        """The file's path."""
+        return str(self.path / (name + ENDING))
+
+    def about(self, names: Sequence[str]) -> Iterator[About]:
+        """Of some files: only headers are read."""
+        self.progress(0, len(names))
+        done = 0
+        for done, one in enumerate(chain.from_iterable(_in_threads(_header, [*map(self.label, names)])), start=1):
+            if done % _TOGETHER == 0 or done == len(names):
+                self.progress(done, len(names))
+            yield one
+
+    def read(self, names: Sequence[str], about: Sequence[About]) -> Iterator[Array]:
+        """Values of some files."""
+        items = [(self.label(name), one.shape, one.dtype) for name, one in zip(names, about, strict=True)]
+        return chain.from_iterable(_in_threads(_value, items))
+
+    def rows(self, name: str) -> NpyRows:
+        """One file, to be cut by rows."""
+        return NpyRows(Path(self.label(name)))
+
+
+def refuse_parts(folder: Path, listing: Listing) -> None:
+    """See that the files aren't parts of one matrix, as clip-retrieval writes them: `img_emb/img_emb_0.npy`.
+
+    Raises:
+        ForeignFileError: they seem to be.
+    """
+    part = re.compile(rf"{re.escape(folder.absolute().name)}_[0-9]+")
+    names = [Path(name).stem for name in listing.names]
+    if listing.named and all(map(part.fullmatch, names)) and all(len(shape) == 2 for shape in listing.shapes):
+        raise ForeignFileError(
+            f"{folder} holds {names[0]}.npy and the like: are these parts of one matrix, whose rows are items? Then: "
+            f"reelstore import array {folder} TARGET --keys METADATA. If each file is one item, say --layout ragged."
+        )
 
 
 def _in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[list[Any]]:
@@ -113,10 +103,9 @@ def _in_threads(work: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[li
             threads.shutdown(cancel_futures=True)
 
 
-def _header(path: Path) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
-    header, state = read_header(path)
-    stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
-    return header.shape, header.dtype_name, stamp
+def _header(name: str) -> About:
+    header, state = read_header(Path(name))
+    return About(header.shape, header.dtype_name, stamp_of(state))
 
 
 def _value(item: tuple[str, tuple[int, ...], str]) -> Array:

@@ -5,15 +5,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from reelstore.errors import ForeignFileError
-from reelstore.exchange.base import NOTHING, Array, Held, Key, Listing
-from reelstore.exchange.keys import COLUMNS, KeyTable
+from reelstore.exchange.base import NOTHING, Array, Held, Key, Listing, stamp_of
+from reelstore.exchange.keys import KeyTable, Reading, joined, read_columns
+from reelstore.exchange.names import NO_AFFIXES, Affixes
+from reelstore.exchange.shards import Shard, shards_of
 from reelstore.records import Side, shortened
-from reelstore.tables import Table, read_table
+from reelstore.tables import Table
 from reelstore.tables.arrow import ArrowFile
 
 VALUES = "values"
@@ -28,11 +30,12 @@ class VectorTable:
     """Rows of a table with the columns of `KeyTable` and one of vectors: lists of numbers, or of tokens that are such.
 
     Attributes:
-        path: .parquet, or .arrow or .feather.
+        path: .parquet, .arrow or .feather, or a folder of such that are one table: `shards_of`.
         side: `video` or `text`.
         split: of all rows, whatever the table says.
         vector: column; by default the only one of lists.
         id_column: the one that is `video_id`.
+        affixes: taken off the ids.
     """
 
     path: Path
@@ -40,6 +43,7 @@ class VectorTable:
     split: str | None = None
     vector: str | None = None
     id_column: str = "video_id"
+    affixes: Affixes = NO_AFFIXES
     kind = "parquet"
     _at: int = field(default=0, init=False)
     _batches: Iterator[list[Array]] | None = field(default=None, init=False)
@@ -55,6 +59,9 @@ class VectorTable:
         """
         dtype, shapes = self._dtype, self._shapes()
         table = self._keys()
+        counts = list(table.parts.values())
+        if self.affixes and not table.stripped:
+            raise ForeignFileError(f"{self.path}: no id has {self.affixes}.")
         if self.side == "video" and len(table.first_lines) < len(shapes):
             raise ForeignFileError(f"{self.path}: a video_id occurs twice. A row is a video, and keys must be unique.")
         rows = table.rows(self.side)
@@ -62,23 +69,22 @@ class VectorTable:
         for number, shape in enumerate(shapes):
             if shape is None and number not in failures:
                 raise ForeignFileError(
-                    f"{self.path}, row {number + 1} ({rows[number].key!r}): {self._column} is null. "
+                    f"{self._row(counts, number)} ({rows[number].key!r}): {self._column} is null. "
                     "A row without a value says why in a column `failure`."
                 )
             if shape is not None and number in failures:
                 raise ForeignFileError(
-                    f"{self.path}, row {number + 1} ({rows[number].key!r}): failure says that it has no value "
+                    f"{self._row(counts, number)} ({rows[number].key!r}): failure says that it has no value "
                     f"({shortened(failures[number])}), but {self._column} has one."
                 )
-        state = os.stat(self.path)
-        stamp = (state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+        stamps = [(*stamp_of(os.stat(shard.path)), self._column) for shard in self._shards]
         return Listing(
             keys=[row.key for row in rows],
             splits=[row.split for row in rows],
-            names=[f"row {n + 1} of {self.path}" for n in range(len(rows))],
+            names=[f"row {n + 1} of {self._shards[s].path}" for s, n_rows in enumerate(counts) for n in range(n_rows)],
             shapes=[shape or () for shape in shapes],
             dtypes=[dtype] * len(rows),
-            stamps=[stamp] * len(rows),
+            stamps=[stamps[s] for s, n_rows in enumerate(counts) for _ in range(n_rows)],
             failures=failures,
         )
 
@@ -103,11 +109,9 @@ class VectorTable:
         for column, first in self._chunks():
             values, ends = self._flat(column, first)
             missing = column.is_null().to_numpy(zero_copy_only=False)
-            dim = self._dim
             rows = np.split(values, ends[1:-1])
             yield [
-                NOTHING if gone else row if dim is None else row.reshape(-1, dim)
-                for row, gone in zip(rows, missing, strict=True)
+                NOTHING if gone else row.reshape(self._shape(len(row))) for row, gone in zip(rows, missing, strict=True)
             ]
 
     def _shapes(self) -> list[tuple[int, ...] | None]:
@@ -124,15 +128,16 @@ class VectorTable:
             if _is_list(tokens):
                 self._check_width(column, first)
             sizes += [None if gone else size for size, gone in zip(np.diff(ends).tolist(), missing, strict=True)]
-        dim = self._dim
-        return [None if size is None else (size,) if dim is None else (size // dim, dim) for size in sizes]
+        return [None if size is None else self._shape(size) for size in sizes]
 
-    @property
-    def _dim(self) -> int | None:
-        """Width of a token, as `_shapes` found it; None where rows are vectors."""
-        return (self._width or 1) if _is_list(self._type.value_type) else None
+    def _shape(self, size: int) -> tuple[int, ...]:
+        """Of a row with so many numbers: a vector's, or, by the width that `_shapes` found, of tokens."""
+        if self._tensor is not None:
+            return self._tensor
+        width = self._width or 1
+        return (size // width, width) if _is_list(self._type.value_type) else (size,)
 
-    def _check_width(self, column: Any, first: int) -> None:
+    def _check_width(self, column: Any, first: "_Row") -> None:
         """See that every token has as many numbers as the others."""
         import pyarrow.compute as pc
 
@@ -145,13 +150,13 @@ class VectorTable:
             raise ForeignFileError(f"{self.path}: tokens of {self._column} have no numbers.")
         other = np.flatnonzero(widths != self._width)
         if len(other):
-            row = first + _row_of(int(other[0]), _ends(column)) + 1
+            row = first.after(_row_of(int(other[0]), _ends(column)))
             raise ForeignFileError(
-                f"{self.path}, row {row}: tokens of {self._column} have different widths: "
+                f"{row}: tokens of {self._column} have different widths: "
                 f"{int(widths[other[0]])}, and {self._width} before."
             )
 
-    def _flat(self, column: Any, first: int) -> tuple[Array, Array]:
+    def _flat(self, column: Any, first: "_Row") -> tuple[Array, Array]:
         """All numbers of some rows, one behind the other, and where each row's begin and end, (n + 1,).
 
         Raises:
@@ -166,23 +171,23 @@ class VectorTable:
         self._refuse_null("number", inner, ends, first)
         return inner.to_numpy(zero_copy_only=False), ends
 
-    def _refuse_null(self, what: str, inner: Any, ends: Array, first: int) -> None:
+    def _refuse_null(self, what: str, inner: Any, ends: Array, first: "_Row") -> None:
         if inner.null_count:
             null = int(inner.is_null().to_numpy(zero_copy_only=False).argmax())
             row = _row_of(null, ends)
             raise ForeignFileError(
-                f"{self.path}, row {first + row + 1}: {what} {null - int(ends[row]) + 1} of {self._column} is null "
+                f"{first.after(row)}: {what} {null - int(ends[row]) + 1} of {self._column} is null "
                 f"({inner.null_count} such in {len(ends) - 1} rows)."
             )
 
     @cached_property
     def _column(self) -> str:
-        lists: list[str] = [one.name for one in self._file.schema if _is_list(one.type)]
+        lists: list[str] = [one.name for one in self._schema if _is_list(_storage(one.type))]
         if self.vector is None and len(lists) == 1:
             return lists[0]
         if self.vector is None or self.vector not in lists:
             wanted = "Name one with --vector" if self.vector is None else f"There is no {self.vector!r} among them"
-            types = [f"{one.name} ({one.type})" for one in self._file.schema if one.name == self.vector]
+            types = [f"{one.name} ({one.type})" for one in self._schema if one.name == self.vector]
             raise ForeignFileError(
                 f"{self.path}: columns of vectors: {', '.join(lists[:20]) or 'none'}. {wanted}."
                 + (f" A column of vectors has lists of numbers; this is {types[0]}." if types else "")
@@ -191,7 +196,21 @@ class VectorTable:
 
     @cached_property
     def _type(self) -> Any:
-        return self._file.schema.field(self._column).type
+        return _storage(self._schema.field(self._column).type)
+
+    @cached_property
+    def _tensor(self) -> tuple[int, ...] | None:
+        """Shape of all rows, where their type says it beside the list that holds them.
+
+        Raises:
+            ForeignFileError: their axes are swapped.
+        """
+        kind = self._schema.field(self._column).type
+        if getattr(kind, "extension_name", "") != "arrow.fixed_shape_tensor":
+            return None
+        if kind.permutation is not None and list(kind.permutation) != sorted(kind.permutation):
+            raise ForeignFileError(f"{self.path}: {self._column} is {kind}: its axes are swapped. Write it in C order.")
+        return tuple(kind.shape)
 
     @cached_property
     def _dtype(self) -> str:
@@ -209,25 +228,65 @@ class VectorTable:
         return _DTYPES[name]
 
     def _keys(self) -> KeyTable:
-        names = [self.id_column if name == "video_id" else name for name in COLUMNS]
-        table = read_table(self.path, names)
-        if self.id_column != "video_id":
-            columns = {"video_id" if name == self.id_column else name: cells for name, cells in table.columns.items()}
-            table = Table(self.path, columns, table.lines, table.names)
-        return KeyTable(table, split=self.split)
+        reading = Reading(self.split, self.id_column)
+        tables = []
+        for shard in self._shards:
+            table = read_columns(shard.path, reading)
+            if shard.split is not None and "split" not in table:
+                columns: dict[str, list[str | None]] = {**table.columns, "split": [shard.split] * len(table)}
+                table = Table(table.path, columns, table.lines, table.names)
+            tables.append(table)
+        return KeyTable(joined(self.path, tables), split=self.split, affixes=self.affixes)
 
     @cached_property
-    def _file(self) -> ArrowFile:
-        if self.path.suffix not in (".parquet", ".arrow", ".feather"):
-            raise ForeignFileError(f"{self.path} must end in .parquet, .arrow or .feather.")
-        return ArrowFile(self.path)
+    def _shards(self) -> list[Shard]:
+        return shards_of(self.path)
 
-    def _chunks(self) -> Iterator[tuple[Any, int]]:
-        """The column of vectors, some rows at a time, and the number of the first of them."""
-        first = 0
-        for column in self._file.column(self._column):
-            yield column, first
-            first += len(column)
+    @cached_property
+    def _schema(self) -> Any:
+        """Of all shards.
+
+        Raises:
+            ForeignFileError: they have different columns.
+        """
+        first = ArrowFile(self._shards[0].path).schema
+        for shard in self._shards[1:]:
+            other = ArrowFile(shard.path).schema
+            if not other.equals(first):
+                raise ForeignFileError(
+                    f"{self._shards[0].path} and {shard.path} have different columns, or types of them."
+                )
+        return first
+
+    def _chunks(self) -> Iterator[tuple[Any, "_Row"]]:
+        """The column of vectors, some rows at a time, and the first of them."""
+        for shard in self._shards:
+            number = 0
+            for column in ArrowFile(shard.path).column(self._column):
+                yield getattr(column, "storage", column), _Row(shard.path, number)
+                number += len(column)
+
+    def _row(self, counts: Sequence[int], number: int) -> str:
+        """What messages call a row of all shards."""
+        for shard, n_rows in zip(self._shards, counts, strict=True):
+            if number < n_rows:
+                return str(_Row(shard.path, number))
+            number -= n_rows
+        raise IndexError(number)
+
+
+class _Row(NamedTuple):
+    """A row of a file, from 0; messages count from 1."""
+
+    path: Path
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.path}, row {self.number + 1}"
+
+    def after(self, n_rows: int) -> "_Row":
+        """So many rows on."""
+        return _Row(self.path, self.number + n_rows)
 
 
 def vector_type(held: Held) -> Any:
@@ -284,6 +343,13 @@ def write_parquet(
                 next_value += failure is None
             columns.append(vectors if None not in places else vectors.take(pa.array(places, pa.int64())))
             writer.write_batch(pa.record_batch(columns, names=names).cast(schema))
+
+
+def _storage(kind: Any) -> Any:
+    """What an extension type, such as `datasets`' Array2D, is kept as; other types are themselves."""
+    import pyarrow as pa
+
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _is_list(kind: Any) -> bool:

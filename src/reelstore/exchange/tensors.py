@@ -1,9 +1,9 @@
-"""A safetensors file -> a source: a tensor an item, or one matrix and a table of keys; and the latter written."""
+"""Tensors of a safetensors file, or that torch has loaded, as a container of arrays; and a safetensors file written."""
 
 import json
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,95 +13,103 @@ from typing import Any
 import numpy as np
 
 from reelstore.errors import ForeignFileError
-from reelstore.exchange.arrange import Naming, arrange
-from reelstore.exchange.base import EXACT, NOTHING, Array, Listing, Source
-from reelstore.exchange.rows_file import RowsOfFile
+from reelstore.exchange.base import EXACT, Array, stamp_of
+from reelstore.exchange.named import OFFSETS, VALUES, About
 from reelstore.io import refuse_irregular
 
-VALUES, OFFSETS = "values", "offsets"
-"""Tensors that an export has; offsets where tokens are ragged."""
 _DTYPES = {"F16": "float16", "F32": "float32", "F64": "float64", "BF16": "bfloat16"}
 _NAMES = {"float16": "F16", "float32": "F32", "int64": "I64"}
 
 
 @dataclass(frozen=True)
-class TensorPerItem:
-    """Tensors `video7890`, or captions `video7890-1` or `video7890/1`.
+class TensorsFile:
+    """Tensors of a safetensors file. A container.
 
     Attributes:
         path: of the file.
-        naming: side, table and the like.
     """
 
     path: Path
-    naming: Naming
     kind = "safetensors"
 
+    def names(self) -> list[str]:
+        """Of all tensors.
+
+        Raises:
+            ForeignFileError: it isn't safetensors, or holds none.
+        """
+        names = list(self._file.keys())
+        if not names:
+            raise ForeignFileError(f"{self.path} holds no tensors.")
+        return names
+
+    def label(self, name: str) -> str:
+        """The tensor's name and the file's."""
+        return f"{name} of {self.path}"
+
+    def about(self, names: Sequence[str]) -> list[About]:
+        """Of some tensors."""
+        stamp = stamp_of(os.stat(self.path))
+        slices = map(self._file.get_slice, names)
+        return [About(tuple(one.get_shape()), _dtype(one), stamp) for one in slices]
+
+    def read(self, names: Sequence[str], about: Sequence[About]) -> Iterator[Array]:
+        """Values of some tensors."""
+        files = {dtype: _opened(self.path, dtype) for dtype in {one.dtype for one in about}}
+        for name, one in zip(names, about, strict=True):
+            yield _as_array(files[one.dtype].get_tensor(name))
+
+    def rows(self, name: str) -> "_Sliced":
+        """One tensor, to be cut by rows."""
+        return _Sliced(_opened(self.path, _dtype(self._file.get_slice(name))).get_slice(name))
+
     @cached_property
-    def listing(self) -> Listing:
-        """Every tensor's key, shape and dtype."""
-        file = _opened(self.path)
-        arranged = arrange(file.keys(), self.naming, where=str(self.path))
-        slices = [None if name is None else file.get_slice(name) for name in arranged.names]
-        stamp = _stamp(self.path)
-        return Listing(
-            keys=[row.key for row in arranged.rows],
-            splits=[row.split for row in arranged.rows],
-            names=[f"{name} of {self.path}" for name in arranged.names],
-            shapes=[() if one is None else tuple(one.get_shape()) for one in slices],
-            dtypes=["" if one is None else _dtype(one) for one in slices],
-            stamps=[(*stamp, name) for name in arranged.names],
-            failures={n: row.failure for n, row in enumerate(arranged.rows) if row.failure is not None},
-            notes=arranged.notes,
-        )
-
-    def read(self, start: int, stop: int) -> list[Array]:
-        """Values of the tensors from `start` to `stop`."""
-        listing = self.listing
-        files = {dtype: _opened(self.path, dtype) for dtype in {*listing.dtypes[start:stop]} - {""}}
-        return [
-            NOTHING if n in listing.failures else _as_array(files[listing.dtypes[n]].get_tensor(listing.stamps[n][-1]))
-            for n in range(start, stop)
-        ]
+    def _file(self) -> Any:
+        return _opened(self.path)
 
 
-def tensors_file(path: Path, naming: Naming, *, tensor: str | None = None) -> Source:
-    """A source of a safetensors file.
+@dataclass(frozen=True)
+class TensorDict:
+    """Tensors that torch has loaded. A container.
 
-    `values` alone, as an export has it, or with a table of keys `tensor` or the only one, is a matrix whose row i is
-    the table's row i; with a tensor `offsets` beside `values`, item i is `values[offsets[i]:offsets[i + 1]]`.
-    Otherwise a tensor is an item.
-
-    Raises:
-        ForeignFileError: it isn't safetensors, or has no such tensor.
+    Attributes:
+        path: of the file that they come from.
+        tensors: name -> a torch tensor.
     """
-    file = _opened(path)
-    names = list(file.keys())
-    if tensor is not None and tensor not in names:
-        raise ForeignFileError(f"{path} has no tensor {tensor!r}. It has: {', '.join(sorted(names)[:10])}.")
-    if tensor is None and VALUES in names and {*names} <= {VALUES, OFFSETS}:
-        tensor = VALUES
-    elif tensor is None and naming.keys is not None and len(names) == 1:
-        tensor = names[0]
-    if tensor is None:
-        return TensorPerItem(path, naming)
-    if naming.keys is None:
-        raise ForeignFileError(f"{path}: the rows of {tensor!r} need a table of keys. Give it with --keys.")
-    dtype = _dtype(file.get_slice(tensor))
-    rows = naming.keys.rows(naming.side)
-    offsets = None
-    if tensor == VALUES and OFFSETS in names:
-        ends = file.get_slice(OFFSETS)
-        if len(ends.get_shape()) != 1 or str(ends.get_dtype()) not in ("I64", "I32", "U64", "U32"):
-            raise ForeignFileError(
-                f"{path}: {OFFSETS} must hold whole numbers (n + 1,), not {ends.get_dtype()} {ends.get_shape()}."
-            )
-        offsets = file.get_tensor(OFFSETS).tolist()
-    values = _Sliced(_opened(path, dtype).get_slice(tensor))
-    if not values.shape:
-        raise ForeignFileError(f"{path}: {tensor!r} is one number, not a matrix.")
-    places = naming.keys.video_rows(values.shape[0]) if naming.side == "video" and offsets is None else None
-    return RowsOfFile("safetensors", path, values, dtype, rows, places, offsets)
+
+    path: Path
+    tensors: Mapping[str, Any]
+    kind = "torch"
+
+    def names(self) -> list[str]:
+        """Of all tensors.
+
+        Raises:
+            ForeignFileError: there is none.
+        """
+        if not self.tensors:
+            raise ForeignFileError(f"{self.path} holds no tensors.")
+        return list(self.tensors)
+
+    def label(self, name: str) -> str:
+        """The tensor's name and the file's."""
+        return f"{name} of {self.path}"
+
+    def about(self, names: Sequence[str]) -> list[About]:
+        """Of some tensors."""
+        stamp = stamp_of(os.stat(self.path))
+        tensors = [self.tensors[name] for name in names]
+        return [About(tuple(one.shape), str(one.dtype).removeprefix("torch."), stamp) for one in tensors]
+
+    def read(self, names: Sequence[str], about: Sequence[About]) -> Iterator[Array]:
+        """Values of some tensors."""
+        return map(self.rows, names)
+
+    def rows(self, name: str) -> Array:
+        """One tensor's values."""
+        tensor = self.tensors[name].detach()
+        values: Array = (tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor).numpy()
+        return values
 
 
 def write_tensors(
@@ -161,8 +169,3 @@ def _dtype(part: Any) -> str:
 def _as_array(value: Any) -> Array:
     array: Array = value if isinstance(value, np.ndarray) else value.float().numpy()  # bfloat16, by torch
     return array
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    state = os.stat(path)
-    return state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino

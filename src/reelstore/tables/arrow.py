@@ -12,7 +12,7 @@ from reelstore.errors import ForeignFileError
 from reelstore.io import open_regular, refuse_irregular
 from reelstore.records import shortened
 from reelstore.tables.cells import MAX_CELL, as_cell
-from reelstore.tables.claims import claimed_bytes
+from reelstore.tables.claims import CONTINUES, claimed_by_stream, claimed_bytes
 from reelstore.tables.columns import Columns, Wanted, columns_of
 
 READ_ROWS = 1024
@@ -26,7 +26,7 @@ its bytes. Beyond that it says more than it has."""
 
 
 class ArrowFile:
-    """A Parquet file, or an Arrow file (.arrow, .feather).
+    """A Parquet file, or an Arrow file or stream (.arrow, .feather).
 
     Raises:
         IrregularFileError: it is a folder, pipe or device.
@@ -144,9 +144,9 @@ class ArrowFile:
         with pa.OSFile(str(self.path)) as source:
             if self._is_parquet:
                 return pq.read_schema(source)
-            schema = pa.ipc.open_file(source).schema
+            schema = (pa.ipc.open_stream if self._is_stream else pa.ipc.open_file)(source).schema
         with open_regular(self.path) as file:
-            claimed = claimed_bytes(file)
+            claimed = claimed_by_stream(file) if self._is_stream else claimed_bytes(file)
         if claimed > _FREE_BYTES + _PER_BYTE * self._size:
             raise ForeignFileError(
                 f"{self.path} would grow to {claimed} bytes in memory, and has {self._size}. "
@@ -154,14 +154,21 @@ class ArrowFile:
             )
         return schema
 
+    @cached_property
+    def _is_stream(self) -> bool:
+        """Whether an Arrow file is a stream, as Hugging Face's `datasets` writes it, rather than one with a footer."""
+        with open_regular(self.path) as file:
+            return file.read(len(CONTINUES)) == CONTINUES
+
     def _arrow(self, name: str) -> Iterator[Any]:
         import pyarrow as pa
 
         options = pa.ipc.IpcReadOptions(included_fields=[self.schema.names.index(name)], use_threads=False)
         n_rows = 0
-        with pa.OSFile(str(self.path)) as source, pa.ipc.open_file(source, options=options) as file:
-            for number in range(file.num_record_batches):
-                batch = file.get_batch(number)
+        opened = pa.ipc.open_stream if self._is_stream else pa.ipc.open_file
+        with pa.OSFile(str(self.path)) as source, opened(source, options=options) as file:
+            batches = file if self._is_stream else map(file.get_batch, range(file.num_record_batches))
+            for batch in batches:
                 n_rows += batch.num_rows
                 self._refuse_rows(n_rows)
                 batch.validate(full=True)

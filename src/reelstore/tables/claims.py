@@ -1,6 +1,6 @@
 """What a compressed Arrow file says its buffers grow to, before any of them is unpacked.
 
-Source of the layout: https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format", and its Message.fbs.
+Source of the layout: https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format" and "IPC Streaming Format", and its Message.fbs.
 """
 
 import os
@@ -10,8 +10,11 @@ from typing import BinaryIO
 _FOOTER = struct.Struct("<i6s")
 _BLOCK = struct.Struct("<qi4xq")
 _BUFFER = struct.Struct("<qq")
-_DICTIONARY = 2
-"""Type of a message."""
+_DICTIONARY, _BATCH = 2, 3
+"""Types of messages."""
+CONTINUES = b"\xff" * 4
+"""Before the length of each message of a stream."""
+_PREFIX = len(CONTINUES) + 4
 
 
 def claimed_bytes(file: BinaryIO) -> int:
@@ -36,12 +39,38 @@ def claimed_bytes(file: BinaryIO) -> int:
     return most
 
 
+def claimed_by_stream(file: BinaryIO) -> int:
+    """The same of a stream, message after message, up to the mark of its end.
+
+    Raises:
+        struct.error, IndexError, ValueError: the file is damaged, or has no such mark: it was cut short.
+    """
+    size = os.fstat(file.fileno()).st_size
+    offset, most = 0, 0
+    while True:
+        prefix = _read(file, offset, _PREFIX)
+        if prefix[:4] != CONTINUES:
+            raise ValueError("a message in it doesn't begin as one")
+        n_metadata = _PREFIX + _u32(prefix, 4)
+        if n_metadata == _PREFIX:
+            if offset + _PREFIX < size:
+                raise ValueError(f"{size - offset - _PREFIX} bytes follow its end")
+            return most
+        most = max(most, _of_batch(file, offset, n_metadata))
+        message = _read(file, offset + _PREFIX, n_metadata - _PREFIX)
+        body = _field(message, _follow(message, 0), 3)
+        n_bytes = 0 if body is None else int(struct.unpack_from("<q", message, body)[0])
+        if n_bytes < 0:
+            raise ValueError("a message in it has a negative length")
+        offset += n_metadata + n_bytes
+
+
 def _of_batch(file: BinaryIO, offset: int, n_metadata: int) -> int:
     message = _read(file, offset, n_metadata)
-    message = message[8:] if message[:4] == b"\xff\xff\xff\xff" else message[4:]
+    message = message[_PREFIX if message[:4] == CONTINUES else 4 :]
     root = _follow(message, 0)
     kind, header = _field(message, root, 1), _field(message, root, 2)
-    if kind is None or header is None:
+    if kind is None or header is None or message[kind] not in (_DICTIONARY, _BATCH):
         return 0
     batch = _follow(message, header)
     if message[kind] == _DICTIONARY:

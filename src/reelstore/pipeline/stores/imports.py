@@ -69,26 +69,67 @@ class Target:
 
 
 @dataclass(frozen=True)
+class ImportPlan:
+    """How a source was understood, before a value is read."""
+
+    target: Target
+    folder: Path
+    held: Held
+    listing: Listing
+    kind: str
+
+    def summary(self) -> str:
+        """Lines for people: how many items of which kind, and the first and last of them."""
+        held, n_items = self.held, len(self.listing)
+        tokens = f", {held.n_tokens} tokens each" if held.n_tokens else ""
+        head = f"{self.folder}: {n_items} rows to import from {self.kind}; {held.layout}{tokens}, dim {held.dim}, "
+        return "\n".join([f"{head}{held.dtype}. Nothing was written.", *self.lines()])
+
+    def lines(self) -> list[str]:
+        """What a report says of any import, an indented line each."""
+        keys = self.listing.keys
+        n_videos = len({key if isinstance(key, str) else key[0] for key in keys})
+        of = f"captions of {n_videos} videos" if self.target.side == "text" else "videos"
+        places = {"first": 0, "last": len(keys) - 1} if len(keys) > 1 else {"the only one": 0}
+        found = [f"{len(keys)} {of}", *(f"{name} {self.listing.example(place)}" for name, place in places.items())]
+        return [f"  {line}" for line in (*found, *self.listing.notes)]
+
+
+@dataclass(frozen=True)
 class ImportReport:
     """What an import did."""
 
-    folder: Path
-    held: Held
+    plan: ImportPlan
     update: UpdateReport
     n_bytes_read: int
-    notes: tuple[str, ...]
 
     def summary(self) -> str:
         """Lines for people."""
-        done = self.update
+        done, held = self.update, self.plan.held
         new = f"{done.n_new} of them new" if done.n_new else "none of them new"
         written = f"{readable_bytes(done.n_bytes_written)} written" if done.n_bytes_written else "nothing written"
         failed = f", {done.n_failed} without a value" if done.n_failed else ""
         head = (
-            f"{self.folder}: {done.n_rows} rows, {new}{failed}; {self.held.layout}, dim {self.held.dim}, "
-            f"{self.held.dtype}; {written}. Digest {done.digest[:12]}."
+            f"{self.plan.folder}: {done.n_rows} rows, {new}{failed}; {held.layout}, dim {held.dim}, {held.dtype}; "
+            f"{written}. Digest {done.digest[:12]}."
         )
-        return "\n".join([head, *(f"  {note}" for note in self.notes), *(f"  mended: {file}" for file in done.mended)])
+        return "\n".join([head, *self.plan.lines(), *(f"  mended: {file}" for file in done.mended)])
+
+
+def plan_import(
+    source: Source,
+    target: Target,
+    *,
+    layout: Layout | None = None,
+    dtype: str | None = None,
+    inputs: Sequence[Path] = (),
+) -> ImportPlan:
+    """What an import would bring where; see `run_import`. Nothing is written."""
+    held = held_by(source.listing, layout=layout, dtype=dtype)
+    folder = target.folder(held)
+    for path in inputs:
+        refuse_overlap(path, folder)
+    return ImportPlan(target, folder, held, source.listing, source.kind)
 
 
 def run_import(
@@ -122,11 +163,8 @@ def run_import(
     """
     if name_fault(revision or "-") is not None:
         raise ForeignFileError(f"--revision {name_fault(revision)}: {shortened(revision)}.")
-    listing = source.listing
-    held = held_by(listing, layout=layout, dtype=dtype)
-    folder = target.folder(held)
-    for path in inputs:
-        refuse_overlap(path, folder)
+    plan = plan_import(source, target, layout=layout, dtype=dtype, inputs=inputs)
+    folder, held, listing = plan.folder, plan.held, plan.listing
     recipe = {"imported": {"encoder": target.encoder, "from": source.kind, "revision": revision}}
     spec = VariantSpec(target.side, target.encoder, folder.name, held.dim, held.n_tokens, held.dtype, recipe)
     settle(folder)
@@ -141,7 +179,7 @@ def run_import(
         report = update.finish()
     staging.clear()
     _remove_empty(base, below.parent)
-    return ImportReport(folder, held, report, blocks.n_bytes_read, listing.notes)
+    return ImportReport(plan, report, blocks.n_bytes_read)
 
 
 class _Blocks:
