@@ -46,7 +46,7 @@ def decode(
 def _sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemBounds) -> Frames:
     check_file(file.seek(0, 2), bounds)
     file.seek(0)
-    head = file.read(12)
+    head = file.read(with_pillow.HEAD_BYTES)
     if not head:
         raise UndecodableVideoError("the file is empty")
     if is_truncated(file):

@@ -1,10 +1,11 @@
-"""Frames of pictures and animations: GIF, WebP, PNG, JPEG."""
+"""Frames of pictures and animations: GIF, WebP, PNG, JPEG, AVIF."""
 
 from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, ImageSequence
+from PIL.AvifImagePlugin import AvifImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
@@ -19,13 +20,17 @@ from reelstore.video.limits import check_frames, check_picture, check_seconds, d
 from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Picture, Shown, Size, pick
 
+HEAD_BYTES = 64
 FRAME_WORK = 2**15
 """Pixels in whose time Pillow does what a frame of any size takes."""
 
 
 def is_picture(head: bytes) -> bool:
-    """Whether a file that begins so is Pillow's: PyAV can't decode animated WebP."""
-    return head.startswith((*GIF_MAGIC, PNG_MAGIC, JPEG_MAGIC)) or _is_webp(head)
+    """Whether a file whose first `HEAD_BYTES` these are is Pillow's.
+
+    Of an animated WebP or AVIF PyAV decodes the first picture only, of AVIF without its alpha.
+    """
+    return head.startswith((*GIF_MAGIC, PNG_MAGIC, JPEG_MAGIC)) or _is_webp(head) or _is_avif(head)
 
 
 def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemBounds) -> Frames:
@@ -45,13 +50,20 @@ def _is_webp(head: bytes) -> bool:
     return head[:4] == b"RIFF" and head[8:12] == b"WEBP"
 
 
+def _is_avif(head: bytes) -> bool:
+    """By the brands of its first box; the major one may be that of any picture."""
+    size = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = {head[8:12], *(head[at : at + 4] for at in range(16, size - 3, 4))}
+    return head[4:8] == b"ftyp" and not brands.isdisjoint((b"avif", b"avis"))
+
+
 def _opened(file: BinaryIO, bounds: ItemBounds) -> ImageFile:
     """The file as its first bytes say, nothing of it decoded.
 
     Not by `Image.open`: its bounds on pixels are Pillow's, and the same for all of a process.
     """
     file.seek(0)
-    head = file.read(12)
+    head = file.read(HEAD_BYTES)
     if head.startswith(GIF_MAGIC):  # Pillow looks for a GIF's frames without end, and decodes to see its size
         layout = read_gif(file, bounds)
         if not layout.is_whole:
@@ -66,6 +78,8 @@ def _opened(file: BinaryIO, bounds: ItemBounds) -> ImageFile:
             return GifImageFile(file)
         if head.startswith(PNG_MAGIC):
             return PngImageFile(file)
+        if _is_avif(head):
+            return AvifImageFile(file)
         return WebPImageFile(file) if _is_webp(head) else JpegImageFile(file)
 
 

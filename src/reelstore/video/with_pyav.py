@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import av
 import numpy as np
@@ -12,17 +13,26 @@ from reelstore.errors import UndecodableVideoError
 from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video.limits import check_frames, check_picture, check_seconds, decoder_errors
+from reelstore.video.orientation import Orientation
+from reelstore.video.rgb import orientation_of, to_rgb
 from reelstore.video.sampling import Sampling
 from reelstore.video.shown import Picture, Shown, Size, pick
+from reelstore.video.transparency import alpha_decoder, check_hevc_alpha
 
 KEPT_BYTES = 64 * 2**20
 """Decoded frames up to this size are kept while counting; a file with more is decoded a second time."""
 _KEPT_FRAMES = 2**14
 """The same of their number: a frame takes two kilobytes beside its pixels."""
+_RESTART_SECONDS = 1
+"""Times that fall by more begin again; by less, packets are out of order."""
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
 # Playlists name other files; what a video holds must come from its own bytes.
 _MAJOR_VERSION = int(av.__version__.split(".")[0])
+
+
+if TYPE_CHECKING:
+    _Packet = av.Packet[av.VideoStream]
 
 
 class _Source(NamedTuple):
@@ -39,11 +49,13 @@ def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemB
     source = _Source(file, bounds)
     n_packets, average_fps = _packets(source)
     likely = np.unique(sampling.indices(n_packets)) if 0 < n_packets <= bounds.max_frames else np.empty(0, np.int64)
+    times: list[float] = []
     first: dict[int, Shown] = {}
     chosen: dict[int, Shown] = {}
     n_frames = n_bytes = n_bytes_chosen = n_likely = 0
     for index, (shown, n_bytes_of_frame) in enumerate(_decoded(source, size)):
         n_frames += 1
+        times.append(shown.seconds)
         n_bytes += n_bytes_of_frame
         if n_bytes <= KEPT_BYTES and n_frames <= _KEPT_FRAMES:
             first[index] = shown
@@ -64,7 +76,9 @@ def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemB
         frames = pick((kept.get(index, _NOT_KEPT) for index in range(n_frames)), wanted, bounds)
     else:
         frames = pick((shown for shown, _ in _decoded(source, size)), wanted, bounds)
-    return replace(frames, average_fps=average_fps)
+    # An AVI or ASF states when a frame is decoded, not when it is shown: the same times, in another order.
+    ascending = np.sort(times)
+    return replace(frames, pts_seconds=ascending[wanted] - ascending[0], average_fps=average_fps)
 
 
 def _packets(source: _Source) -> tuple[int, float | None]:
@@ -113,11 +127,11 @@ def _decoded(source: _Source, size: Size | None) -> Iterator[tuple[Shown, int]]:
         check_picture(stream.codec_context.width, stream.codec_context.height, bounds)
         stream.codec_context.options = _max_pixels(bounds)
         stream.thread_type = "NONE"  # files are decoded in parallel; threads within one would only compete
+        is_plain_bitmap = _is_plain_bitmap(stream)
         start: float | None = None
         damaged = False
         n_pixels = 0
-        for index, frame in enumerate(container.decode(stream)):
-            time = frame.time if frame.time is not None else index / float(stream.average_rate or 1)
+        for index, (frame, time, orientation) in enumerate(_frames(container, stream, bounds)):
             start = time if start is None else start
             check_frames(index + 1, bounds)
             check_picture(frame.width, frame.height, bounds)
@@ -131,9 +145,62 @@ def _decoded(source: _Source, size: Size | None) -> Iterator[tuple[Shown, int]]:
             # Frames up to the next key frame are predicted from a damaged one.
             damaged = frame.is_corrupt or (damaged and not frame.key_frame)
             yield (
-                Shown(time - start, _Picture(frame, index, damaged, size)),
+                Shown(time, partial(_picture, frame, index, damaged, size, orientation, is_plain_bitmap)),
                 sum(plane.buffer_size for plane in frame.planes),
             )
+
+
+def _frames(
+    container: av.container.InputContainer, stream: av.VideoStream, bounds: ItemBounds
+) -> Iterator[tuple[av.VideoFrame, float, Orientation | None]]:
+    """Every frame with its time in seconds and how it is turned, where it doesn't itself say so.
+
+    A frame without a time follows the one before at the stream's frame rate, or 25 frames per second where it has none.
+    """
+    step = float(1 / (stream.average_rate or stream.guessed_rate or 25))
+    last_time, n_since = -step, 0
+    for frame, orientation in _turned(container, stream, bounds):
+        n_since += 1
+        if frame.time is not None:
+            last_time, n_since = frame.time, 0
+        yield frame, last_time + n_since * step, orientation
+
+
+def _turned(
+    container: av.container.InputContainer, stream: av.VideoStream, bounds: ItemBounds
+) -> Iterator[tuple[av.VideoFrame, Orientation | None]]:
+    decoder = alpha_decoder(stream)
+    orientation: Orientation | None = None
+    packets = _continuous(container.demux(stream), stream)
+    for index, packet in enumerate(packets):
+        if not index:
+            check_hevc_alpha(stream, packet)
+        if decoder is None:
+            yield from ((frame, None) for frame in packet.decode())
+            continue
+        if not index:
+            decoder.options = _max_pixels(bounds)
+            decoder.thread_count = 1
+        if orientation is None:  # only the stream's own decoder is told the container's display matrix
+            orientation = next((orientation_of(frame) for frame in packet.decode()), None)
+        # The packet at the end is empty.
+        yield from ((frame, orientation) for frame in decoder.decode(packet if packet.size else None))
+
+
+def _continuous(packets: Iterator["_Packet"], stream: av.VideoStream) -> Iterator["_Packet"]:
+    """Packets whose times go on where the file's begin again: joined transport streams, chapters of a DVD."""
+    last = offset = 0
+    for packet in packets:
+        if packet.dts is not None and packet.time_base:
+            time = packet.dts + offset
+            if (last - time) * packet.time_base > _RESTART_SECONDS:
+                frame_ticks = packet.duration or round(1 / (packet.time_base * (stream.average_rate or 25)))
+                offset += last + frame_ticks - time
+            last = packet.dts + offset
+        if offset and packet.size:
+            packet.dts = None if packet.dts is None else packet.dts + offset
+            packet.pts = None if packet.pts is None else packet.pts + offset
+        yield packet
 
 
 def _stream(container: av.container.InputContainer) -> av.VideoStream:
@@ -146,46 +213,21 @@ def _stream(container: av.container.InputContainer) -> av.VideoStream:
     return streams[0]
 
 
-_TURNS: list[list[tuple[str, ...]]] = [
-    [],
-    [("transpose", "cclock")],
-    [("hflip",), ("vflip",)],
-    [("transpose", "clock")],
-]
-"""Filters for each number of quarter turns, counter-clockwise."""
+def _is_plain_bitmap(stream: av.VideoStream) -> bool:
+    """Whether it is an AVI of uncompressed bitmaps, whose fourth byte of 32 bits is mostly unused."""
+    return stream.codec_context.name == "rawvideo" and not stream.codec_context.codec_tag.strip("\0")
 
 
-class _Picture:
-    """A decoded frame on its way to RGB."""
-
-    def __init__(self, frame: av.VideoFrame, index: int, damaged: bool, size: Size | None) -> None:
-        self._frame = frame
-        self._index = index
-        self._damaged = damaged
-        self._size = size
-
-    def __call__(self) -> Picture:
-        if self._damaged:
-            raise UndecodableVideoError(f"frame {self._index} is damaged")
-        # `rotation` is counter-clockwise, as np.rot90 turns.
-        with decoder_errors():
-            quarter_turns = round(self._frame.rotation / 90) % 4
-            if self._size:
-                return _scaled(self._frame, quarter_turns, self._size)
-            return np.ascontiguousarray(np.rot90(self._frame.to_ndarray(format="rgb24"), k=quarter_turns))
-
-
-def _scaled(frame: av.VideoFrame, quarter_turns: int, size: Size) -> Picture:
-    """Turned and scaled in the frame's own pixel format, then RGB: the bytes that decord's readers give.
-
-    `frame.reformat` scales with other flags, and scaling RGB sees colours that were already interpolated.
-    """
-    height, width = size
-    graph = av.filter.Graph()
-    nodes = [graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)]
-    nodes += [graph.add(*turn) for turn in _TURNS[quarter_turns]]
-    nodes += [graph.add("scale", f"{width}:{height}:flags=bilinear"), graph.add("format", "rgb24")]
-    graph.link_nodes(*nodes, graph.add("buffersink")).configure()
-    graph.vpush(frame)
-    picture: Picture = graph.vpull().to_ndarray()  # type: ignore[assignment]  # rgb24 is bytes
-    return picture
+def _picture(
+    frame: av.VideoFrame,
+    index: int,
+    damaged: bool,
+    size: Size | None,
+    orientation: Orientation | None,
+    is_plain_bitmap: bool,
+) -> Picture:
+    if damaged:
+        raise UndecodableVideoError(f"frame {index} is damaged")
+    with decoder_errors():
+        orientation = orientation or orientation_of(frame)
+    return to_rgb(frame, size, orientation=orientation, zero_alpha_is_opaque=is_plain_bitmap)
