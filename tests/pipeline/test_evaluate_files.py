@@ -59,6 +59,9 @@ def test_a_caption_with_several_videos_has_several_lines(files):
     [
         ("caption,video\n0,99\n", "line 2: video 99, but its rows are 0 to 19"),
         ("caption,video\nx,0\n", "caption must be row numbers"),
+        ("caption,video\n0,0,\n", "line 2: 3 cells for 2 columns. It ends in a comma"),
+        ("caption,Video\n0,0\n", "columns caption and video. It has: caption, Video"),
+        ("Video_ID\na\n", "has a column 'Video_ID', which isn't read as 'video_id'"),
         ("a,b\n0,0\n", "columns caption and video"),
         ("video_id\na\n", "pairs.csv has 1 lines, there are 50 rows of captions"),
         ("video_id\n" + "a\n" * 50, "names 1 videos, there are 20 rows of videos"),
@@ -103,6 +106,30 @@ def test_ids_give_what_row_numbers_give(by_id):
     queries = pq.read_table("found/queries.parquet").to_pylist()
     lines = Path("pairs.csv").read_text().splitlines()[1:]
     assert {query["video_id"] for query in queries} == {line.split(",")[0] for line in lines}
+
+
+def test_blanks_in_the_header_and_a_mark_change_nothing(by_id):
+    expected = invoke(*FILES)
+    lines = Path("pairs.csv").read_text().splitlines()
+    lines[0] = lines[0].replace(",", " , ")
+    Path("pairs.csv").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    assert invoke(*FILES).output == expected.output and "R@01" in expected.output
+
+
+def test_a_line_may_list_the_captions_of_a_video(by_id):
+    expected = invoke(*FILES)
+    lines = Path("pairs.csv").read_text().splitlines()
+    names = lines[0].split(",")
+    rows = [dict(zip(names, line.split(","), strict=True)) for line in lines[1:]]
+    order = [row["video_id"] for row in rows]
+    place = {video_id: n for n, video_id in enumerate(dict.fromkeys(order))}
+    np.save("t.npy", np.load("t.npy")[sorted(range(len(order)), key=lambda row: place[order[row]])])
+    listed = [{**rows[order.index(one)], "caption": [f"{one} {n}" for n in range(order.count(one))]} for one in place]
+    Path("pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+    done = invoke(*FILES[:-1], "pairs.jsonl")
+    assert done.exit_code == 0, done.output
+    metrics = [line for line in expected.output.splitlines() if line.startswith(("R@01", "MRR"))]
+    assert metrics and [line for line in done.output.splitlines() if line.startswith(("R@01", "MRR"))] == metrics
 
 
 @pytest.mark.parametrize("kind", ["files", "by_id"])

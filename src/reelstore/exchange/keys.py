@@ -81,7 +81,7 @@ class KeyTable:
             reading: which columns are which.
         """
         reading = reading or Reading(split)
-        parts = [read_columns(part.path, reading) for part in one_whole(path, ENDINGS)]
+        parts = [read_columns(part.path, reading, captions="caption") for part in one_whole(path, ENDINGS)]
         return cls(joined(path, parts), split=reading.split, affixes=reading.affixes)
 
     @property
@@ -190,8 +190,13 @@ class _Joined(Table):
         return part.refuse(there, what)
 
 
-def read_columns(path: Path, reading: Reading) -> Table:
+def read_columns(path: Path, reading: Reading, *, captions: str | None = None) -> Table:
     """One file's columns under the names that a table of keys has.
+
+    Args:
+        path: of the file.
+        reading: which columns are which.
+        captions: the column whose lists are read as a row for each element.
 
     Raises:
         ForeignFileError: a column that was named isn't there.
@@ -199,7 +204,7 @@ def read_columns(path: Path, reading: Reading) -> Table:
     roles = {**{name: name for name in COLUMNS}, "video_id": reading.id_column}
     if reading.name_column is not None:
         roles["name"] = reading.name_column
-    table = read_table(path, {*roles.values()})
+    table = read_table(path, {*roles.values()}, captions=captions)
     for role in ("video_id", "name"):
         if role in roles:
             table.full(roles[role])
