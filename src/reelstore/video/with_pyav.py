@@ -23,7 +23,7 @@ KEPT_BYTES = 64 * 2**20
 """Decoded frames up to this size are kept while counting; a file with more is decoded a second time."""
 _KEPT_FRAMES = 2**14
 """The same of their number: a frame takes two kilobytes beside its pixels."""
-_RESTART_SECONDS = 1
+_RESTART_SECONDS = 0.5
 """Times that fall by more begin again; by less, packets are out of order."""
 
 _NO_OTHER_FILES = {"protocol_whitelist": "none"}
