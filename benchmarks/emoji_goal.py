@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/emoji_goal.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)), help="of splits (default 0 to 9)")
     parser.add_argument("--only", choices=list(CONTENDERS), nargs="+", help="some contenders instead of all")
     args = parser.parse_args()
     contenders = {name: how for name, how in CONTENDERS.items() if not args.only or name in args.only}
@@ -204,8 +204,9 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def spread(values: list[float]) -> str:
-    """Mean and standard deviation over seeds."""
-    return f"{np.mean(values):.3f} ± {np.std(values):.3f}"
+    """Mean and standard deviation (n - 1) over seeds."""
+    deviation = np.std(values, ddof=1) if len(values) > 1 else 0.0
+    return f"{np.mean(values):.3f} ± {deviation:.3f}"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/emoji_views.json"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)), help="of splits (default 0 to 9)")
     args = parser.parse_args()
     args.out.parent.mkdir(parents=True, exist_ok=True)
     videos, captions = (read_lines(args.data / f"{name}.jsonl") for name in ("videos", "captions"))

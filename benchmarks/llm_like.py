@@ -1,9 +1,9 @@
-"""Aligners on llm-like, seed by seed, each against a CCA tuned on validation, with paired intervals.
+"""Aligners on llm-like, seed by seed, each tuned over the same preprocessings, with paired intervals against CCA.
 
     python benchmarks/llm_like.py --work runs/llm-like --seeds 0 1 2 3 4 --out benchmarks/results/llm_like.json
 
-Every choice (settings, epoch) is made on the validation split; the test split is looked at once a method. Embeddings of
-a seed are drawn into the work folder where they are not there. What is done stays done.
+Every choice (preprocessing, settings, epoch) is made on the validation split; the test split is used once for each
+method. Embeddings of a seed are drawn into the work folder where they are missing. Results that are there are kept.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,27 +33,33 @@ from reelstore.store.reader import open_variant
 SIDES = ("video", "text")
 MODEL = ("llm-like", "llm-like")
 N_RESAMPLES = 2000
-WHITENED = ["mean", "standardise", "whiten", "unit"]
 QUIET = {"enable_progress_bar": False}
+PREPROCESSINGS: list[dict[str, Any]] = [
+    {"preprocess": ["mean", "unit", "centre", "unit"]},
+    {"preprocess": ["mean", "standardise", "unit"]},
+    {"preprocess": ["mean", "standardise", "whiten", "unit"], "components": 256, "shrinkage": 0.1},
+    {"preprocess": ["mean", "standardise", "whiten", "unit"], "components": 512, "shrinkage": 0.1},
+]
+"""Tried for every aligner that learns, so that aligners are compared and not what is done to embeddings before."""
 CCA = {"kind": "cca", "dims": [256, 512], "regularisations": [0.03, 0.1, 0.3], "powers": [0.5, 1.0]}
-METHODS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "cca": CCA,
     "cca-infonce": {**CCA, "kind": "cca-infonce", "trainer": QUIET},
-    "unaligned": {"kind": "unaligned"},
-    "ridge": {"kind": "ridge", "preprocess": ["mean", "standardise", "unit"], "alphas": [0.1, 0.3, 1.0]},
-    "report": {
+    "ridge": {"kind": "ridge", "alphas": [0.03, 0.1, 0.3, 1.0, 3.0]},
+    "procrustes": {"kind": "procrustes"},
+    "kernel-ridge": {"kind": "kernel-ridge", "landmarks": 4000, "gammas": [0.5, 1.0, 2.0], "alphas": [0.3, 1.0, 3.0]},
+    "mlp": {"kind": "mlp", "captions_per_video": "all", "max_epochs": 8, "trainer": QUIET},
+}
+METHODS: dict[str, list[dict[str, Any]]] = {
+    **{name: [{**settings, **steps} for steps in PREPROCESSINGS] for name, settings in SETTINGS.items()},
+    "unaligned": [{"kind": "unaligned"}],
+    "report": [{
         "kind": "mlp", "pairs": "report", "preprocess": [], "widths": [256, 256], "block": "report", "dropout": 0.1,
         "loss": "mse", "weight_decay": 0.01, "warm_up": 0.0, "batch_size": 32, "max_epochs": 5, "patience": 5,
         "trainer": {**QUIET, "limit_train_batches": 100},
-    },
-    "kernel-ridge": {
-        "kind": "kernel-ridge", "preprocess": WHITENED, "landmarks": 1000, "gammas": [0.5, 1.0], "alphas": [1.0, 3.0],
-    },
-    "mlp": {
-        "kind": "mlp", "preprocess": WHITENED, "components": 512, "captions_per_video": "all", "max_epochs": 8,
-        "trainer": QUIET,
-    },
+    }],
 }  # fmt: skip
+"""Method -> settings to choose from, preprocessing among them, by validation MRR for each seed by itself."""
 
 
 def main() -> None:
@@ -120,28 +127,36 @@ def measured(seed: int, method: str) -> None:
     path = Path("runs/methods", f"{method}.json")
     if path.is_file():
         return
-    transform, train, validation = fitted(method)
-    test = test_rows(train)
-    scores = {
-        split: reciprocal(*joint(transform, rows), rows.video_of_caption)
-        for split, rows in (("validation", validation), ("test", test))
-    }
+    best: tuple[float, dict[str, Any], Transform, PairedRows] | None = None
+    tried = []
+    for settings in METHODS[method]:
+        transform, train, validation = fitted(method, settings)
+        mean = mrr(*joint(transform, validation), validation.video_of_caption)
+        chosen = {key: settings[key] for key in ("preprocess", "components") if key in settings}
+        tried.append({**chosen, "validation": mean})
+        print(f"seed {seed} {method} {chosen}: validation {mean:.4f}", flush=True)
+        if best is None or mean > best[0]:
+            best = mean, chosen, transform, train
+    assert best is not None
+    test = test_rows(best[3])
+    scores = reciprocal(*joint(best[2], test), test.video_of_caption)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {
-        "validation": float(scores["validation"].mean()),
-        "test": [round(float(value), 6) for value in scores["test"]],
+        "validation": best[0],
+        "chosen": best[1],
+        "tried": tried,
+        "test": [round(float(value), 6) for value in scores],
         "video": test.video_of_caption.tolist(),
     }
     path.write_text(json.dumps(kept))
-    print(f"seed {seed} {method}: validation {kept['validation']:.4f} test {scores['test'].mean():.4f}", flush=True)
+    print(f"seed {seed} {method}: validation {best[0]:.4f} test {scores.mean():.4f}", flush=True)
 
 
 Transform = Callable[[str, Any], Any]
 
 
-def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
+def fitted(method: str, settings: dict[str, Any]) -> tuple[Transform, PairedRows, PairedRows]:
     """(side, items) -> joint rows, and the rows it was fitted on and chosen by."""
-    settings = dict(METHODS[method])
     params = load_params()
     sets = {"captions": PairsParams(), "report": PairsParams(positives=1, negatives=1, doubled=True)}
     params = replace(params, aligners={method: settings}, pairs=sets)
@@ -150,7 +165,8 @@ def fitted(method: str) -> tuple[Transform, PairedRows, PairedRows]:
         run_pairs(params, name)
     rows = training_rows(params, video=MODEL[0], text=MODEL[1], aligner=method)
     aligner, _ = make_aligner(settings)
-    place = Workplace(Path("runs/checkpoints", method), lambda row: None, lambda line: None)
+    digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
+    place = Workplace(Path("runs/checkpoints", f"{method}-{digest}"), lambda row: None, lambda line: None)
     aligner.fit(rows.train, rows.validation, validate=mrr, workplace=place)
 
     def transform(side: str, items: Any) -> Any:
@@ -212,11 +228,12 @@ def table(found: dict[int, dict[str, Any]]) -> dict[str, Any]:
         rows[method] = {
             "seeds": seeds,
             "test_MRR": round(float(np.mean(means)), 4),
-            "spread": round(float(np.std(means)), 4),
+            "spread": round(float(np.std(means, ddof=1)), 4) if len(means) > 1 else 0.0,
             "less_cca": round(float(np.mean(differences)), 4),
             "low": round(float(low), 4),
             "high": round(float(high), 4),
             "by_seed": [round(value, 4) for value in differences],
+            "chosen": [found[seed][method]["chosen"] for seed in seeds],
         }
     return rows
 

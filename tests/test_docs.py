@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -80,6 +81,15 @@ def test_commands_that_pages_show_exist_with_their_options(page: Path) -> None:
         options = {option for part in parts for param in part.params for option in param.opts} | {"--help"}
         for option in re.findall(r"(--[a-z-]+)", rest):
             assert option in options, f"{page.name} shows reelstore {name} {option}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_dvc_commands_that_pages_show_are_dvc_s(page: Path) -> None:
+    from dvc.cli.parser import get_main_parser
+
+    shown = re.findall(r"^dvc [^#\n]*", "\n".join(blocks_of_shell(page.read_text())), re.M)
+    for command in shown:
+        get_main_parser().parse_args(shlex.split(command)[1:])  # exits where DVC doesn't know a command or an option
 
 
 def blocks_of_shell(text: str) -> list[str]:

@@ -27,7 +27,7 @@ class Shown:
                 f"plots    plots/{self.dataset}      (dvc plots show)\n"
                 f"report   report/{self.dataset}/index.html",
                 "Try next:\n"
-                + ("  dvc repro -S aligners.mlp.lr=3e-4    and then  dvc metrics diff\n" if trained else "")
+                + ("  dvc exp run -S aligners.mlp.lr=3e-4    and then  dvc metrics diff\n" if trained else "")
                 + f"  reelstore info store/{self.dataset}/{variant}\n"
                 "  your own videos: docs/dataset-folder.md",
             ]
