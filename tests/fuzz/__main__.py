@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--case", type=int, help="one case, with what it printed")
     parser.add_argument("--cases", default="0:200", help="first and end")
     parser.add_argument("--only", default="", help="commands whose name has this")
+    parser.add_argument("--each", action="store_true", help="cuts, encodings and types alone, of every file in turn")
     parser.add_argument("--sound", action="store_true", help="every command once, nothing changed")
     parser.add_argument("--serve", action="store_true", help="cases come on stdin, `SEED NUMBER` or a command's name")
     parser.add_argument("--keep", type=Path, help="folder to work in, which stays")
@@ -38,7 +39,8 @@ def main() -> int:
             return serve(server)
         first, end = map(int, options.cases.split(":"))
         numbers = range(first, end) if options.case is None else [options.case]
-        cases = map(sound, COMMANDS) if options.sound else (Case.drawn(options.seed, number) for number in numbers)
+        draw = server.each if options.each else Case.drawn
+        cases = map(sound, COMMANDS) if options.sound else (draw(options.seed, number) for number in numbers)
         return report([case for case in cases if options.only in case.command], server, whole=options.case is not None)
 
 

@@ -10,11 +10,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import content, filesystem, sandbox
+from . import content, each, filesystem, sandbox
 from .catalogue import COMMANDS, WITHOUT_PARAMS, Command
 from .project import write_params
 from .sandbox import Conditions, Ended
@@ -30,8 +30,8 @@ class Case:
     """What is done, drawn from a seed and a number.
 
     Attributes:
-        kind: `nothing`, `content`, `odd`, `taken`, `conditions`, `full`,
-            `words` (of the command line) or `signal`.
+        kind: `nothing`, `content`, `each` (a cut, an encoding or a value of another type), `odd`, `taken`,
+            `conditions`, `full`, `words` (of the command line) or `signal`.
         what: in words.
         path: what is changed, relative to the project.
     """
@@ -53,7 +53,7 @@ class Case:
         name = names[number % len(names)]
         rng = random.Random(f"{seed}/{number}")
         command = COMMANDS[name]
-        kinds = ["content"] * 8 if command.reads else []
+        kinds = [*["content"] * 8, *["each"] * 6] if command.reads else []
         kinds += ["odd"] * 3 if command.reads else []
         kinds += ["taken"] * 5 if command.folders or command.files else []
         kinds += ["conditions", "signal", "words"]
@@ -134,7 +134,13 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[l
     problems = judged(case, command, ended)
     if case.kind == "nothing" and ended.code != 0:
         problems.append("a sound project is refused")
-    if command.notices and case.kind == "content" and changed_at_all and ended.code == 0 and "sealed" not in case.what:
+    if (
+        command.notices
+        and case.kind in ("content", "each")
+        and changed_at_all
+        and ended.code == 0
+        and "sealed" not in case.what
+    ):
         problems.append("a changed file isn't noticed")
     seconds = ended.seconds
     if case.kind == "signal":
@@ -146,7 +152,7 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[l
         seconds += again.seconds
     problems += wrongly_changed(case, command, before, snapshot(root), kept)
     # A person's files among ours are found by `verify`, and settings or words may say that it is another variant.
-    checked = case.kind in ("content", "full", "signal") and case.path != "params.yaml"
+    checked = case.kind in ("content", "each", "full", "signal") and case.path != "params.yaml"
     if command.then and ended.code == 0 and checked:
         after = sandbox.run(lambda: invoke(command.then.split()), folder, logs / "then", _with_home(Conditions(), root))
         if after.code != 0:
@@ -184,14 +190,14 @@ def _prepare(case: Case, command: Command, logs: Path) -> list[Path]:
         if str(path) == "params.yaml":  # edited where it is linked to
             places = filesystem.ODD
     else:
-        path = _read_path(rng, command, files=case.kind == "content")
+        path = Path(case.path) if case.path else _read_path(rng, command, files=case.kind in ("content", "each"))
         places = filesystem.ODD | filesystem.READ_ALSO
     case.path = str(path)
-    if case.kind != "content":
+    if case.kind not in ("content", "each"):
         case.what = rng.choice(list(places))
         return places[case.what](rng, path)
-    possible = content.changes_of(path)
-    case.what = rng.choice(list(possible))
+    possible = (each if case.kind == "each" else content).changes_of(path)
+    case.what = case.what or rng.choice(list(possible))
 
     def change() -> None:
         possible[case.what](rng, path)
@@ -227,6 +233,22 @@ def _read_path(rng: random.Random, command: Command, *, files: bool) -> Path:
         if found:
             return rng.choice(found)
     raise RuntimeError(f"{command.words}: nothing matches {command.reads}")
+
+
+def read_files(command: Command, folders: Iterable[Path]) -> list[Path]:
+    """All files that a command reads, relative to the project; params.yaml first.
+
+    Args:
+        command: with its globs.
+        folders: overlay and project.
+    """
+    found = [] if command.words.startswith(WITHOUT_PARAMS) else [Path("params.yaml")]
+    for folder in folders:
+        for pattern in dict.fromkeys(command.reads):
+            found += [path.relative_to(folder) for path in sorted(folder.glob(pattern)) if path.is_file()]
+    gone = [Path(path) for path in command.remove]
+    found = [path for path in found if not any(path.is_relative_to(folder) for folder in gone)]
+    return list(dict.fromkeys(found))
 
 
 def _conditions(rng: random.Random, command: Command) -> tuple[str, Conditions]:

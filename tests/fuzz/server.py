@@ -16,7 +16,8 @@ import reelstore
 from reelstore.cli import main
 
 from . import filesystem, project, sandbox
-from .case import Case, Result, run_case
+from .case import Case, Result, read_files, run_case
+from .catalogue import COMMANDS
 from .sandbox import Conditions
 
 LIBRARIES = ("h5py", "dvclive", "pyarrow.parquet", "pyarrow.feather", "lightning.pytorch", "transformers")
@@ -60,6 +61,19 @@ class Server:
     def run(self, case: Case) -> Result:
         """Run one case."""
         return run_case(self._template, self._folder, case, invoke)
+
+    def each(self, seed: int, number: int) -> Case:
+        """A cut, an encoding or a value of another type. Commands take turns; each has its files in turn, then any."""
+        rng = random.Random(f"each {seed}/{number}")
+        names = [name for name, command in COMMANDS.items() if command.reads]
+        random.Random(seed).shuffle(names)
+        turn, at = divmod(number, len(names))
+        command = COMMANDS[names[at]]
+        overlays = [self._template / "overlays" / command.overlay] if command.overlay else []
+        files = read_files(command, [*overlays, self._template / "project"])
+        # params.yaml has more in it than others.
+        path = files[turn] if turn < len(files) else rng.choice([files[0], rng.choice(files)])
+        return Case(seed, number, names[at], "each", rng, path=str(path))
 
     def _command(self, folder: Path, words: str, conditions: Conditions = NONE) -> int | None:
         at_home = replace(conditions, environment=(("HOME", str(self._template / "home")),))
