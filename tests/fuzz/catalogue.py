@@ -110,7 +110,7 @@ def evaluate(name: str) -> Command:
 
 def imported(kind: str, source: str, side: str, *options: str, also: tuple[str, ...] = ()) -> Command:
     target = f"store/new/{side}/imported/mean"
-    sources = (f"sources/{source}/*" if kind == "npy" else f"sources/{source}",)
+    sources = (f"sources/{source}" if "." in source else f"sources/{source}/*",)
     return Command(
         f"import {kind} sources/{source} {target} {' '.join(options)}".strip(),
         reads=(*sources, *sources, *also),
@@ -383,6 +383,17 @@ COMMANDS: dict[str, Command] = {
         also=("sources/offsets.npy",) * 2,
     ),
     "import hdf5": imported("hdf5", "vectors.h5", "video"),
+    "import hdf5 groups": imported("hdf5", "groups.h5", "video"),
+    "import npz": imported("npz", "vectors.npz", "video"),
+    "import torch": imported("torch", "vectors.pt", "video"),
+    "import parts": imported(
+        "array",
+        "emb",
+        "video",
+        "--keys sources/metadata --id-column path --suffix .jpg",
+        also=("sources/metadata/*",) * 2,
+    ),
+    "import shards": imported("parquet", "saved", "video"),
     "import parquet": imported("parquet", "vectors.parquet", "video"),
     "import arrow": imported("parquet", "vectors.arrow", "video"),
     "import arrow tokens": imported("parquet", "tokens.arrow", "video", "--layout ragged"),

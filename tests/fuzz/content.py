@@ -420,8 +420,11 @@ def _odd_column(rng: random.Random, n_rows: int) -> pa.Array:
 
 
 def _arrow(rng: random.Random, path: Path) -> None:
-    is_parquet = path.suffix == ".parquet"
-    table = pq.read_table(path, use_threads=False) if is_parquet else feather.read_table(path, use_threads=False)
+    is_parquet, is_stream = path.suffix == ".parquet", path.read_bytes().startswith(b"\xff")
+    if is_stream:
+        table = pa.ipc.open_stream(path.read_bytes()).read_all()
+    else:
+        table = (pq if is_parquet else feather).read_table(path, use_threads=False)
     at, kind = (
         rng.randrange(table.num_columns),
         rng.choice(["column", "column", "none", "drop", "rename", "add", "nulls"]),
@@ -446,6 +449,9 @@ def _arrow(rng: random.Random, path: Path) -> None:
     if is_parquet:
         metadata = {b"pandas": dumped(rng.choice(WEIRD_VALUES)), **(table.schema.metadata or {})}
         pq.write_table(table.replace_schema_metadata(metadata if rng.random() < 0.3 else None), path)
+    elif is_stream:
+        with pa.ipc.new_stream(path, table.schema) as stream:
+            stream.write_table(table)
     else:
         feather.write_feather(table, path, compression=rng.choice(["uncompressed", "zstd"]))
 

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
+import torch
 import yaml
 from PIL import Image, ImageDraw
 from safetensors.numpy import save_file
@@ -250,11 +251,26 @@ def draw_sources(folder: Path) -> None:
     table = pa.table({"video_id": ids, "split": ["test"] * len(ids), "embedding": list(values)})
     pq.write_table(table, folder / "vectors.parquet")
     feather.write_feather(table, folder / "vectors.arrow", compression="uncompressed")
+    (folder / "saved").mkdir()
+    shards = [f"data-0000{n}-of-00002.arrow" for n in range(2)]
+    for n, name in enumerate(shards):
+        with pa.ipc.new_stream(folder / "saved" / name, table.schema) as stream:
+            stream.write_table(table.slice(6 * n, 6))
+    (folder / "saved/state.json").write_text(json.dumps({"_data_files": [{"filename": name} for name in shards]}))
     tokens = [list(rng.normal(size=(1 + n % 3, 4)).astype("f4")) for n in range(N_VIDEOS)]
     ragged = pa.array(tokens, pa.list_(pa.list_(pa.float32(), 4)))
     feather.write_feather(pa.table({"video_id": ids, "tokens": ragged}), folder / "tokens.arrow")
     save_file(dict(zip(ids, values, strict=True)), folder / "vectors.safetensors")
     save_file({"embeddings": values}, folder / "matrix.safetensors")
-    with h5py.File(folder / "vectors.h5", "w") as file:
+    np.savez(folder / "vectors.npz", **dict(zip(ids, values, strict=True)))
+    torch.save({name: torch.from_numpy(value) for name, value in zip(ids, values, strict=True)}, folder / "vectors.pt")
+    for name in ("emb", "metadata"):
+        (folder / name).mkdir()
+    for part in range(3):
+        np.save(folder / "emb" / f"emb_{part}.npy", values[4 * part : 4 * part + 4])
+        paths = [f"{name}.jpg" for name in ids[4 * part : 4 * part + 4]]
+        pq.write_table(pa.table({"path": paths}), folder / "metadata" / f"metadata_{part}.parquet")
+    with h5py.File(folder / "vectors.h5", "w") as file, h5py.File(folder / "groups.h5", "w") as groups:
         for name, value in zip(ids, values, strict=True):
             file[name] = value
+            groups[f"{name}/c3d"] = value
