@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from reelstore.cli import main
 from reelstore.datasets import llm_like
+from reelstore.errors import DamagedFileError
 from reelstore.pipeline.reproduce.experiments import RECIPES, REPORT, Scale, experiments
-from reelstore.pipeline.reproduce.run import _done, params_on
+from reelstore.pipeline.reproduce.run import Kept, _done, params_on
+from reelstore.plain import typed
 from reelstore.presets.catalogue import load_preset
 
 SMALL = ("--width", "128", "--token-width", "16", "--epochs", "8", "--steps", "25")
@@ -118,3 +120,37 @@ def test_what_is_the_same_experiment_by_another_name_is_not_trained_again(tmp_pa
     assert found["seconds"] == 1
     assert "report-03 again" in note
     assert _done(tmp_path / "report-04.json", "b") == ({}, "")
+
+
+KEPT = {
+    "key": "k",
+    "t2v": {"MRR": 0.5},
+    "v2t": {"MRR": 0.5},
+    "chance": {"t2v": 0.1, "v2t": 0.1},
+    "n_videos": 3,
+    "n_captions": 3,
+    "seconds": 0.0,
+    "checks": [
+        {"name": "finite", "about": "", "value": 0, "threshold": "0", "level": "ok", "meaning": "", "advice": ""}
+    ],
+    "looks": [{"epoch": 0, "n_videos": 3}],
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"checks": [{"name": "finite"}]}, r"checks\[0\].about is missing"),
+        ({"checks": [{**KEPT["checks"][0], "name": "x"}]}, r"checks\[0\]: Unknown check 'x'"),
+        ({"t2v": {}}, "t2v has no MRR"),
+        ({"chance": {"t2v": 0, "v2t": 0.1}}, "t2v has no MRR, or none at chance"),
+        ({"looks": [{"epoch": 0}]}, "looks: one lacks its epoch, or n_videos"),
+        ({"looks": [{"epoch": 0, "n_videos": 2**62}]}, "looks: one lacks its epoch, or n_videos"),
+        ({"looks": [{"epoch": None, "n_videos": 3}]}, r"looks\[0\].epoch is null"),
+        ({"looks": [{"epoch": 0, "n_videos": 3, "train_loss": 1}]}, "no constant_loss"),
+    ],
+)
+def test_what_was_kept_of_an_experiment_is_read_strictly(changes, says):
+    assert typed(KEPT, Kept, "kept").n_videos == 3
+    with pytest.raises(DamagedFileError, match=says):
+        typed({**KEPT, **changes}, Kept, "kept")

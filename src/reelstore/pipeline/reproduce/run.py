@@ -7,7 +7,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from reelstore.errors import ParamsError, PresetError, ReelstoreError, StoreNotFoundError, UnknownNameError
+from reelstore.doctor.findings import Check
+from reelstore.errors import (
+    DamagedFileError,
+    ParamsError,
+    PresetError,
+    ReelstoreError,
+    StoreNotFoundError,
+    UnknownNameError,
+)
 from reelstore.evaluation.files import write_json
 from reelstore.io import replace_together
 from reelstore.params import Params, parse_params
@@ -28,6 +36,8 @@ from reelstore.store.reader import Rows, open_store
 
 Say = Callable[[str], None]
 TOKENS = "tokens"
+MAX_VIDEOS = 10**6
+"""Of a validation split."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,19 @@ class Kept:
     n_videos: int
     n_captions: int
     seconds: float
-    checks: list[dict[str, Any]]
-    looks: list[dict[str, Any]]
+    checks: list[Check]
+    looks: list[dict[str, float]]
+
+    def __post_init__(self) -> None:
+        """Raises DamagedFileError where a number is missing that the page shows."""
+        for direction, metrics in (("t2v", self.t2v), ("v2t", self.v2t)):
+            if "MRR" not in metrics or not self.chance.get(direction, 0) > 0:
+                raise DamagedFileError(f"{direction} has no MRR, or none at chance.")
+        for look in self.looks:
+            if "epoch" not in look or not 1 <= look.get("n_videos", 0) <= MAX_VIDEOS:
+                raise DamagedFileError(f"looks: one lacks its epoch, or n_videos from 1 to {MAX_VIDEOS}.")
+            if "train_loss" in look and "constant_loss" not in look:
+                raise DamagedFileError("looks: one has a train_loss and no constant_loss.")
 
 
 @dataclass(frozen=True)
