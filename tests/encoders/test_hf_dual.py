@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import clip, made, videoprism, xclip
+from checkpoints import ALPHABET, clip, made, videoprism, xclip
 from inputs import CAPTIONS, frames
 from PIL import Image
 
 from reelstore.encoders.hf_dual import HfDualText, HfDualVideo
 from reelstore.encoders.xclip import XClipText, XClipVideo
 from reelstore.errors import ParamsError, WeightsError
+
+CANONICAL = [
+    "grinning face.",
+    "a man is slicing a tomato on a wooden board while a dog looks on.",
+    "ça alors naïve café 1 000.",
+    "x.",
+]
+"""CAPTIONS as VideoPrism was trained on them."""
 
 
 class TestVideoPrism:
@@ -41,7 +49,7 @@ class TestVideoPrism:
         video, text = self.video(batch_size=2), self.text()
         prepared = [video.prepare(frames(4, width=width)) for width in (120, 150)]
         tokens = AutoTokenizer.from_pretrained(made(videoprism))(
-            CAPTIONS, padding="max_length", truncation=True, max_length=24, return_tensors="pt"
+            CANONICAL, padding="max_length", truncation=True, max_length=24, return_tensors="pt"
         )
         with torch.inference_mode():
             own = self.library()(
@@ -54,6 +62,16 @@ class TestVideoPrism:
         np.testing.assert_allclose(videos, own.video_embeds, rtol=0, atol=1e-6)
         np.testing.assert_allclose(captions, own.text_embeds, rtol=0, atol=1e-6)
         np.testing.assert_allclose(np.linalg.norm(videos, axis=1), 1, rtol=0, atol=1e-3)
+
+    @pytest.mark.parametrize(
+        ("caption", "canonical"),
+        [("Hello, World!", "hello world."), ("Hello,World..", "hello world."), ("  Hello   WORLD\n", "hello world.")],
+    )
+    def test_captions_lose_case_and_punctuation_and_end_in_a_full_stop(self, caption: str, canonical: str) -> None:
+        """The examples of the original's canonicalize_text."""
+        specials = 3  # a token a byte follows
+        ids = [specials + sorted(ALPHABET).index("Ġ" if letter == " " else letter) for letter in canonical]
+        assert self.text().prepare(caption).tolist() == ids
 
     def test_another_number_of_frames_is_refused(self) -> None:
         with pytest.raises(ParamsError, match="takes 4 frames; n_frames is 8"):

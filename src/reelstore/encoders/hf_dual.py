@@ -13,16 +13,18 @@ from reelstore.encoders.hub import (
     find_checkpoint,
     half_precision,
     load_network,
-    load_tokenizer,
     pooled,
 )
 from reelstore.encoders.preprocess import Preprocessing, read_preprocessing
-from reelstore.encoders.text_tower import TextRule, TextTower, padding_token
+from reelstore.encoders.text_tower import TextRule, TextTower
+from reelstore.encoders.tokenizer import load_tokenizer, padding_token, table_rows, usable_positions
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError, WeightsError
 
 VERSION = 1
+TEXT_VERSION = {"videoprism": 2}
+"""By model_type, 1 where it isn't named. VideoPrism's version 1 gave captions to the tokenizer as they are."""
 _PIXELS = ("pixel_values_videos", "pixel_values")
 
 
@@ -110,10 +112,15 @@ class HfDualText(TextTower):
         tokenizer = load_tokenizer(checkpoint, network)
         text = getattr(network.config, "text_config", network.config)
         # Whole rows, as processors pad with `max_length`: a model that takes the state of the last place is right too.
-        rule = TextRule(text.max_position_embeddings, pad_id=padding_token(checkpoint, tokenizer), whole=True)
+        rule = TextRule(
+            usable_positions(network, text.max_position_embeddings),
+            pad_id=padding_token(checkpoint, tokenizer, n_rows=table_rows(network)),
+            whole=True,
+            canonical=checkpoint.config["model_type"] == "videoprism",
+        )
         super().__init__(
             name=name,
-            version=VERSION,
+            version=TEXT_VERSION.get(checkpoint.config["model_type"], VERSION),
             checkpoint=checkpoint,
             network=network,
             tokenizer=tokenizer,

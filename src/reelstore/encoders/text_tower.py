@@ -1,8 +1,8 @@
 """Captions through the text side of a dual encoder of the Hugging Face layout: one embedding each."""
 
+import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,14 @@ import numpy.typing as npt
 import torch
 
 from reelstore.encoders.base import EMBEDDING, EncoderSpec, Output
+from reelstore.encoders.caption_tokens import CaptionTokenizer
 from reelstore.encoders.checkpoint import refuse_nonfinite
 from reelstore.encoders.folder import refusing
-from reelstore.encoders.hub import Checkpoint, arithmetic, pooled, refuse_beyond, table_rows
+from reelstore.encoders.hub import Checkpoint, arithmetic, pooled
+from reelstore.encoders.tokenizer import table_rows
 from reelstore.encoders.weights import resolve_device
-from reelstore.errors import WeightsError
 
+_PUNCTUATION_TO_SPACES = str.maketrans(string.punctuation, " " * len(string.punctuation))
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 
 
@@ -29,6 +31,9 @@ class TextRule:
         masked: whether the network is told which tokens are padding.
         whole: always padded to `max_tokens`, as SigLIP was trained; else to the next of a few lengths.
         lower: lower case first, where the tokenizer should and doesn't.
+        canonical: as VideoPrism was trained: lower case, a space for every sign of ASCII punctuation, one space between
+            words, and a full stop at the end (`canonicalize_text` in videoprism/utils.py of
+            https://github.com/google-deepmind/videoprism).
         unit: scaled to length one.
     """
 
@@ -37,6 +42,7 @@ class TextRule:
     masked: bool = True
     whole: bool = False
     lower: bool = False
+    canonical: bool = False
     unit: bool = False
 
     @property
@@ -44,10 +50,17 @@ class TextRule:
         """A caption is padded to the first that holds it, by its own length alone."""
         return (self.max_tokens,) if self.whole else lengths_up_to(self.max_tokens)
 
+    def cleaned(self, caption: str) -> str:
+        """The text that goes to the tokenizer."""
+        if self.canonical:
+            return " ".join(caption.translate(_PUNCTUATION_TO_SPACES).lower().split()) + "."
+        return caption.lower() if self.lower else caption
+
     def __str__(self) -> str:
         parts = [f"at most {self.max_tokens} tokens", f"padding {self.pad_id} on the right"]
         parts += [] if self.masked else ["not masked"]
         parts += ["lower case"] if self.lower else []
+        parts += ["lower case without punctuation, a full stop at the end"] if self.canonical else []
         parts += ["unit length"] if self.unit else []
         return ", ".join(parts)
 
@@ -71,15 +84,14 @@ class TextTower:
         torch.set_num_threads(threads)
         self.batch_size = batch_size
         self._device = resolve_device(device)
-        self._tokenizer_lock = Lock()  # setting truncation isn't safe from several threads
-        self._tokenizer = tokenizer
+        self._tokenizer = CaptionTokenizer(
+            tokenizer, source=checkpoint.source, n_rows=table_rows(network), max_tokens=rule.max_tokens
+        )
         self._network = network.to(self._device)
         self._rule = rule
-        self._source, self._n_rows = checkpoint.source, table_rows(network)
-        refuse_beyond([rule.pad_id], self._n_rows, source=self._source, text="padding")
-        with refusing(f"{self._source} can't embed a caption"):
+        with refusing(f"{checkpoint.source} can't embed a caption"):
             probe = self._features(torch.zeros((1, rule.lengths[0]), dtype=torch.int64), [1])
-        refuse_nonfinite(probe, source=self._source)
+        refuse_nonfinite(probe, source=checkpoint.source)
         self.prepare("a " * rule.max_tokens if rule.max_tokens < 2**12 else "a")
         self.spec = EncoderSpec(
             name=name,
@@ -95,15 +107,7 @@ class TextTower:
 
     def prepare(self, item: str) -> npt.NDArray[np.int64]:
         """A caption -> its token ids, (n_tokens,) int64."""
-        text = item.lower() if self._rule.lower else item
-        with self._tokenizer_lock, refusing(f"{self._source}: its tokenizer fails on {text[:80]!r}"):
-            ids = self._tokenizer(text, truncation=True, max_length=self._rule.max_tokens)["input_ids"]
-        if len(ids) > self._rule.max_tokens:
-            raise WeightsError(
-                f"{self._source}: its tokenizer makes {len(ids)} tokens where {self._rule.max_tokens} have a place."
-            )
-        refuse_beyond(ids, self._n_rows, source=self._source, text=text)
-        return np.array(ids, dtype=np.int64)
+        return np.array(self._tokenizer.ids(self._rule.cleaned(item)), dtype=np.int64)
 
     def bucket(self, prepared: npt.NDArray[Any]) -> int:
         """The padded length."""
@@ -134,41 +138,3 @@ class TextTower:
 def lengths_up_to(max_tokens: int) -> tuple[int, ...]:
     """Padded lengths: powers of two below `max_tokens`, and itself."""
     return (*(length for length in _LENGTHS if length < max_tokens), max_tokens)
-
-
-def padding_token(checkpoint: Checkpoint, tokenizer: Any) -> int:
-    """Id of the tokenizer's padding token; WeightsError where it has none."""
-    found: int | None = tokenizer.pad_token_id
-    if found is None:
-        raise WeightsError(f"{checkpoint.source}: the tokenizer has no padding token.")
-    return found
-
-
-def closing_token(checkpoint: Checkpoint, tokenizer: Any, *, eos: int | None) -> int:
-    """Id of the end token whose state is the embedding in a CLIP text tower, once it's sure to be found.
-
-    Args:
-        checkpoint: for messages.
-        tokenizer: its tokenizer.
-        eos: the id the network looks for; None where it takes the highest id of the row instead, as X-CLIP does and
-            every CLIP checkpoint whose config.json still says 2.
-
-    Raises:
-        WeightsError: the network would take the state of another token, without a word.
-    """
-    found: int | None = tokenizer.eos_token_id
-    ids = tokenizer("a")["input_ids"]
-    highest = max(tokenizer.get_vocab().values())
-    if found is None or not ids or ids[-1] != found:
-        raise WeightsError(f"{checkpoint.source}: the tokenizer doesn't end a caption with its end token: {ids}.")
-    if eos is not None and eos != found:
-        raise WeightsError(
-            f"{checkpoint.source}: config.json says the end token is {eos}, the tokenizer's is {found}. "
-            "The embedding would be the state of the first token."
-        )
-    if eos is None and highest != found:
-        raise WeightsError(
-            f"{checkpoint.source}: the network takes the highest id of a caption for its end, {found}; the tokenizer "
-            f"has ids up to {highest}, added later. Remove the added tokens."
-        )
-    return found

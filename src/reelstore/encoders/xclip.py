@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from reelstore.encoders.base import EMBEDDING, TOKENS
-from reelstore.encoders.hub import Checkpoint, find_checkpoint, half_precision, load_network, load_tokenizer
+from reelstore.encoders.hub import Checkpoint, find_checkpoint, half_precision, load_network
 from reelstore.encoders.preprocess import read_preprocessing
-from reelstore.encoders.text_tower import TextRule, TextTower, closing_token
+from reelstore.encoders.text_tower import TextRule, TextTower
+from reelstore.encoders.tokenizer import closing_token, load_tokenizer
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
 from reelstore.encoders.weights import resolve_device
 from reelstore.io import write_atomically

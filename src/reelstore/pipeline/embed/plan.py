@@ -34,6 +34,7 @@ PLAN = "plan.json"
 VERSION_OF_PLAN = 1
 TASK_BYTES = 16 * 2**20
 """What a task holds in memory at most; a kill loses one task of each worker."""
+_BRACKETS = frozenset("<>[]")
 TOKENS_EXPECTED = {"video": 32, "text": 16}
 """Of one row, where their number varies: to size tasks by."""
 
@@ -109,7 +110,7 @@ class Rows:
             self.contents = [video.sha256 for video in dataset.videos]
         else:
             self.keys = [(caption.video_id, caption.caption_index) for caption in dataset.captions]
-            self.contents = [sha256(caption.text.encode()).hexdigest() for caption in dataset.captions]
+            self.contents = [caption_digest(caption.text) for caption in dataset.captions]
         self.splits = [split_of[item.video_id] for item in self.items]
 
     @cached_property
@@ -128,6 +129,17 @@ class Rows:
         of_tokens = row_fingerprints(spec.recipe["tokens"], self.contents)
         contents = [fingerprint.tobytes().hex() for fingerprint in of_tokens]
         return RowTable(self.keys, self.splits, row_fingerprints(spec.fingerprint, contents))
+
+
+def caption_digest(text: str) -> str:
+    """sha256 (hex) of what determines a caption's row beside the encoder: its text, and how that is read.
+
+    Encoders took the spelling of a special token in a caption, `</s>` or `[SEP]`, for the token itself, and now take it
+    for text. Captions with brackets of that kind have another digest since, so that they are embedded again; no other
+    row is.
+    """
+    read = "special tokens are text\n" if _BRACKETS.intersection(text) else ""
+    return sha256((read + text).encode()).hexdigest()
 
 
 def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool = False) -> Plan:
