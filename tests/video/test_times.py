@@ -34,7 +34,7 @@ def clip(
     file = io.BytesIO()
     with av.open(file, "w", format=container, options=options) as out:
         stream: Any = out.add_stream(codec, rate=rate)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p" if codec == "mjpeg" else "yuv420p"
         stream.bit_rate, stream.codec_context.gop_size = 4_000_000, 12
         stream.codec_context.max_b_frames = n_b_frames
         for index, time in enumerate(pts or range(24)):

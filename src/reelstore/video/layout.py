@@ -91,7 +91,9 @@ def n_jpeg_scans(file: BinaryIO) -> int:
     return n_scans
 
 
-def boxes(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
+def boxes(
+    file: BinaryIO, n_bytes: int, *, within: tuple[bytes, ...] = _BOXES_OF_BOXES
+) -> Iterator[tuple[bytes, int, int]]:
     """Kind, start of the content and end of each box of an MP4, those within others after them.
 
     Where one isn't a box or has no length, those beside it end.
@@ -112,7 +114,7 @@ def boxes(file: BinaryIO, n_bytes: int) -> Iterator[tuple[bytes, int, int]]:
             if size < 8:  # 0: it goes on to the end, wherever that is; anything else isn't a box
                 break
             content = file.tell()
-            if kind in _BOXES_OF_BOXES:
+            if kind in within:
                 spans.append((content, min(start + size, stop)))
             start += size
             yield kind, content, start

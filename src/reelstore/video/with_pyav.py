@@ -82,18 +82,32 @@ def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemB
 
 
 def _packets(source: _Source) -> tuple[int, float | None]:
-    """Packets of the video, most likely a frame each (0 where they can't be counted), and its frames per second."""
+    """Packets of the video, most likely a frame each (0 where they can't be counted), and its frames per second.
+
+    Raises:
+        UndecodableVideoError: the last one isn't whole, or is beyond the end of the file.
+    """
     with decoder_errors(), _opened(source) as container:
         stream = _stream(container)
         rate = float(stream.average_rate) if stream.average_rate else None
+        n_packets, is_last_cut = 0, False
         try:
-            n_packets = 0
             for packet in container.demux(stream):
-                n_packets += bool(packet.size)
+                if packet.size:
+                    n_packets, is_last_cut = n_packets + 1, packet.is_corrupt
                 check_frames(n_packets // 2, source.bounds)  # a frame may come as two fields
-            return n_packets, rate
         except av.FFmpegError:  # decoding will say what is wrong
-            return 0, rate
+            n_packets = 0
+        if is_last_cut or _is_cut_by_index(container, stream, source.file.seek(0, 2)):
+            raise UndecodableVideoError("the file is truncated")
+        return n_packets, rate
+
+
+def _is_cut_by_index(container: av.container.InputContainer, stream: av.VideoStream, n_bytes: int) -> bool:
+    """Whether an MP4 has a sample beyond the file's end: where its box of samples has no size, nothing else tells."""
+    return container.format.name.startswith("mov") and any(
+        entry.pos + entry.size > n_bytes for entry in stream.index_entries
+    )
 
 
 def _not_kept() -> Picture:
