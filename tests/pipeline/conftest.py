@@ -18,13 +18,20 @@ def write_variant():
 
 
 def _write(
-    side: str, encoder: str, variant: str, keys: list, values: np.ndarray | list[np.ndarray], *, failed: tuple = ()
+    side: str,
+    encoder: str,
+    variant: str,
+    keys: list,
+    values: np.ndarray | list[np.ndarray],
+    *,
+    failed: tuple = (),
+    splits: list[str] | None = None,
 ) -> None:
-    """Embeddings (n, dim), or a list of ragged tokens (n_tokens, dim)."""
+    """Embeddings (n, dim), or a list of ragged tokens (n_tokens, dim); all of the split test by default."""
     n_tokens = None if isinstance(values, list) else 0
     spec = VariantSpec(side, encoder, variant, values[0].shape[-1], n_tokens, "float16", {"weights": "none"})
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
+    table = RowTable(keys, splits or ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
     update = VariantUpdate(Path("store/drawn", side, encoder, variant), spec, table)
     for row in update.todo:
         if keys[row] in failed:

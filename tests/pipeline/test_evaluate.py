@@ -9,14 +9,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelstore.align.registry import FittedAligner, make_aligner
-from reelstore.errors import AlignerError, ParamsError
+from reelstore.errors import AlignerError, ParamsError, ReelstoreError
 from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
+from reelstore.evaluation.protocols import QueryBank, evaluate_transductive
 from reelstore.params import parse_params
 from reelstore.pipeline.evaluate.protocol import run_protocol
 from reelstore.pipeline.evaluate.stage import run_evaluate, write_curves, write_queries
 from reelstore.pipeline.evaluate.thresholds import check_thresholds
+from reelstore.records import Protocol
 from reelstore.store.reader import open_store
 
 MATCHED = Matched(
@@ -125,7 +127,8 @@ def test_evaluate_measures_the_variants_the_aligner_was_fitted_on_and_counts_wha
     details = json.loads(Path("plots/drawn/v+t/zero/evaluation/details.json").read_text())
     assert details["video"]["variant"] == "video/v/max"
     assert details["missing"] == {"videos": 1, "captions": 1, "captions_of_missing_videos": 3}
-    assert details["intervals"]["t2v"]["R@01"] == {"low": 1.0, "high": 1.0}
+    assert details["intervals"]["t2v"]["R@01"] == {"low": pytest.approx(0.8, abs=0.1), "high": 1.0, "n_videos": 19}
+    assert details["intervals"]["holds_fixed"].startswith("one split and one fit")
     assert "19 videos, 56 captions" in report.summary()
 
 
@@ -188,12 +191,13 @@ def test_a_protocol_that_uses_other_queries_has_files_of_its_own(fitted):
     run_evaluate(PARAMS, video="v", text="t", aligner="zero")
     plain = Path("metrics/drawn/v+t/zero.json").read_bytes()
     params = parse_params(
-        {**RAW, "protocols": {"dsl": {"kind": "dual_softmax", "scale": 5.0}, "qb": {"kind": "qb_norm"}}}
+        {**RAW, "protocols": {"dsl": {"kind": "dual_softmax", "scale": 5.0}, "inverted": {"kind": "inverted_softmax"}}}
     )
-    for name in ("dsl", "qb"):
+    for name in ("dsl", "inverted"):
         report = run_protocol(params, video="v", text="t", aligner="zero", protocol=name)
         assert report.metrics == Path(f"metrics/drawn/v+t/protocols/zero.{name}.json")
         details = json.loads((report.plots / "details.json").read_text())
+        assert details["rescoring"]["kind"] == params.protocols[name].kind
         assert details["uses_other_test_queries"] is True and "uses the other test queries" in details["similarity"]
         assert {path.name for path in report.plots.iterdir()} == {
             "details.json", "queries.parquet", "t2v_recall.csv", "v2t_recall.csv",
@@ -201,5 +205,46 @@ def test_a_protocol_that_uses_other_queries_has_files_of_its_own(fitted):
     assert Path("metrics/drawn/v+t/zero.json").read_bytes() == plain
     guarded = {"aligners": {"zero": {"kind": "unaligned"}}, "thresholds": {"*": {"t2v.R@01": ">= 0"}}}
     assert [one.result for one in check_thresholds(parse_params({**RAW, **guarded})).checked] == ["v+t/zero"]
-    with pytest.raises(ParamsError, match=r"protocols has no 'csls'\. Known: dsl, qb"):
+    with pytest.raises(ParamsError, match=r"protocols has no 'csls'\. Known: dsl, inverted"):
         run_protocol(params, video="v", text="t", aligner="zero", protocol="csls")
+
+
+def test_qb_norm_takes_its_bank_from_the_training_split(tmp_path, monkeypatch, write_variant):
+    monkeypatch.chdir(tmp_path)
+    videos = [f"v{number}" for number in range(30)]
+    captions = [(video, index) for video in videos for index in range(2)]
+    latent = np.random.default_rng(0).normal(size=(30, 8)).astype(np.float16)
+    spoken = (np.repeat(latent, 2, axis=0) + np.random.default_rng(1).normal(size=(60, 8))).astype(np.float16)
+    splits = ["train"] * 18 + ["test"] * 12
+    write_variant("video", "v", "mean", videos, latent, splits=splits)
+    write_variant("text", "t", "mean", captions, spoken, splits=[split for split in splits for _ in range(2)])
+    aligner, pooling = make_aligner({"kind": "unaligned"})
+    aligner.restore({"widths": np.array([8, 8], dtype=np.float32)})
+    rows = {side: open_store("store/drawn")[f"{side}/{side[0]}/mean"] for side in pooling}
+    data = {side: {"digest": of.digest, "fingerprint": of.fingerprint} for side, of in rows.items()}
+    FittedAligner(aligner, "unaligned", {}, pooling, data).save(Path("models/drawn/v+t/zero"))
+    published = Protocol("drawn/cut/test", 12, 24)
+    monkeypatch.setattr("reelstore.pipeline.split.read_protocols", lambda folder: ({"test": published}, {}))
+    for k in (1, 3):
+        params = parse_params({**RAW, "protocols": {"qb": {"kind": "qb_norm", "k": k}}})
+        report = run_protocol(params, video="v", text="t", aligner="zero", protocol="qb")
+        found = evaluate_transductive(
+            spoken[36:], latent[18:], np.arange(24) // 2, protocol=QueryBank(k=k),
+            bank_text=spoken[:36], bank_video=latent[:18],
+        )  # fmt: skip
+        assert report.evaluation.metrics == found.metrics
+        details = json.loads((report.plots / "details.json").read_text())
+        assert details["rescoring"] == {"kind": "qb_norm", "scale": 0.0, "k": k, "bank": "train"}
+        assert details["uses_other_test_queries"] is False and "whose bank is training queries" in details["similarity"]
+        assert details["protocol"] == {"name": "drawn/cut/test", "n_videos": 12, "n_captions": 24, "whole": True}
+    for bank, says in (("test", "which is evaluate.split too"), ("validation", "no split 'validation'")):
+        params = parse_params({**RAW, "protocols": {"qb": {"kind": "qb_norm", "bank": bank}}})
+        with pytest.raises(ReelstoreError, match=says):
+            run_protocol(params, video="v", text="t", aligner="zero", protocol="qb")
+    for wrong, says in (
+        ({"kind": "dual_softmax", "k": 3}, "protocols.x.k is 3, but dual_softmax has no k"),
+        ({"kind": "inverted_softmax", "bank": "validation"}, "inverted_softmax has no bank"),
+        ({"kind": "softmax"}, "dual_softmax, inverted_softmax or qb_norm"),
+    ):
+        with pytest.raises(ParamsError, match=says):
+            parse_params({**RAW, "protocols": {"x": wrong}})

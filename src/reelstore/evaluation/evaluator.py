@@ -1,10 +1,11 @@
 """Two sets of embeddings, or a matrix of scores, and who belongs to whom -> metrics."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
-from reelstore.errors import EvaluationError, UnknownNameError
-from reelstore.evaluation.relevance import right_pairs
+from reelstore.errors import EvaluationError
+from reelstore.evaluation.gains import Gain, Gains, relevant_counts
+from reelstore.evaluation.relevance import judged_pairs, refuse_other_labels
 from reelstore.evaluation.result import V2T, Evaluation, result
 from reelstore.evaluation.ties import Ties
 from reelstore.evaluation.v2t import first_captions, group_max
@@ -21,6 +22,8 @@ from reelstore.ranking import (
     count_pairs,
     count_scores,
 )
+from reelstore.ranking.arguments import cut_offs, finite_number, one_of, truth, whole_number
+from reelstore.ranking.devices import check_device
 from reelstore.ranking.sources import Source
 
 _FORMS = (
@@ -37,10 +40,12 @@ def evaluate(
     scores: Any = None,
     relevance: Any = None,
     similarity: Similarity | Literal["maxsim"] = "cosine",
-    ks: Sequence[int] = (1, 5, 10),
+    relevant_from: float = 1.0,
+    gain: Gain = "linear",
+    ks: int | Sequence[int] = (1, 5, 10),
     ties: Ties = "expected",
     v2t: V2T = "best",
-    directions: Sequence[Direction] = DIRECTIONS,
+    directions: Direction | Sequence[Direction] = DIRECTIONS,
     answers: bool = False,
     memory: int = MEMORY,
     device: str | None = None,
@@ -50,20 +55,23 @@ def evaluate(
     Either `text`, `video` and `video_of_caption` (or `relevance`); or `scores` and `relevance`, which is one direction
     of whatever queries and items, or `scores` and `video_of_caption`, which is captions and videos in both.
 
-    Queries without a right item (a video without captions, a caption of no video) are left out of the means and counted
-    in `health`; they stay among the items.
+    Queries without a relevant item (a video without captions, a caption of no video) are excluded from all means and
+    counted in `health.no_relevant`; they stay among the items.
 
     Args:
         text: (n_captions, dim) array, tensor, memory-mapped file, or rows of a store: whatever can be read by blocks.
         video: (n_videos, dim), of the same width.
         video_of_caption: (n_captions,) int, row of each caption's video; -1 where it has none.
-        scores: (n_queries, n_items), higher is closer, compared as they are; infinities are in order. Or a `Scorer`,
-            such as `MaxSim` on tokens.
-        relevance: true where an item is right, (n_captions, n_videos) or (n_queries, n_items): an array, a tensor or
-            sparse. A query may have several right items. For scores also (n_queries,) int as `video_of_caption`.
+        scores: (n_queries, n_items), higher is closer, compared as they are. -inf, or a masked value, is an item that
+            wasn't retrieved: it earns nothing in any metric but the ranks. Or a `Scorer`, such as `MaxSim` on tokens.
+        relevance: a matrix (n_captions, n_videos) or (n_queries, n_items) of grades or truth values: an array, a
+            tensor, a data frame, sparse, or nested lists. Or `Pairs(query, item, grade)`, or a dict
+            {query: {item: grade}}. Or (n_queries,) int as `video_of_caption`. 0 and negative grades are not relevant.
         similarity: `cosine`, `dot` or `euclidean`. `maxsim` is `scores=MaxSim(text, video)`, where `text` and `video`
             are tokens.
-        ks: cut-offs.
+        relevant_from: lowest grade that counts as relevant, above 0. Only nDCG uses lower grades, and grades as such.
+        gain: of nDCG: `linear`, the grade itself as in trec_eval, or `exponential`, 2**grade - 1 (Burges et al. 2005).
+        ks: cut-offs, whole numbers from 1.
         ties: `expected` (the mean of each metric over all orders of equal scores), `optimistic`, `pessimistic`.
         v2t: `best`: all captions are items, a video's own are right, and its rank is that of the best of them.
             `group_max`: the videos that have captions are items, each with the score of its best caption. `first`: only
@@ -75,7 +83,8 @@ def evaluate(
 
     Raises:
         NonFiniteError: a row holds NaN or infinity, or a score is NaN.
-        EvaluationError: shapes don't fit together, or no query has a right item.
+        UnknownNameError: a name isn't one of those above.
+        EvaluationError: another argument isn't as above, shapes don't fit together, or no query has a relevant item.
 
     Example:
         >>> text = np.array([[1., 0.], [0., 1.], [1., 1.]])
@@ -88,49 +97,71 @@ def evaluate(
         >>> evaluate(scores=[[.9, .1], [.8, .8]], relevance=[0, 1], ks=(1,)).metrics["retrieval"]["hit@01"]
         0.75
     """
-    _check_options(similarity, ks=ks, ties=ties, v2t=v2t, directions=directions)
+    ks, directions, relevant_from = cut_offs(ks), _directions(directions), finite_number("relevant_from", relevant_from)
+    one_of("similarity", similarity, (*get_args(Similarity), "maxsim"))
+    for kind, value, known in (("tie rule", ties, Ties), ("v2t protocol", v2t, V2T), ("gain", gain, Gain)):
+        one_of(kind, value, get_args(known))
+    answers, memory = truth("answers", answers), whole_number("memory", memory, 1)
+    check_device(device)
+    if relevant_from <= 0:
+        raise EvaluationError(f"relevant_from is {relevant_from:g}; it must be above 0: a grade of 0 is not relevant.")
     given = _given(text, video, scores, similarity)
     if (video_of_caption is None) == (relevance is None):
         raise EvaluationError(_FORMS)
-    if scores is not None and not isinstance(given, tuple) and relevance is not None:
-        return _retrieval(given, relevance, ks=ks, ties=ties, answers=answers, memory=memory)
-    n_captions, n_videos = (len(given[0]), len(given[1])) if isinstance(given, tuple) else given.shape
+    alone = scores is not None and not isinstance(given, tuple) and relevance is not None
     name, owners = ("video_of_caption", video_of_caption) if relevance is None else ("relevance", relevance)
-    pairs = right_pairs(owners, n_captions, n_videos, name=name, what=("caption", "video"))
-    if not len(pairs[0]):
-        raise EvaluationError(f"None of the {n_captions} captions has a video among the {n_videos}: nothing to rank.")
+    if scores is None:
+        refuse_other_labels(text, owners, names=("text", name))
+        refuse_other_labels(video, owners, names=("video", name), axes=(0, 1))
+    else:
+        refuse_other_labels(scores, owners, names=("scores", name))
+        refuse_other_labels(scores, owners, names=("scores", name), axes=(1, 1))
+    n_captions, n_videos = (len(given[0]), len(given[1])) if isinstance(given, tuple) else given.shape
+    what = ("query", "item") if alone else ("caption", "video")
+    judged = judged_pairs(owners, n_captions, n_videos, name=name, what=what, relevant_from=relevant_from)
+    if v2t != "best" and (not isinstance(given, tuple) or judged.grade is not None):
+        needs = "relevance of yes or no, not grades" if isinstance(given, tuple) else "embeddings, not scores"
+        raise EvaluationError(f"The v2t protocol {v2t!r} needs {needs}.")
+    counts: Mapping[Direction, PairCounts]
+    pairs = judged.query, judged.item
     if isinstance(given, tuple):
         options = {"similarity": similarity, "answers": answers, "memory": memory, "device": device}
         counts = _count_embeddings(*given, pairs, v2t, directions, options)
-    elif v2t == "best":
-        counts = count_scores(given, *pairs, directions=directions, answers=answers, memory=memory)
     else:
-        raise EvaluationError(f"The v2t protocol {v2t!r} needs embeddings, not scores.")
+        counts = count_scores(
+            given, *pairs, directions=["t2v"] if alone else directions, answers=answers, memory=memory
+        )
+    relevant: dict[str, PairCounts] = {}
+    gains: dict[str, Gains | None] = {}
+    for direction in DIRECTIONS:
+        if direction in counts:
+            named = "retrieval" if alone else direction
+            relevant[named], gains[named] = relevant_counts(
+                counts[direction], judged, direction, gain=gain, answers=answers
+            )
+    query, item = judged.pairs
     return result(
-        {direction: counts[direction] for direction in DIRECTIONS if direction in counts},
-        pairs,
-        {"captions": n_captions, "videos": n_videos},
+        relevant,
+        (query, item),
+        {"items": n_videos} if alone else {"captions": n_captions, "videos": n_videos},
         ks=ks,
         ties=ties,
         similarity=similarity if isinstance(given, tuple) else _name(given),
         v2t=v2t,
         answers=answers,
+        gains=gains,
     )
 
 
-def _check_options(similarity: str, *, ks: Sequence[int], ties: str, v2t: str, directions: Sequence[str]) -> None:
-    for kind, value, known in (
-        ("similarity", similarity, (*get_args(Similarity), "maxsim")),
-        ("tie rule", ties, get_args(Ties)),
-        ("v2t protocol", v2t, get_args(V2T)),
-        *(("direction", direction, DIRECTIONS) for direction in directions),
-    ):
-        if value not in known:
-            raise UnknownNameError(kind, value, known)
-    if not directions:
+def _directions(directions: Any) -> tuple[Direction, ...]:
+    """The directions that are named, each once."""
+    named = [directions] if isinstance(directions, str) else directions
+    if not isinstance(named, Iterable) or isinstance(named, Mapping) or getattr(named, "ndim", 1) != 1:
+        raise EvaluationError(f"directions is {named!r:.60}; t2v, v2t or both are expected.")
+    known = tuple(dict.fromkeys(one_of("direction", direction, DIRECTIONS) for direction in named))
+    if not known:
         raise EvaluationError("directions is empty: it must name t2v, v2t or both.")
-    if not ks or min(ks) < 1:
-        raise EvaluationError(f"ks must be positive cut-offs, not {list(ks)}.")
+    return known
 
 
 def _given(text: Any, video: Any, scores: Any, similarity: str) -> tuple[Source, Source] | Scorer:
@@ -172,23 +203,3 @@ def _count_embeddings(
     if "v2t" in directions:
         counts["v2t"] = first_captions(text, video, pairs, options)
     return counts
-
-
-def _retrieval(
-    scorer: Scorer, relevance: Any, *, ks: Sequence[int], ties: Ties, answers: bool, memory: int
-) -> Evaluation:
-    n_queries, n_items = scorer.shape
-    query, item = right_pairs(relevance, n_queries, n_items, name="relevance", what=("query", "item"))
-    if not len(query):
-        raise EvaluationError(f"None of the {n_queries} queries has a right item among the {n_items}: nothing to rank.")
-    counts = count_scores(scorer, query, item, directions=["t2v"], answers=answers, memory=memory)["t2v"]
-    return result(
-        {"retrieval": counts},
-        (query, query),
-        {"items": n_items},
-        ks=ks,
-        ties=ties,
-        similarity=_name(scorer),
-        v2t="best",
-        answers=answers,
-    )

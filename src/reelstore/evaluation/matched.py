@@ -63,10 +63,10 @@ class Matched:
         return f"Matched({len(self.videos)} videos, {len(self.captions)} captions, missing {self.missing})"
 
 
-def match(videos: Sequence[Rows], texts: Sequence[Rows], split: str) -> Matched:
-    """What all these variants have of a split, in the order of the first variant of each side."""
-    video_ids, missing_videos = _in_all([rows.split(split) for rows in videos])
-    keys, missing_captions = _in_all([rows.split(split) for rows in texts])
+def match(videos: Sequence[Rows], texts: Sequence[Rows], split: str | None) -> Matched:
+    """What these variants have of a split (None: of all), in the order of each side's first variant."""
+    video_ids, missing_videos = _in_all([rows if split is None else rows.split(split) for rows in videos])
+    keys, missing_captions = _in_all([rows if split is None else rows.split(split) for rows in texts])
     place = {video_id: number for number, video_id in enumerate(video_ids)}
     captions = [key for key in keys if key[0] in place]
     return Matched(

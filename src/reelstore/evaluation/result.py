@@ -7,10 +7,13 @@ from typing import Literal
 
 import numpy as np
 
+from reelstore.evaluation.gains import Gains
 from reelstore.evaluation.median import median_rank
 from reelstore.evaluation.metrics import constant_counts, direction_metrics, mean, query_values
-from reelstore.evaluation.ties import Bools, TieGroups, Ties, expected_rank
+from reelstore.evaluation.relevance import Bools
+from reelstore.evaluation.ties import TieGroups, Ties, expected_rank
 from reelstore.ranking import Floats, Ints, PairCounts
+from reelstore.ranking.arguments import cut_offs
 
 Metrics = dict[str, dict[str, float]]
 V2T = Literal["best", "group_max", "first"]
@@ -22,7 +25,8 @@ class Ranks:
 
     Attributes:
         query: (n,) row of the query: a caption for `t2v`, a video for `v2t`.
-        video: (n,) row of the video it belongs to (the first of several); what the bootstrap draws.
+        video: (n,) row of the video it belongs to: its first relevant item, in `v2t` the query itself. Queries of one
+            video aren't independent; confidence intervals and paired tests treat them as one cluster.
         n_right: (n,) right items.
         rank: (n,) expected rank of the best of them, 1 is best.
         greater: (n,) wrong items above the best right one.
@@ -111,8 +115,13 @@ class Evaluation:
             for ties in sides
         }
 
+    def n_items(self, direction: str) -> int:
+        """Items that a query of this direction searches."""
+        return self._counts[direction].n_items
+
     def curve(self, direction: str, ks: Sequence[int]) -> dict[str, Floats]:
         """`recall` and its `chance` at each k, (n_ks,), without another product; in `t2v` it is R@k."""
+        ks = cut_offs(ks)
         one_right = self._one_right(direction)
         name = "R" if one_right else "recall"
         sides = {"recall": self._groups[direction].settled(self.ties), "chance": self._constant[direction]}
@@ -124,7 +133,10 @@ class Evaluation:
 
     @cached_property
     def _constant(self) -> dict[str, TieGroups]:
-        return {direction: TieGroups.of(constant_counts(counts)) for direction, counts in self._counts.items()}
+        return {
+            direction: self._groups[direction].all_tied(constant_counts(counts))
+            for direction, counts in self._counts.items()
+        }
 
     def _one_right(self, direction: str) -> bool:
         return _one_right(direction, self._counts[direction])
@@ -140,8 +152,9 @@ def result(
     similarity: str,
     v2t: V2T,
     answers: bool,
+    gains: Mapping[str, Gains | None] | None = None,
 ) -> Evaluation:
-    groups = {direction: TieGroups.of(of) for direction, of in counts.items()}
+    groups = {direction: TieGroups.of(of, (gains or {}).get(direction)) for direction, of in counts.items()}
     ranks = {
         direction: _ranks(of, groups[direction], pairs, direction, ks=tuple(ks), ties=ties, answers=answers)
         for direction, of in counts.items()
@@ -160,6 +173,9 @@ def result(
         "no_relevant": sum(of.n_queries for of in counts.values()) - queries,
         "tied_queries": sum(int(of.tied.sum()) for of in ranks.values()),
     }
+    not_retrieved = sum(int((of.score == -np.inf).sum()) for of in counts.values())
+    if not_retrieved:
+        metrics["health"]["not_retrieved"] = not_retrieved
     return Evaluation(metrics, ranks, tuple(ks), ties, similarity, v2t, counts, groups)
 
 
@@ -180,7 +196,7 @@ def _ranks(
 ) -> Ranks:
     query = groups.query[groups.first]
     video = query
-    if direction == "t2v":
+    if direction != "v2t":
         first = np.full(counts.n_queries, counts.n_items, dtype=np.int64)
         np.minimum.at(first, pairs[0], pairs[1])
         video = first[query]
@@ -199,8 +215,11 @@ def _ranks(
 
 
 def _gap(counts: PairCounts) -> Floats:
-    """(n_queries,) score of the best right item less that of the best wrong one."""
+    """(n_queries,) score of the best right item less that of the best wrong one; 0 for equal infinities."""
     best = np.full(counts.n_queries, -np.inf)
     np.maximum.at(best, counts.query, counts.score)
     with np.errstate(invalid="ignore"):
-        return np.asarray(best - counts.best_wrong_score)
+        gap = np.asarray(best - counts.best_wrong_score)
+    gap[np.isinf(best) & (best == counts.best_wrong_score)] = 0.0
+    gap[counts.best_wrong < 0] = np.inf
+    return gap

@@ -1,15 +1,16 @@
 """Counts -> each query's value of every metric, averaged over all orders of equal scores in closed form."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.evaluation.gains import Gains
+from reelstore.evaluation.relevance import Bools
 from reelstore.ranking import Floats, Ints, PairCounts
 
 Ties = Literal["expected", "optimistic", "pessimistic"]
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,10 @@ class TieGroups:
         right_above: (n_groups,) right ones among them.
         right: (n_groups,) right items in the group, at least 1.
         wrong: (n_groups,) wrong items in the group.
+        retrieved: (n_groups,) bool, false where the score is -inf: the items weren't retrieved, and earn nothing.
         first: (n_queries,) row of each query's best group; only queries that have a right item.
         n_right: (n_queries,) right items of the query.
+        gains: of graded items; None where every right item gains the same.
     """
 
     query: Ints
@@ -34,11 +37,13 @@ class TieGroups:
     right_above: Ints
     right: Ints
     wrong: Ints
+    retrieved: Bools
     first: Ints
     n_right: Ints
+    gains: Gains | None = None
 
     @classmethod
-    def of(cls, counts: PairCounts) -> "TieGroups":
+    def of(cls, counts: PairCounts, gains: Gains | None = None) -> "TieGroups":
         """Groups of one direction's counts."""
         new_query = np.r_[True, counts.query[1:] != counts.query[:-1]][: len(counts.query)]
         order = slice(None) if new_query.all() else np.lexsort((-counts.score, counts.query))
@@ -53,8 +58,10 @@ class TieGroups:
             right_above=right_above,
             right=np.diff(np.r_[starts, len(query)]),
             wrong=counts.equal[order][starts],
+            retrieved=score[starts] != -np.inf,
             first=np.flatnonzero(new_query[starts]),
             n_right=np.diff(np.r_[query_starts, len(query)]),
+            gains=gains,
         )
 
     def __len__(self) -> int:
@@ -63,20 +70,27 @@ class TieGroups:
     @property
     def tied(self) -> Bools:
         """(n_queries,) whether any metric of the query depends on how ties are broken."""
-        tied: Bools = np.bincount(self.query, self.wrong > 0) > 0
-        return tied[self.query[self.first]]
+        tied: Bools = (np.bincount(self.query, self.wrong > 0) > 0)[self.query[self.first]]
+        return tied if self.gains is None else tied | self.gains.tied
 
     def settled(self, ties: Ties) -> "TieGroups":
         """The same ranking with each tie broken in favour of the right items, or against them."""
         if ties == "expected":
             return self
         above = self.above + (self.wrong if ties == "pessimistic" else 0)
-        nothing = np.zeros_like(self.wrong)
-        return TieGroups(self.query, above, self.right_above, self.right, nothing, self.first, self.n_right)
+        gains = self.gains and self.gains.settled(in_favour=ties == "optimistic")
+        return replace(self, above=above, wrong=np.zeros_like(self.wrong), gains=gains)
+
+    def all_tied(self, counts: PairCounts) -> "TieGroups":
+        """The groups of `counts`, in which every score is equal, with these gains."""
+        return TieGroups.of(counts, self.gains and self.gains.all_tied(counts.n_items))
 
 
 def expected_rank(groups: TieGroups) -> Floats:
-    """(n_queries,) expected rank of the best-ranked right item."""
+    """(n_queries,) expected rank of the best-ranked right item.
+
+    Items that weren't retrieved count as if they followed the others in random order.
+    """
     above, right, wrong = _best(groups)
     return above + (right + wrong + 1) / (right + 1)
 
@@ -90,7 +104,7 @@ def reciprocal_rank(groups: TieGroups) -> Floats:
         cases, where = np.unique(np.stack([above, right, wrong])[:, tied], axis=1, return_inverse=True)
         per_case = np.array([_mean_reciprocal(*case) for case in cases.T.tolist()])
         values[tied] = per_case[where.reshape(-1)]
-    return values
+    return np.where(groups.retrieved[groups.first], values, 0.0)
 
 
 def hit(groups: TieGroups, k: int) -> Floats:
@@ -98,10 +112,10 @@ def hit(groups: TieGroups, k: int) -> Floats:
     above, right, wrong = _best(groups)
     n = right + wrong
     # One right item: k / n as such, without the rounding of one minus its complement.
-    alone: Floats = np.clip(k - above, 0, n) / n
-    if (right == 1).all():
-        return alone
-    return np.where(right == 1, alone, 1.0 - later_than(np.maximum(k - above, 0), right, wrong))
+    values: Floats = np.clip(k - above, 0, n) / n
+    if (right != 1).any():
+        values = np.where(right == 1, values, 1.0 - later_than(np.maximum(k - above, 0), right, wrong))
+    return np.where(groups.retrieved[groups.first], values, 0.0)
 
 
 def recall(groups: TieGroups, k: int) -> Floats:
@@ -112,7 +126,12 @@ def recall(groups: TieGroups, k: int) -> Floats:
 
 
 def discounted_gain(groups: TieGroups, k: int) -> Floats:
-    """(n_queries,) expected nDCG@k: right items gain 1 / log2(1 + rank), as a share of what the first k could gain."""
+    """(n_queries,) expected nDCG@k: gain / log2(1 + rank) of the items among the first k, as a share of the largest
+    possible; without grades every right item gains the same.
+    """
+    if groups.gains is not None:
+        return groups.gains.ndcg(k)
+    k = min(k, int((groups.above + groups.right + groups.wrong).max(initial=1)))
     gain = np.r_[0.0, np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))]
     n = groups.right + groups.wrong
     inside = gain[np.minimum(groups.above + n, k)] - gain[np.minimum(groups.above, k)]
@@ -123,7 +142,7 @@ def discounted_gain(groups: TieGroups, k: int) -> Floats:
 
 
 def average_precision(groups: TieGroups) -> Floats:
-    """(n_queries,) expected average precision over the whole ranking.
+    """(n_queries,) expected average precision over the whole ranking, of items that were retrieved.
 
     A right item at position j of its group has precision (right_above + 1 + the right ones before it) / (above + j);
     given that j is right, (j - 1) (right - 1) / (n - 1) of those before it are expected to be. The sum over j is made
@@ -169,4 +188,5 @@ def _best(groups: TieGroups) -> tuple[Ints, Ints, Ints]:
 
 
 def _per_query(groups: TieGroups, values: Floats) -> Floats:
-    return np.add.reduceat(values, groups.first) if len(groups.first) else np.zeros(0)
+    earned = np.where(groups.retrieved, values, 0.0)
+    return np.add.reduceat(earned, groups.first) if len(groups.first) else np.zeros(0)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ParamsError
-from reelstore.params.names import check_name
+from reelstore.params.names import check_name, check_store_name
 from reelstore.params.plain import shown
 from reelstore.params.sections import (
     ApplyParams,
@@ -55,7 +55,7 @@ class Params:
     its own."""
     evaluate: EvaluateParams = field(default_factory=EvaluateParams)
     protocols: Mapping[str, ProtocolParams] = field(default_factory=dict)
-    """Name -> a protocol that uses the other test queries, such as `{kind: dual_softmax}`."""
+    """Name -> a rescoring, such as `{kind: dual_softmax}`."""
     tracking: TrackingParams = field(default_factory=TrackingParams)
     thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
@@ -66,7 +66,7 @@ class Params:
                 side, _, name = encoder.partition("/")
                 if side not in ("video", "text"):
                     raise _error(section, encoder, f"{section}: {shown(encoder)} must be video/<name> or text/<name>.")
-                check_name(section, name)
+                check_store_name(section, name)
         for encoder, options in self.streams.items():
             self._check_stream(encoder, options.get("keep"))
         for side in ("video", "text"):

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reelstore.errors import LongTextError, ParamsError
-from reelstore.params.names import check_device, check_name, check_variant
+from reelstore.params.names import check_device, check_store_name, check_variant
 from reelstore.params.plain import shown
 from reelstore.params.ranges import SEED, SHARE, STORED_DTYPE, OneOf, Range, Section, setting, settings_mapping
 
@@ -40,7 +40,7 @@ class DatasetParams(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_name("name", self.name)
+        check_store_name("name", self.name)
         for split in self.splits:
             if not 1 <= len(split) <= 100 or not split.isprintable():
                 raise ParamsError(f"splits has {shown(split)}; a name has 1 to 100 characters.", key="splits")
@@ -226,14 +226,25 @@ class EvaluateParams(Section):
 
 @dataclass(frozen=True)
 class ProtocolParams(Section):
-    """A protocol that uses the other test queries; every aligner is measured under it too, in files of its own."""
+    """A rescoring of all test queries' scores; every aligner is measured under it too, in files of its own."""
 
-    kind: str = setting("dual_softmax", OneOf(("dual_softmax", "qb_norm")))
-    """`dual_softmax` or `qb_norm`."""
+    kind: str = setting("dual_softmax", OneOf(("dual_softmax", "inverted_softmax", "qb_norm")))
+    """`dual_softmax` and `inverted_softmax` use the other test queries; `qb_norm` a bank of training queries."""
     scale: float = setting(0.0, Range(0, 10_000))
-    """What scores are multiplied with in the softmax; 0 for the protocol's own, 100 and 20."""
+    """What scores are multiplied with in the softmax; 0 for the kind's own: 100, 20 and 20."""
     k: int = setting(1, Range(1, 10_000))
-    """qb_norm: best items of each query that count as hubs."""
+    """qb_norm: best items of each query in the bank that are in the activation set."""
+    bank: str = "train"
+    """qb_norm: split whose captions and videos are the bank."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, default in (("k", 1), ("bank", "train")):
+            if self.kind != "qb_norm" and getattr(self, name) != default:
+                found = shown(getattr(self, name))
+                raise ParamsError(
+                    f"{name} is {found}, but {self.kind} has no {name}; it is a setting of qb_norm.", key=name
+                )
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.errors import EvaluationError, NonFiniteError
+from reelstore.ranking.arguments import whole_number
 from reelstore.ranking.counts import MEMORY
 from reelstore.ranking.filters import LEVELS, Side, band
 from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
@@ -53,7 +54,7 @@ def nearest(
 
     Raises:
         NonFiniteError: a row holds NaN or infinity, or a product of float64 numbers overflows.
-        EvaluationError: widths differ, or k is below 1.
+        EvaluationError: widths differ, or k isn't a whole number from 1 on.
 
     Example:
         >>> found = nearest(np.array([[1., 0.]]), np.array([[0., 1.], [3., 0.], [1., 1.]]), k=2)
@@ -62,13 +63,12 @@ def nearest(
     """
     keep_memory()
     check_similarity(similarity)
+    k, memory = whole_number("k", k, 1), whole_number("memory", memory, 1)
     asked, sought = Source(queries, "queries"), Source(items, "items")
     if asked.shape[1] != sought.shape[1]:
         raise EvaluationError(
             f"queries are {asked.shape[1]} wide and items {sought.shape[1]}: they share no space. Align them first."
         )
-    if k < 1:
-        raise EvaluationError(f"k is {k}; at least one item is to be found.")
     k = min(k, len(sought))
     found = [
         _nearest(asked.rows(start, start + _QUERIES), asked, sought, k, similarity, memory)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.errors import UnknownNameError
+from reelstore.ranking.arguments import one_of
 from reelstore.ranking.threads import in_parts
 
 Similarity = Literal["cosine", "dot", "euclidean"]
@@ -29,8 +29,7 @@ _NARROW = 32
 
 def check_similarity(similarity: str) -> None:
     """Raise UnknownNameError unless `similarity` is one of `Similarity`."""
-    if similarity not in get_args(Similarity):
-        raise UnknownNameError("similarity", similarity, get_args(Similarity))
+    one_of("similarity", similarity, get_args(Similarity))
 
 
 def as_float64(rows: Array, similarity: Similarity) -> Floats:

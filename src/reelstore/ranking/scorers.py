@@ -34,9 +34,16 @@ class Scorer(Protocol):
 
 
 class Matrix:
-    """A ready score matrix (n_queries, n_items): an array, a tensor, a memory-mapped file; higher is closer."""
+    """A ready score matrix (n_queries, n_items): an array, a tensor, a memory-mapped file; higher is closer.
+
+    A masked score is -inf: its item wasn't retrieved.
+    """
 
     def __init__(self, scores: Any) -> None:
+        if isinstance(scores, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in scores):
+            scores = np.ma.stack(scores)
+        if np.ma.is_masked(scores):
+            scores = (scores if scores.dtype.kind == "f" else scores.astype(np.float64)).filled(-np.inf)
         self._source = Source(scores, "scores")
         self.shape = self._source.shape
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from reelstore.errors import EvaluationError, NonFiniteError
+from reelstore.ranking.arrays import as_array, is_sparse_tensor, refuse_masked
 from reelstore.ranking.reference import Array, Ints
 
 _GAP_ROWS = 256
@@ -25,14 +26,20 @@ class Source:
         if hasattr(values, "detach"):
             values = values.detach()
         elif isinstance(values, list | tuple):
-            values = np.asarray(values)
+            values = as_array(values, name)
+        elif isinstance(values, np.ma.MaskedArray):
+            refuse_masked(values, name)
+            values = values.data
+        if hasattr(values, "tocoo") or is_sparse_tensor(values):
+            raise EvaluationError(f"{name} is sparse; a dense matrix (n, dim) is expected, such as {name}.toarray().")
         self.values: Any = values
         self._is_tensor = hasattr(values, "detach")
         shape = getattr(values, "shape", None)
         if shape is None and hasattr(values, "dim") and hasattr(values, "take"):
             shape = (len(values), int(values.dim))
-        if shape is None or len(shape) != 2:
-            raise EvaluationError(f"{name} must be a matrix (n, dim), not {type(values).__name__} {shape or ''}.")
+        if not isinstance(shape, tuple) or len(shape) != 2:
+            of = f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
+            raise EvaluationError(f"{name} must be a matrix (n, dim), not {type(values).__name__}{of}.")
         self.shape = (int(shape[0]), int(shape[1]))
         if self.shape[0]:
             self.dtype = self.rows(0, 1).dtype
@@ -90,16 +97,9 @@ class Source:
             )
 
     def _plain(self, rows: Any) -> Array:
-        if self._is_tensor:
-            rows = rows.cpu()
-            if str(rows.dtype) == "torch.bfloat16":  # numpy has no such type; widening is exact
-                rows = rows.float()
-        rows = np.asarray(rows)
-        if rows.dtype.name == "bfloat16":
-            rows = rows.astype(np.float32)
-        if rows.dtype.kind not in "fiu":
-            raise EvaluationError(f"{self.name} must hold real numbers, not {rows.dtype}.")
-        plain: Array = rows
+        plain = as_array(rows, self.name)
+        if plain.dtype.kind not in "fiu":
+            raise EvaluationError(f"{self.name} must hold real numbers, not {plain.dtype}.")
         return plain
 
 

@@ -14,7 +14,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from reelstore.errors import NonFiniteError, UnknownNameError
+from reelstore.errors import NonFiniteError
+from reelstore.ranking.arguments import one_of
 from reelstore.ranking.filters import Operand, band
 from reelstore.ranking.reference import Floats, Ints, fold, lengths, pair_scores
 from reelstore.ranking.tokens import Tokens
@@ -46,8 +47,7 @@ class Interaction:
             ("side to add up over", self.over, Over),
             ("total", self.total, Total),
         ):
-            if value not in get_args(known):
-                raise UnknownNameError(kind, value, get_args(known))
+            one_of(kind, value, get_args(known))
 
     @property
     def words(self) -> str:

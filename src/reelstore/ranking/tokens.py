@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from reelstore.errors import EvaluationError, NonFiniteError
+from reelstore.ranking.arrays import as_array, refuse_masked
 from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.sources import Source
 
@@ -120,21 +121,26 @@ class TokenSource:
             )
 
     def _flattened(self, values: Any) -> tuple[Source, Ints]:
-        if isinstance(values, tuple) and len(values) == 2:
-            flat, offsets = Source(values[0], self.name), np.asarray(values[1], dtype=np.int64)
-            if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(flat):
+        if (
+            isinstance(values, tuple)
+            and len(values) == 2
+            and (offsets := as_array(values[1], f"{self.name}: offsets")).ndim == 1
+        ):
+            flat = Source(values[0], self.name)
+            if offsets.dtype.kind not in "iu" or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(flat):
                 raise EvaluationError(
                     f"{self.name}: offsets must be (n + 1,), from 0 to the {len(flat)} tokens there are."
                 )
-            return flat, offsets
+            return flat, offsets.astype(np.int64)
         if isinstance(values, list | tuple):
-            parts = [np.asarray(part.detach().cpu() if hasattr(part, "detach") else part) for part in values]
+            parts = [as_array(part, f"{self.name}[{number}]") for number, part in enumerate(values)]
             widths = {part.shape[1:] for part in parts}
             if len(widths) != 1 or parts[0].ndim != 2:
                 raise EvaluationError(f"{self.name} must be arrays (n_tokens, dim) of one width, not {sorted(widths)}.")
             return Source(np.concatenate(parts), self.name), np.r_[0, np.cumsum([len(part) for part in parts])]
-        shape: tuple[int, ...] = tuple(getattr(values, "shape", ()))
-        if len(shape) != 3:
+        refuse_masked(values, self.name)
+        shape = getattr(values, "shape", None)
+        if not isinstance(shape, tuple) or len(shape) != 3:
             raise EvaluationError(
                 f"{self.name} must be tokens: (values, offsets), (n, n_tokens, dim), a list of (n_tokens, dim), or a "
                 f"store's rows of tokens; not {type(values).__name__} {shape or ''}."

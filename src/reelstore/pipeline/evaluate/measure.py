@@ -1,11 +1,12 @@
 """An aligner or a scorer of one model on one split -> ranks and metrics, and what they are of."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reelstore.errors import DatasetError
 from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
@@ -39,9 +40,17 @@ def measure(params: Params, *, video: str, text: str, name: str) -> Measured:
     return aligned(params, video, text, name, partial(evaluate, ks=params.evaluate.ks, answers=True))
 
 
-def aligned(params: Params, video: str, text: str, aligner: str, evaluate: Callable[..., Evaluation]) -> Measured:
-    """Measure a fitted aligner by `evaluate(text, video, video_of_caption)`, which gets what it maps both sides to."""
-    from reelstore.align.mapping import mapped
+def aligned(
+    params: Params, video: str, text: str, aligner: str, evaluate: Callable[..., Evaluation], *, bank: str = ""
+) -> Measured:
+    """Measure a fitted aligner by `evaluate(text, video, video_of_caption)`, which gets what it maps both sides to.
+
+    Where `bank` names a split, `evaluate` gets that one's as well, batch by batch, as `bank_text` and `bank_video`.
+
+    Raises:
+        DatasetError: the split has no captions with values.
+    """
+    from reelstore.align.mapping import mapped, mapped_batches
     from reelstore.align.registry import load_aligner
 
     fitted = load_aligner(Path("models", params.dataset.name, f"{video}+{text}", aligner))
@@ -51,10 +60,21 @@ def aligned(params: Params, video: str, text: str, aligner: str, evaluate: Calla
     for side, rows in (("video", videos), ("text", texts)):
         fitted.check_rows(side, rows)
     matched = matched_split(params, [videos], [texts], params.evaluate.split)
+    banks: dict[str, Iterator[Any]] = {}
+    if bank:
+        found = matched_split(params, [videos], [texts], bank)
+        if not found.captions:
+            raise DatasetError(f"The split {bank!r}, the bank of QB-Norm, has no captions with values.")
+        for name, transform, rows in (
+            ("bank_text", fitted.transform_text, texts.select(found.captions)),
+            ("bank_video", fitted.transform_video, videos.select(found.videos)),
+        ):
+            banks[name] = (values for _, values in mapped_batches(transform, rows))
     evaluation = evaluate(
         mapped(fitted.transform_text, texts.select(matched.captions)),
         mapped(fitted.transform_video, videos.select(matched.videos)),
         matched.video_of_caption,
+        **banks,
     )
     return Measured(matched, evaluation, videos, texts)
 

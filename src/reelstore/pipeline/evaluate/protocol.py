@@ -1,11 +1,11 @@
-"""The protocol stage: a fitted aligner under a protocol that uses the other test queries -> files of their own."""
+"""The protocol stage: a fitted aligner whose scores are rescored -> files of their own."""
 
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 from reelstore.errors import ParamsError
-from reelstore.evaluation.protocols import evaluate_transductive, make_protocol
+from reelstore.evaluation.protocols import QueryBank, evaluate_transductive, make_protocol
 from reelstore.params import Params
 from reelstore.pipeline.evaluate.measure import aligned
 from reelstore.pipeline.evaluate.stage import EvaluateReport, about, conventions, write_found
@@ -21,12 +21,20 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
         raise ParamsError(f"protocols has no {protocol!r}. Known: {', '.join(params.protocols) or 'none'}.")
     settings = params.protocols[protocol]
     applied = make_protocol(settings.kind, scale=settings.scale or None, k=settings.k)
+    needs_bank = isinstance(applied, QueryBank)
+    if needs_bank and settings.bank == params.evaluate.split:
+        raise ParamsError(
+            f"protocols.{protocol}.bank is {settings.bank}, which is evaluate.split too: QB-Norm's bank is training "
+            "captions. Name a training split, or take kind: inverted_softmax, which uses the test queries.",
+            key=f"protocols.{protocol}.bank",
+        )
     measured = aligned(
         params,
         video,
         text,
         aligner,
         partial(evaluate_transductive, protocol=applied, ks=params.evaluate.ks, answers=True),
+        bank=settings.bank if needs_bank else "",
     )
     dataset, model, name = params.dataset.name, f"{video}+{text}", f"{aligner}.{protocol}"
     report = EvaluateReport(
@@ -40,8 +48,8 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
     details = {
         **about(params, measured, model=model, name=aligner),
         **conventions(measured.evaluation),
-        "protocol": asdict(settings),
-        "uses_other_test_queries": True,
+        "rescoring": asdict(settings),
+        "uses_other_test_queries": not needs_bank,
     }
     write_found(report, details)
     return report
