@@ -19,6 +19,27 @@ MAX_CAPTION_INDEX = 2**31 - 1
 """A store keeps it as int32."""
 MAX_NAME_BYTES = 1024
 """UTF-8 bytes of a video_id, a split or a group."""
+ARRAY_NAMES = ("caption_index", "fingerprint", "offsets", "split", "status", "values", "video_id", "video_id_offsets")
+"""Every array that a variant of a store may have."""
+RESERVED_NAMES = frozenset({*ARRAY_NAMES, "c", "zarr.json"})
+"""Names of what is inside every variant: no dataset, encoder or variant may be called so."""
+
+
+def reserved_fault(name: str) -> str | None:
+    """Why a dataset, an encoder or a variant of a store can't be called this; None where it can.
+
+    Upper and lower case count as equal, as they do on the file systems of macOS and Windows.
+
+    Example:
+        >>> reserved_fault("clip"), reserved_fault("Values")
+        (None, 'is reserved: every variant of a store has an array or a file of this name')
+    """
+    folded = name.casefold()
+    if folded in RESERVED_NAMES:
+        return "is reserved: every variant of a store has an array or a file of this name"
+    if folded.endswith(".partial"):
+        return "is reserved: half-written files end in .partial, and DVC is told to ignore them"
+    return None
 
 
 def name_fault(name: str) -> str | None:

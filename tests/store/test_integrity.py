@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError
-from reelstore.store.integrity import check_groups, check_variant, variant_folders
+from reelstore.store.integrity import check_groups, check_variant
 from reelstore.store.reader import open_variant
+from reelstore.store.walk import variant_folders
 
 from .made import files, folder_of, soak, spec, write
 

@@ -12,10 +12,11 @@ import pytest
 from reelstore.errors import OccupiedError, SchemaError, StoreError
 from reelstore.pipeline.stores.inventory import inventory
 from reelstore.store.claim import is_variant
-from reelstore.store.integrity import check_between, check_groups, check_variant, variant_folders
+from reelstore.store.integrity import check_between, check_groups, check_variant
 from reelstore.store.journal import remove_variant
 from reelstore.store.migrate import migrate
 from reelstore.store.reader import open_variant
+from reelstore.store.walk import variant_folders
 
 from .made import files, folder_of, spec, write
 

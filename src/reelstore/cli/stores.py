@@ -98,8 +98,8 @@ def migrate(path: Path) -> None:
     \b
         reelstore migrate store
     """
-    from reelstore.store.integrity import variant_folders
     from reelstore.store.migrate import migrate as migrate_variant
+    from reelstore.store.walk import variant_folders
 
     folders = variant_folders(path)
     if not folders:

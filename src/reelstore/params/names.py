@@ -29,6 +29,15 @@ def check_name(key: str, name: str) -> None:
         )
 
 
+def check_store_name(key: str, name: str) -> None:
+    """Refuse what can't name a dataset or an encoder, folders of a store; `key` says where it stands."""
+    from reelstore.records import reserved_fault  # imports NumPy, which --help doesn't need
+
+    check_name(key, name)
+    if (fault := reserved_fault(name)) is not None:
+        raise ParamsError(f"{key}: {shown(name)} {fault}. Choose another name.", key=key)
+
+
 def check_device(key: str, device: str) -> None:
     """Refuse what names no device that encoders run on; `key` says where it stands."""
     if not _DEVICE.fullmatch(device):

@@ -7,6 +7,7 @@ from reelstore.encoders.base import TOKENS, EncoderSpec
 from reelstore.errors import ParamsError
 from reelstore.params import Params
 from reelstore.pooling import POOLINGS, VERSION
+from reelstore.records import reserved_fault
 from reelstore.store.schema import VariantSpec
 
 
@@ -58,6 +59,8 @@ def wanted_variants(params: Params, key: str, spec: EncoderSpec) -> list[Wanted]
     for name in keep:
         if name not in possible:
             raise ParamsError(f"streams.{key}.keep: {name!r} isn't among {', '.join(possible)}.")
+        if (fault := reserved_fault(name)) is not None:
+            raise ParamsError(f"streams.{key}.keep: {name!r} {fault}. The encoder must give its output another name.")
     return [possible[name] for name in keep]
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from reelstore.errors import IrregularFileError, OccupiedError, StoreError
 from reelstore.io import PARTIAL, SMALL_FILE_BYTES, is_folder, open_regular, partial_of, sync_folder, write_new
+from reelstore.records import ARRAY_NAMES
 from reelstore.store.disk import refuse_read_only
-from reelstore.store.schema import ARRAYS, is_file_name
+from reelstore.store.schema import is_file_name
 
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
@@ -145,4 +146,4 @@ def _is_own(key: str) -> bool:
 
 def _is_own_folder(key: str) -> bool:
     name, *rest = key.split("/")
-    return name in ARRAYS and (not rest or rest[0] == "c") and all(part.isdecimal() for part in rest[1:])
+    return name in ARRAY_NAMES and (not rest or rest[0] == "c") and all(part.isdecimal() for part in rest[1:])

@@ -1,6 +1,5 @@
 """Whether a variant is what its manifest says: every file, every row."""
 
-import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.errors import StoreError
-from reelstore.io import PARTIAL, partial_of
-from reelstore.store.files import content_of, foreign_in
-from reelstore.store.groups import GROUP, groups_above
+from reelstore.io import PARTIAL
+from reelstore.records import SIDES
+from reelstore.store.groups import group_fault, groups_above, outdated_consolidated
 from reelstore.store.journal import interrupted
 from reelstore.store.manifest import MANIFEST, read_manifest
 from reelstore.store.published import Published, check_files, foreign_files
@@ -25,8 +24,6 @@ from reelstore.store.table import Key
 
 BETWEEN = {MANIFEST, ".gitignore"}
 """Files that may lie beside a store's folders."""
-N_LEVELS = 5
-"""Folders between a project and its variants: store, dataset, side, encoder, variant."""
 CHECKED_ROWS = 4096
 """Rows whose values are looked at together."""
 
@@ -40,56 +37,6 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.what}"
-
-
-def variant_folders(path: Path) -> list[Path]:
-    """Every variant at or below a path, damaged ones among them.
-
-    A folder is one if it has a manifest of ours, whole or not; or has lost it, lies in a group and holds nothing but
-    what variants hold. Links are followed where they lead to a variant or a group. Stores lie at most five levels deep.
-    """
-    return sorted(_variants_in(path, N_LEVELS, set()))
-
-
-def _variants_in(folder: Path, levels: int, seen: set[Path]) -> Iterator[Path]:
-    if folder.resolve() in seen:  # links in a circle
-        return
-    seen.add(folder.resolve())
-    if _is_variant(folder):
-        yield folder
-        return
-    try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if levels else []
-    except OSError:  # not ours to read, or gone meanwhile
-        return
-    for entry in entries:
-        below = folder / entry.name
-        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _is_group(below)):
-            yield from _variants_in(below, levels - 1, seen)
-
-
-def _is_variant(folder: Path) -> bool:
-    ours = f'"{ATTRIBUTE}"'.encode()
-    if any(ours in _content(path) for path in (folder / MANIFEST, partial_of(folder / MANIFEST))):
-        return True
-    return (
-        _content(folder.parent / MANIFEST) == GROUP
-        and not os.path.lexists(folder / MANIFEST)
-        and (folder / "status").is_dir()
-        and foreign_in(folder) is None
-    )
-
-
-def _is_group(folder: Path) -> bool:
-    content = _content(folder / MANIFEST)
-    return content == GROUP or f'"{ATTRIBUTE}"'.encode() in content
-
-
-def _content(path: Path) -> bytes:
-    try:
-        return content_of(path) or b""
-    except (OSError, StoreError):
-        return b""
 
 
 def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
@@ -124,13 +71,28 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
 
 
 def check_groups(folder: Path) -> Iterator[Finding]:
-    """The groups above a variant: dataset, side, encoder."""
+    """The groups above a variant: dataset, side, encoder; and what plain Zarr clients read of them."""
+    if not has_groups(folder):
+        return
     for group in groups_above(folder):
-        content = content_of(group / MANIFEST)
-        if content is None:
-            yield Finding(group / MANIFEST, "is missing")
-        elif content != GROUP:
-            yield Finding(group / MANIFEST, "isn't the empty group it should be")
+        if (fault := group_fault(group)) is not None:
+            yield Finding(group / MANIFEST, fault)
+    try:
+        attributes = read_manifest(folder)
+    except StoreError:
+        return
+    for group in outdated_consolidated(folder, {ATTRIBUTE: attributes}):
+        name = folder.absolute().relative_to(group.absolute()).as_posix()
+        yield Finding(
+            group / MANIFEST,
+            f"its consolidated metadata isn't that of {name} as it is, and plain Zarr clients read by it; "
+            "reelstore repair takes it out",
+        )
+
+
+def has_groups(folder: Path) -> bool:
+    """Whether a variant lies below a side, so that the groups above it are a store's."""
+    return folder.absolute().parts[-3:][0] in SIDES
 
 
 def check_between(path: Path, variants: Collection[Path]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from reelstore.errors import OccupiedError, SchemaError
 from reelstore.io import PARTIAL, is_folder, partial_of, sync_folder
 from reelstore.store.claim import REPLACED, claim, listed_before, refuse_blocked
 from reelstore.store.files import content_of, digest_of, folders_to, own_files, remove_empty, write_partial
+from reelstore.store.groups import drop_consolidated
 from reelstore.store.manifest import MANIFEST, parse_manifest, read_manifest
 
 
@@ -100,6 +101,7 @@ def remove_variant(folder: Path) -> None:
     """
     recover(folder)
     listed = listed_before(folder)
+    drop_consolidated(folder)
     (folder / MANIFEST).unlink(missing_ok=True)
     _sweep(folder, listed, ())
     if not folder.is_symlink() and not any(folder.iterdir()):

@@ -22,6 +22,8 @@ from reelstore.store.schema import (
 )
 
 MANIFEST = "zarr.json"
+CONSOLIDATED = "consolidated_metadata"
+"""Key of a group's zarr.json under which zarr-python copies the zarr.json of all that is below the group."""
 MOST_SPLITS = 256
 """The array `split` holds their numbers as uint8."""
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -48,12 +50,15 @@ def parse_manifest(content: bytes, path: object) -> Mapping[str, Any]:
     attributes = group.get("attributes") if isinstance(group, dict) and group.get("node_type") == "group" else None
     if not isinstance(attributes, dict):
         raise SchemaError(f"{path} is damaged or isn't a Zarr group. {_HELP}")
-    ours = attributes.get(ATTRIBUTE)
-    if not isinstance(ours, dict) or "schema_version" not in ours:
-        raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no {ATTRIBUTE!r} attribute).")
-    _check_version(ours["schema_version"], path)
+    if not holds_manifest(group):
+        raise SchemaError(f"{path} is a Zarr group, but not a reelstore variant (no manifest under {ATTRIBUTE!r}).")
+    ours: Mapping[str, Any] = attributes[ATTRIBUTE]
+    _check_version(ours.get("schema_version"), path)
     try:
-        fits = content == as_json_bytes(group_metadata(attributes))
+        if CONSOLIDATED in group:  # zarr-python has written the file anew, with the same values
+            fits = without_consolidated(group) == group_metadata(attributes)
+        else:
+            fits = content == as_json_bytes(group_metadata(attributes))
         fits = fits and (ours["schema_version"] == 1 or ours.get("checksum") == manifest_checksum(ours))
         if not fits:
             raise SchemaError("its content doesn't match its checksum")
@@ -61,6 +66,18 @@ def parse_manifest(content: bytes, path: object) -> Mapping[str, Any]:
     except SchemaError as error:
         raise SchemaError(f"{path} is damaged: {str(error).rstrip('.')}. {_HELP}") from None
     return ours
+
+
+def holds_manifest(group: object) -> bool:
+    """Whether the JSON of a zarr.json is a group's with the attributes of a variant, sound or not."""
+    attributes = group.get("attributes") if isinstance(group, dict) and group.get("node_type") == "group" else None
+    ours = attributes.get(ATTRIBUTE) if isinstance(attributes, dict) else None
+    return isinstance(ours, dict) and not ours.keys().isdisjoint(("schema_version", "digests"))
+
+
+def without_consolidated(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON of a group's zarr.json without the copies of what is below the group."""
+    return {key: value for key, value in group.items() if key != CONSOLIDATED}
 
 
 def read_manifest(folder: Path) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from reelstore.store.aligned import aligned_empty
 from reelstore.store.rows import Rows
 from reelstore.store.table import Key
 from reelstore.store.variant import Variant
+from reelstore.store.walk import is_variant_folder, variant_folders
 
 __all__ = ["Key", "Rows", "Store", "aligned_empty", "open_store", "open_variant"]
 
@@ -35,7 +36,7 @@ def open_variant(folder: Path) -> Rows:
 
 
 class Store(Mapping[str, Rows]):
-    """`side/encoder/variant` -> rows."""
+    """`side/encoder/variant` -> rows; in a folder of several datasets, `dataset/side/encoder/variant`."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,7 +44,7 @@ class Store(Mapping[str, Rows]):
     def __getitem__(self, name: str) -> Rows:
         parts = name.split("/")
         folder = self.path.joinpath(*parts)
-        if len(parts) != 3 or ".." in parts or not (folder / "zarr.json").is_file():
+        if "" in parts or ".." in parts or not is_variant_folder(folder):
             known = ", ".join(self) or "none"
             raise StoreNotFoundError(
                 f"No variant {name!r} in {self.path}. It has: {known}. "
@@ -52,8 +53,8 @@ class Store(Mapping[str, Rows]):
         return open_variant(folder)
 
     def __iter__(self) -> Iterator[str]:
-        for path in sorted(self.path.glob("*/*/*/zarr.json")):
-            yield path.parent.relative_to(self.path).as_posix()
+        for folder in variant_folders(self.path):
+            yield folder.relative_to(self.path).as_posix()
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from reelstore.errors import SchemaError
-from reelstore.records import SIDES, Side
+from reelstore.records import ARRAY_NAMES, SIDES, Side
 
 SCHEMA_VERSION = 2
 """What is written. 2: fewer rows in a token shard, so that growth rewrites little; a checksum of the manifest."""
@@ -42,10 +42,8 @@ DTYPES = ("float16", "float32")
 ROW_VALUES = 2**28
 """Numbers in one row at most: 1 GiB of float32."""
 MOST_ROWS = 2**40
-ARRAYS = ("caption_index", "fingerprint", "offsets", "split", "status", "values", "video_id", "video_id_offsets")
-"""Every array that a variant may have."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,199}")
-_FILE = re.compile(rf"({'|'.join(ARRAYS)})/(?:zarr\.json|c/(0|[1-9][0-9]{{0,11}})((?:/0){{0,2}}))")
+_FILE = re.compile(rf"({'|'.join(ARRAY_NAMES)})/(?:zarr\.json|c/(0|[1-9][0-9]{{0,11}})((?:/0){{0,2}}))")
 
 Layout = Literal["pooled", "dense", "ragged"]
 

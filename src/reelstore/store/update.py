@@ -15,7 +15,7 @@ from reelstore.store import journal
 from reelstore.store.claim import claim, refuse_blocked
 from reelstore.store.disk import disk_errors, refuse_read_only
 from reelstore.store.files import make_folder, remove_empty
-from reelstore.store.groups import refuse_foreign_groups, write_groups
+from reelstore.store.groups import drop_consolidated, refuse_foreign_groups, refuse_reserved, write_groups
 from reelstore.store.lock import FolderLock
 from reelstore.store.published import open_published
 from reelstore.store.schema import FAILED, SCHEMA_VERSION, VariantSpec
@@ -69,13 +69,14 @@ class VariantUpdate:
     Raises:
         OccupiedError: something is there that reelstore didn't write. It is untouched.
         StoreError: another process writes this variant, or the disk doesn't allow it.
-        SchemaError: what lies there is damaged, of a newer schema, or another variant.
+        SchemaError: what lies there is damaged, of a newer schema, or another variant; or a name is reserved.
     """
 
     def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
+        refuse_reserved(folder)
         claim(folder)
         refuse_foreign_groups(folder)
         with disk_errors(folder):
@@ -159,7 +160,9 @@ class VariantUpdate:
             if self._standing.unchanged and published is not None:
                 digest, n_bytes = str(published.attributes["digest"]), 0
             else:
-                written = self._reach(len(self.table)).publish()
+                writer = self._reach(len(self.table))
+                drop_consolidated(self._folder)
+                written = writer.publish()
                 digest, n_bytes = written.digest, written.n_bytes_written
             write_groups(self._folder)
         stored = open_published(self._folder, verify=False)

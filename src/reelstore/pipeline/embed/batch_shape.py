@@ -15,6 +15,7 @@ from reelstore.pipeline.embed.prepared import prepared
 from reelstore.plain import read_typed
 from reelstore.records import Side
 from reelstore.store.manifest import read_manifest
+from reelstore.store.walk import variant_folders
 
 AUTO = "auto"
 LARGEST: dict[Side, int] = {"video": 32, "text": 256}
@@ -30,14 +31,13 @@ def recorded_batch_size(plan: Path, variants: Path) -> int | None:
         variants: folder of the encoder in the store.
     """
     recipes = []
-    if variants.is_dir():
-        for folder in sorted(variants.iterdir()):
-            try:
-                attributes = read_manifest(folder)
-            except StoreError:  # verify and embed say so themselves
-                continue
-            if attributes is not None:
-                recipes.append(attributes["recipe"])
+    for folder in variant_folders(variants):
+        try:
+            attributes = read_manifest(folder)
+        except StoreError:  # verify and embed say so themselves
+            continue
+        if attributes is not None:
+            recipes.append(attributes["recipe"])
     with suppress(OSError, DamagedFileError):  # whoever carries the plan out says so
         recipes.append(read_typed(plan, dict[str, Any]).get("recipe"))
     for recipe in recipes:

@@ -33,6 +33,7 @@ from reelstore.plain import read_typed, typed
 from reelstore.presets.catalogue import load_preset
 from reelstore.presets.splice import with_value
 from reelstore.store.reader import Rows, open_store
+from reelstore.store.walk import variant_folders
 
 Say = Callable[[str], None]
 TOKENS = "tokens"
@@ -216,7 +217,7 @@ def _make_store(params: Params, keys: tuple[str, ...], say: Say) -> None:
     if not (params.data_folder / "dataset.json").is_file():
         say(build_dataset(params.dataset, folder=params.data_folder, progress=say).summary())
     for key in keys:
-        if not any((params.store_folder / key).glob("*/zarr.json")):
+        if not variant_folders(params.store_folder / key):
             say(f"embedding {key}")
             run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=lambda done, total: None)
         if params.keep(key) is None and not (params.store_folder / key / "mean" / "zarr.json").is_file():

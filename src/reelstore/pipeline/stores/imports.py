@@ -15,7 +15,7 @@ from reelstore.errors import ForeignFileError, OccupiedError, StoreError, ValueR
 from reelstore.exchange import Held, Layout, Listing, Source, held_by
 from reelstore.pipeline.progress import Progress
 from reelstore.pipeline.stores.inventory import readable_bytes
-from reelstore.records import SIDES, Side, name_fault, shortened
+from reelstore.records import SIDES, Side, name_fault, reserved_fault, shortened
 from reelstore.store.published import open_published
 from reelstore.store.schema import FINGERPRINT_BYTES, VariantSpec
 from reelstore.store.staging import StagedRows, Staging
@@ -46,7 +46,7 @@ class Target:
         """From a path as typed.
 
         Raises:
-            ForeignFileError: it has no side, or a name isn't letters, digits, `-`, `_` and `.`.
+            ForeignFileError: it has no side, or a name isn't letters, digits, `-`, `_` and `.`, or is reserved.
         """
         for n_below in (2, 1):  # encoder and variant below the side, or the encoder alone
             parts = path.absolute().parts
@@ -56,6 +56,8 @@ class Target:
             for part in parts[-n_below - 2 :]:
                 if not _PART.fullmatch(part):
                     raise ForeignFileError(f"{path}: {part!r} must be letters, digits, - _ and . only.")
+                if (fault := reserved_fault(part)) is not None:
+                    raise ForeignFileError(f"{path}: the name {part!r} {fault}. Choose another name.")
             dataset = path.parents[n_below] if len(path.parts) > n_below + 2 else path.absolute().parents[n_below]
             return cls(dataset, side, parts[-n_below], parts[-1] if n_below == 2 else None)
         raise ForeignFileError(

@@ -9,9 +9,9 @@ import numpy as np
 
 from reelstore.errors import ReelstoreError, StoreNotFoundError
 from reelstore.store.files import everything_in
-from reelstore.store.integrity import variant_folders
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import FAILED, OK
+from reelstore.store.walk import variant_folders
 
 
 @dataclass(frozen=True)

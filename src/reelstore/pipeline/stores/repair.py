@@ -18,8 +18,8 @@ from reelstore.pipeline.stores.verify import VerifyReport, verify
 from reelstore.pipeline.variants import variants_of
 from reelstore.store.claim import manifest_of
 from reelstore.store.files import content_of
-from reelstore.store.groups import groups_above, is_group, write_groups
-from reelstore.store.integrity import check_groups, check_variant
+from reelstore.store.groups import drop_consolidated, groups_above, is_group, write_groups
+from reelstore.store.integrity import check_groups, check_variant, has_groups
 from reelstore.store.manifest import MANIFEST
 from reelstore.store.update import settle
 
@@ -48,14 +48,16 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     done = []
     keys: dict[str, list[Path]] = {}
     for folder in before.folders:
-        done += _groups_aside(params, folder)
+        done += _groups_aside(params, folder) if has_groups(folder) else []
         if not _is_readable(folder):
             keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
             continue
         settle(folder)
         if any(check_groups(folder)):
             done.append(f"{folder.parent}: groups above written")
-        write_groups(folder)
+            drop_consolidated(folder)
+        if has_groups(folder):
+            write_groups(folder)
         if any(True for _ in check_variant(folder, quick=False)):
             keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
     aligned = [folder for folders in keys.values() for folder in folders if is_aligned(folder)]

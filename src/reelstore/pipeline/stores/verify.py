@@ -12,10 +12,11 @@ from reelstore.errors import ReelstoreError, StoreError, StoreNotFoundError
 from reelstore.pipeline.embed.plan import Rows as DatasetRows
 from reelstore.pipeline.progress import Progress
 from reelstore.pooling import POOLINGS, pool
-from reelstore.store.integrity import Finding, check_between, check_groups, check_variant, variant_folders
+from reelstore.store.integrity import Finding, check_between, check_groups, check_variant
 from reelstore.store.manifest import read_manifest
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import OK, check_name
+from reelstore.store.walk import variant_folders
 from reelstore.store.writer import row_fingerprints
 
 POOLED_AGAIN = 256
@@ -171,7 +172,7 @@ def _against_dataset(rows: Rows) -> Iterator[Finding]:
 
 def _tokens_of(rows: Rows) -> Rows | None:
     """The tokens this variant was pooled from, if they are kept beside it and are sound."""
-    for folder in sorted(rows.folder.absolute().parent.iterdir()):
+    for folder in variant_folders(rows.folder.absolute().parent):
         try:
             attributes: Mapping[str, Any] | None = read_manifest(folder)
         except StoreError:
