@@ -145,6 +145,13 @@ class TestHdf5:
             "hdf5", "a.h5", VIDEOS, "--keys", "k.csv"
         )
 
+    def test_a_group_of_all_datasets_is_part_of_ids_until_taken_off(self) -> None:
+        hdf5({f"features/{name}": value for name, value in C3D.items()})
+        planned = invoke("hdf5", "a.h5", VIDEOS, "--dry-run").output
+        assert "'features/v_aaa'" not in planned and "first 'features/v_--0edUL8zmA'" in planned
+        assert "to take it off: --prefix features/" in planned
+        brought(C3D, "hdf5", "a.h5", VIDEOS, "--prefix", "features/")
+
     @pytest.mark.parametrize("how", [{"dtype": ">f4"}, {"chunks": (2, 2), "compression": "gzip"}, {"fletcher32": True}])
     def test_numbers_are_the_same_however_they_are_kept(self, how: dict) -> None:
         matrix = drawn(0, 7, 5)
@@ -275,9 +282,10 @@ class TestArrow:
             (lambda: Path("saved/state.json").write_text("{"), "state.json"),
             (lambda: Path("saved/state.json").write_text('{"_data_files": [{"filename": "../a"}]}'), "isn't a name"),
             (lambda: Path("saved/state.json").write_text("[]"), "lists no _data_files"),
+            (lambda: Path("saved/state.json").write_text('{"_indices_data_files": [{}]}'), "selects rows by indices"),
             (
                 lambda: Path("saved/state.json").unlink() or Path("saved/data-00002-of-00003.arrow").unlink(),
-                "3 by their",
+                "2 parts of 'data', numbered from 0: part 2",
             ),
             (lambda: stream("saved/data-00001-of-00003.arrow", pa.table({"video_id": ["a"]})), "different columns"),
             (
@@ -337,6 +345,13 @@ class TestClipRetrieval:
         Path("k.csv").write_text("video_id\n" + "\n".join(expected))
         brought(expected, "array", "img_emb", VIDEOS, "--keys", "k.csv")
 
+    def test_folders_may_be_links(self) -> None:
+        expected = clip_retrieval(3)
+        for name in ("img_emb", "metadata"):
+            Path(name).rename(f"real_{name}")
+            Path(name).symlink_to(f"real_{name}")
+        brought(expected, "array", "img_emb", VIDEOS, *CLIP)
+
     def test_as_a_folder_of_items_it_is_doubtful(self) -> None:
         clip_retrieval(2)
         assert "are these parts of one matrix" in refused("npy", "img_emb", VIDEOS)
@@ -348,11 +363,19 @@ class TestClipRetrieval:
                 lambda: np.save("img_emb/img_emb_1.npy", drawn(0, 3, 4, dtype="float16")),
                 "img_emb_1.npy has 3 rows, meta",
             ),
-            (lambda: Path("img_emb/img_emb_1.npy").unlink(), "img_emb has no part 1"),
-            (lambda: Path("metadata/metadata_1.parquet").unlink(), "metadata has no part 1"),
+            (
+                lambda: Path("img_emb/img_emb_1.npy").unlink(),
+                "img_emb has 2 parts of 'img_emb', numbered from 0: part 1 isn't there",
+            ),
+            (
+                lambda: Path("metadata/metadata_1.parquet").unlink(),
+                "metadata has 2 parts of 'metadata', numbered from 0: part 1 isn't there",
+            ),
             (lambda: np.save("img_emb/img_emb_1.npy", drawn(0, 2, 5, dtype="float16")), "one width"),
             (lambda: np.save("img_emb/img_emb_1.npy", drawn(0, 2, 4)), "one width and kind of numbers"),
             (lambda: np.save("img_emb/img_emb_01.npy", drawn(0, 2, 4)), "are both part 1"),
+            (lambda: Path("metadata/metadata_2.parquet").unlink(), "metadata has no part 2; the other has"),
+            (lambda: np.save("img_emb/img_emb_99999999999.npy", drawn(0, 2, 4)), "isn't there"),
             (lambda: np.save("img_emb/extra.npy", drawn(0, 2, 4)), "extra.npy has no number"),
             (lambda: np.save("img_emb/text_emb_0.npy", drawn(0, 2, 4)), "parts of several wholes"),
             (
@@ -396,7 +419,8 @@ class TestAffixes:
         brought({key: MSRVTT[key] for key in ("video10", "video2")}, kind, path, VIDEOS, "--keys", "k.csv", *options)
 
     def test_without_the_option_they_stay(self) -> None:
-        npy("v", {f"{name}.mp4": value for name, value in MSRVTT.items()})
+        npy("real", {f"{name}.mp4": value for name, value in MSRVTT.items()})
+        Path("v").symlink_to("real")
         brought({f"{name}.mp4": value for name, value in MSRVTT.items()}, "npy", "v", VIDEOS)
 
     @pytest.mark.parametrize("where", ["table", "names", "both"])

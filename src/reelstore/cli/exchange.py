@@ -144,100 +144,54 @@ def import_array(array: Path, target: Path, offsets: Path | None, **options: Any
     _import(source, target, options, array, *([] if offsets is None else [offsets]), kinds=("npy",))
 
 
-@import_.command("hdf5")
-@click.argument("file", type=_PATH)
-@click.argument("target", type=_PATH)
-@_member_option
-@_naming_options
-@_target_options
-def import_hdf5(file: Path, target: Path, **options: Any) -> None:
-    """An HDF5 FILE with a dataset an item: `video7890`; captions `video7890-1` or `video7890/1`; or `video7890/NAME`
-    of one and the same NAME; or one matrix, with --keys.
+def _container(kind: str, file: Path) -> "Container":
+    from reelstore.exchange import hdf5, npz, tensors
 
-    Example:
-
-    \b
-        reelstore import hdf5 clip.h5 store/mine/video/clip-vit-b32
-        reelstore import hdf5 sub_activitynet_v1-3.c3d.hdf5 store/anet/video/c3d --dataset c3d_features
-    """
-
-    def container() -> "Container":
-        from reelstore.exchange.hdf5 import Hdf5File
-
-        return Hdf5File(file)
-
-    _import_named(container, file, target, options, "hdf5")
-
-
-@import_.command("npz")
-@click.argument("file", type=_PATH)
-@click.argument("target", type=_PATH)
-@_member_option
-@_naming_options
-@_target_options
-def import_npz(file: Path, target: Path, **options: Any) -> None:
-    """An .npz FILE with an array an item, named as npy files are; or one matrix, with --keys.
-
-    Example:
-
-    \b
-        reelstore import npz videos.npz store/mine/video/clip-vit-b32
-    """
-
-    def container() -> "Container":
-        from reelstore.exchange.npz import NpzFile
-
-        return NpzFile(file)
-
-    _import_named(container, file, target, options, "npz")
-
-
-@import_.command("safetensors")
-@click.argument("file", type=_PATH)
-@click.argument("target", type=_PATH)
-@_member_option
-@_naming_options
-@_target_options
-def import_safetensors(file: Path, target: Path, **options: Any) -> None:
-    """A safetensors FILE: a tensor an item, named as npy files are; or one matrix, with --keys.
-
-    Example:
-
-    \b
-        reelstore import safetensors videos.safetensors store/mine/video/clip-vit-b32 --keys videos.csv
-    """
-
-    def container() -> "Container":
-        from reelstore.exchange.tensors import TensorsFile
-
-        return TensorsFile(file)
-
-    _import_named(container, file, target, options, "safetensors")
-
-
-@import_.command("torch")
-@click.argument("file", type=_PATH)
-@click.argument("target", type=_PATH)
-@_member_option
-@_naming_options
-@_target_options
-def import_torch(file: Path, target: Path, **options: Any) -> None:
-    """A FILE that torch.save wrote of a dict of tensors, one an item, named as npy files are; or one matrix, with
-    --keys. Code in it isn't run.
-
-    Example:
-
-    \b
-        reelstore import torch videos.pt store/mine/video/clip-vit-b32
-    """
-
-    def container() -> "Container":
+    if kind == "torch":
         from reelstore.encoders.checkpoint import read_pth
-        from reelstore.exchange.tensors import TensorDict
 
-        return TensorDict(file, read_pth(file))
+        return tensors.TensorDict(file, read_pth(file))
+    readers: dict[str, Callable[[Path], Container]] = {
+        "hdf5": hdf5.Hdf5File,
+        "npz": npz.NpzFile,
+        "safetensors": tensors.TensorsFile,
+    }
+    return readers[kind](file)
 
-    _import_named(container, file, target, options, "torch")
+
+def _import_named(kind: str, about: str, example: str) -> None:
+    """Add the command for one kind of file that has arrays under names."""
+
+    @import_.command(
+        kind,
+        help=f"""{about}, one an item, named as npy files are: `video7890`; captions `video7890-1` or `video7890/1`.
+
+        Or `video7890/NAME` of one and the same NAME; or one matrix, with --keys.
+
+        Example:
+
+        \b
+            reelstore import {kind} {example}
+        """,
+    )
+    @click.argument("file", type=_PATH)
+    @click.argument("target", type=_PATH)
+    @_member_option
+    @_naming_options
+    @_target_options
+    def command(file: Path, target: Path, **options: Any) -> None:
+        def source(where: "Target", keys: "KeyTable | None") -> "Source":
+            from reelstore.exchange.named import source_of
+
+            return source_of(_container(kind, file), _naming(where, keys, options), member=options["member"])
+
+        _import(source, target, options, file, kinds=(kind,))
+
+
+_import_named("hdf5", "An HDF5 FILE of datasets", "c3d.hdf5 store/anet/video/c3d --dataset c3d_features")
+_import_named("npz", "An .npz FILE of arrays", "videos.npz store/mine/video/clip-vit-b32")
+_import_named("safetensors", "A safetensors FILE of tensors", "v.safetensors store/mine/video/clip --keys videos.csv")
+_import_named("torch", "A FILE that torch.save wrote of a dict of tensors", "videos.pt store/mine/video/clip-vit-b32")
 
 
 @import_.command("parquet")
@@ -269,17 +223,6 @@ def import_parquet(file: Path, target: Path, vector: str | None, **options: Any)
     _import(source, target, options, file, kinds=("parquet", "arrow"))
 
 
-def _import_named(
-    container: "Callable[[], Container]", file: Path, target: Path, options: dict[str, Any], kind: str
-) -> None:
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.exchange.named import source_of
-
-        return source_of(container(), _naming(where, keys, options), member=options["member"])
-
-    _import(source, target, options, file, kinds=(kind,))
-
-
 def _import(
     source: "Callable[[Target, KeyTable | None], Source]",
     target: Path,
@@ -303,7 +246,7 @@ def _import(
     reading = Reading(
         options["split"], options["id_column"] or "video_id", options.get("name_column"), _affixes(options)
     )
-    keys = None if table is None else KeyTable.read(table, reading=reading)
+    keys = None if table is None else KeyTable.read(table, reading)
     found = source(where, keys)
     settings: dict[str, Any] = {
         "layout": options["layout"],
@@ -327,6 +270,8 @@ def _naming(where: "Target", keys: "KeyTable | None", options: dict[str, Any]) -
         raise click.UsageError("--allow-missing is about rows of --keys; there is no table.")
     if options["captions"] is not None and where.side == "video":
         raise click.UsageError("--captions is about the text side; this target is of videos.")
+    if options["first"] == 0 and (options["captions"] in ("one", "rows") or options["name_column"] is not None):
+        raise click.UsageError("--first is about numbers in names of captions; here names have none.")
     if options["captions"] is not None and options["name_column"] is not None:
         raise click.UsageError("--name-column says which caption an item is; --captions isn't needed with it.")
     return Naming(

@@ -184,6 +184,8 @@ def _hint(missing: Sequence[Key], others: Sequence[str], naming: Naming) -> str:
         return (
             hint + "If an item is a video's only caption, say --captions one; if all of its captions, --captions rows. "
         )
+    if len(others) <= 3:
+        return hint + "If one holds all rows, name it: --dataset NAME (of .npy files: reelstore import array). "
     return hint
 
 

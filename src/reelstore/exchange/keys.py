@@ -72,15 +72,14 @@ class KeyTable:
         self._splits = table.splits("split") if "split" in table and split is None else [split or WHOLE] * len(table)
 
     @classmethod
-    def read(cls, path: Path, *, split: str | None = None, reading: Reading | None = None) -> "KeyTable":
+    def read(cls, path: Path, reading: Reading | None = None) -> "KeyTable":
         """From a file, or from a folder of numbered parts, one behind the other.
 
         Args:
             path: CSV, TSV, Parquet, Arrow or JSON lines.
-            split: of all rows, whatever the table says.
             reading: which columns are which.
         """
-        reading = reading or Reading(split)
+        reading = reading or Reading()
         parts = [read_columns(part.path, reading, captions="caption") for part in one_whole(path, ENDINGS)]
         return cls(joined(path, parts), split=reading.split, affixes=reading.affixes)
 

@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 from reelstore.errors import ForeignFileError
-from reelstore.io import is_folder, open_regular
+from reelstore.io import open_regular
 
 _HEADS = {
     b"\x93NUMPY": "npy",
@@ -61,7 +61,7 @@ def refuse_other(path: Path, *expected: str) -> None:
 
 def kind_of(path: Path) -> str | None:
     """Kind of a file, or of a folder that is a database; None where it isn't known, or isn't there."""
-    if is_folder(path):
+    if path.is_dir():
         return "lmdb" if (path / "data.mdb").exists() else None
     if not path.exists():
         return None

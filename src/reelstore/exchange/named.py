@@ -199,7 +199,11 @@ def source_of(container: Container, naming: Naming, *, member: str | None = None
         return _matrix(container, names[0], naming, None)
     leaf = None if by_table else _common_leaf(path, names, naming.side)
     if leaf is None:
-        return NamedItems(container, naming)
+        groups = {name.rpartition("/")[0] for name in names}
+        group = groups.pop() if len(groups) == 1 and len(names) > 1 else ""
+        note = (f"ids begin with the group {group}/; to take it off: --prefix {group}/",)
+        shown = group and naming.keys is None and naming.side == "video" and not naming.affixes
+        return NamedItems(container, naming, notes=note if shown else ())
     return NamedItems(container, naming, {name.removesuffix(f"/{leaf}"): name for name in names}, _of_groups(leaf, 0))
 
 

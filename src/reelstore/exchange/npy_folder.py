@@ -13,7 +13,6 @@ from reelstore.errors import ForeignFileError
 from reelstore.exchange.base import Array, Listing, Progress, no_progress, stamp_of
 from reelstore.exchange.named import About
 from reelstore.exchange.npy import NpyRows, read_header, read_values
-from reelstore.io import is_folder
 
 ENDING = ".npy"
 THREADS = 4
@@ -37,7 +36,7 @@ class NpyFolder:
 
     def names(self) -> list[str]:
         """Of all files, without the ending."""
-        if not is_folder(self.path):
+        if not self.path.is_dir():
             raise ForeignFileError(f"{self.path} isn't a folder. One .npy file is imported by: reelstore import array.")
         try:
             with os.scandir(self.path) as entries:

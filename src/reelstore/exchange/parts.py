@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelstore.errors import ForeignFileError
-from reelstore.io import is_folder
 
 _NUMBERED = re.compile(r"(.*?)[-_.]?([0-9]{1,18})(?:-of-([0-9]{1,18}))?", re.DOTALL)
+_MOST = 10**6
+"""Parts that a folder may say it has."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ def parts_of(folder: Path, endings: Collection[str]) -> list[Part]:
     """The files of a folder that end so, by stem, then by number, not by letter: 2 before 10.
 
     Raises:
-        ForeignFileError: there is none, one has no number, two have the same, or one names more parts than there are.
+        ForeignFileError: there is none, one has no number, two have the same, or one is lacking: numbers begin with 0
+            or 1, and a name may say how many there are.
     """
     try:
         names = sorted(e.name for e in os.scandir(folder) if not e.name.startswith(".") and not e.is_dir())
@@ -54,10 +56,13 @@ def parts_of(folder: Path, endings: Collection[str]) -> list[Part]:
     parts = [Part(found[key], *key) for key in sorted(found)]
     for stem in {part.stem for part in parts}:
         here = [part for part in parts if part.stem == stem]
-        totals = {total_of(part.path) for part in here} - {0}
-        if len(totals) > 1 or (totals and {part.number for part in here} != set(range(n_parts := totals.pop()))):
-            said = f"{n_parts} by their names" if len(totals) < 1 else "and their names say different totals"
-            raise ForeignFileError(f"{folder} has {len(here)} parts of {stem!r}, {said}. Get the others.")
+        totals = {total_of(part.path) for part in here}
+        first = min(here[0].number, 1)
+        expected = range(first, max(first + max(totals), here[-1].number + 1))
+        lacking = sorted({*expected} - {part.number for part in here}) if len(expected) < _MOST else [here[-1].number]
+        if len(totals) > 1 or lacking:
+            said = f"part {lacking[0]} isn't there" if lacking else "their names say different numbers of parts"
+            raise ForeignFileError(f"{folder} has {len(here)} parts of {stem!r}, numbered from {first}: {said}.")
     return parts
 
 
@@ -73,7 +78,7 @@ def one_whole(path: Path, endings: Collection[str]) -> list[Part]:
     Raises:
         ForeignFileError: as of `parts_of`; a file is one of several parts.
     """
-    if not is_folder(path):
+    if not path.is_dir():
         if total_of(path) > 1:
             raise ForeignFileError(f"{path} is one of {total_of(path)} parts. Name the folder that they are in.")
         return [Part(path, path.stem, 0)]

@@ -16,7 +16,6 @@ from reelstore.exchange.base import NOTHING, Array, Listing, stamp_of
 from reelstore.exchange.keys import KeyRow, KeyTable
 from reelstore.exchange.npy import NpyRows, map_values, read_header
 from reelstore.exchange.parts import one_whole
-from reelstore.io import is_folder
 from reelstore.records import Side
 from reelstore.tables import ENDINGS
 
@@ -154,7 +153,7 @@ def array_file(path: Path, keys: KeyTable, side: Side, *, offsets: Path | None =
     Raises:
         ForeignFileError: it isn't a whole .npy of numbers, parts don't fit each other, or a part of the table.
     """
-    if is_folder(path):
+    if path.is_dir():
         if offsets is not None:
             raise ForeignFileError(f"{path} is a folder of parts; --offsets is for one array.")
         return _parts_file(path, keys, side)

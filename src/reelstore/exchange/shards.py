@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from reelstore.errors import ForeignFileError
 from reelstore.exchange.parts import one_whole, parts_of
-from reelstore.io import is_folder, read_json
+from reelstore.io import read_json
 from reelstore.records import shortened
 
 ENDINGS = (".parquet", ".arrow", ".feather")
@@ -28,7 +28,7 @@ def shards_of(path: Path) -> list[Shard]:
     Raises:
         ForeignFileError: it is none of these, or a file isn't there.
     """
-    if not is_folder(path):
+    if not path.is_dir():
         if path.suffix not in ENDINGS:
             raise ForeignFileError(
                 f"{path} must end in .parquet, .arrow or .feather. Vectors in cells of CSV or JSON are text: write "
@@ -48,6 +48,10 @@ def shards_of(path: Path) -> list[Shard]:
 def _saved(folder: Path) -> list[Shard]:
     """The files of a `Dataset` that was saved to disk."""
     state = folder / "state.json"
+    if state.exists() and isinstance(found := read_json(state), dict) and found.get("_indices_data_files"):
+        raise ForeignFileError(
+            f"{state} selects rows by indices. Write them out: datasets' flatten_indices, then save."
+        )
     return [Shard(folder / name, None) for name in _listed(state, "_data_files", "filename")]
 
 
