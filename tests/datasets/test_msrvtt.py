@@ -13,7 +13,7 @@ from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.msrvtt import build
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
-from reelstore.errors import DatasetError, ParamsError, UnknownNameError
+from reelstore.errors import DatasetError, ParamsError, ReelstoreError, UnknownNameError
 from reelstore.params import DatasetParams
 from reelstore.records import Dataset, Protocol
 
@@ -313,6 +313,27 @@ def test_names_and_folders_that_are_not_there_are_refused(small: Path, tmp_path:
         clip.unlink()
     with pytest.raises(DatasetError, match="has none of the 24 clips of msrvtt/1k-a, such as video0"):
         made(small)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("video0\n".encode("utf-16"), "train_list_miech.txt, line 1: the byte 0xff isn't UTF-8. .* iconv -f UTF-16 "),
+        ("video0\n".encode("utf-16-be"), "train_list_miech.txt, line 1: it holds a NUL. .* iconv -f UTF-16BE"),
+        (b"video0\ncaf\xe9\n", "train_list_miech.txt, line 2: the byte 0xe9 isn't UTF-8"),
+        (b"video0\nvideo0\n", "lists video0 twice"),
+        (b"video0,\n", "video0, is in msrvtt/1k-b/train, and the annotations have no caption of it"),
+        (b"a/b\n", "line 1 has the video_id 'a/b'"),
+    ],
+)
+def test_a_list_of_ids_is_text_with_one_a_line(small: Path, content: bytes, says: str) -> None:
+    path = small / "annotations/train_list_miech.txt"
+    expected = made(small, cut="1k-b")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r"))
+    assert made(small, cut="1k-b") == expected
+    path.write_bytes(content)
+    with pytest.raises(ReelstoreError, match=says):
+        made(small, cut="1k-b")
 
 
 def test_blanks_in_headers_a_mark_and_other_ends_of_lines_change_nothing(small: Path) -> None:

@@ -290,6 +290,8 @@ NO_CAPTIONS = {
     "number": (5, "caption must be text or a list of texts, not 5"),
     "float": (1.5, "caption must be text or a list of texts, not 1.5"),
     "half of a pair": (["\ud83d"], r"caption\[0\] holds half of a surrogate pair"),
+    "NUL": ("a\0b", "caption holds a NUL"),
+    "NUL in a list": (["a", "b\0"], r"caption\[1\] holds a NUL"),
     "long": (["x" * 200_000], r"caption\[0\] has 200000 characters"),
 }
 

@@ -43,12 +43,10 @@ def stems(source: Path) -> dict[str, list[str]]:
     return by_stem
 
 
-def irregular_clip(source: Path, video_id: str) -> str:
-    """What has the name of a video's file and is no file, in words; empty where nothing has."""
-    for path in sorted(source.rglob("*")):
-        if path.stem == video_id and path.suffix.lower() in VIDEO_ENDINGS and not path.is_file():
-            return f"{path.relative_to(source)} {_is_instead(path)}"
-    return ""
+def irregular_clips(source: Path) -> dict[str, str]:
+    """Name without ending -> what has the name of a clip and is no file, in words: `video0.mp4 is a folder`."""
+    named = (path for path in sorted(source.rglob("*")) if path.suffix.lower() in VIDEO_ENDINGS)
+    return {path.stem: f"{path.relative_to(source)} {_is_instead(path)}" for path in named if not path.is_file()}
 
 
 def _is_instead(path: Path) -> str:

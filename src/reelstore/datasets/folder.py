@@ -4,7 +4,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from reelstore.datasets.base import Built, Say
-from reelstore.datasets.clips import irregular_clip, refuse_outside, stems, video_files
+from reelstore.datasets.clips import irregular_clips, refuse_outside, stems, video_files
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError, ForeignFileError
 from reelstore.io import open_regular
@@ -97,7 +97,8 @@ def _splits(table: Table, by_video: dict[str, list[int]]) -> dict[str, str]:
 def _find_files(source: Path, table: Table, by_video: dict[str, list[int]]) -> dict[str, str]:
     """video_id -> path relative to the directory."""
     by_stem = stems(source)
-    files, missing = {}, []
+    files: dict[str, str] = {}
+    missing: dict[str, str | None] = {}
     for video_id, rows in by_video.items():
         path = _single(table, rows, "path", video_id)
         if path is None:
@@ -106,16 +107,19 @@ def _find_files(source: Path, table: Table, by_video: dict[str, list[int]]) -> d
                 raise DatasetError(f"Video {video_id!r} could be {named[0]} or {named[1]}. Add a `path` column.")
             path = named[0] if named else None
         if path is None or not (source / path).is_file():
-            shown = video_id if video_id == video_id.strip() else repr(video_id)
-            what = path or irregular_clip(source, video_id)
-            missing.append(f"{shown} ({what})" if what else shown)
+            missing[video_id] = path
             continue
         refuse_outside(source, path, video_id)
         files[video_id] = Path(path).as_posix()
     if missing:
+        irregular, shown = irregular_clips(source), []
+        for video_id, path in [*missing.items()][:10]:
+            name = video_id if video_id == video_id.strip() else repr(video_id)
+            what = path or irregular.get(video_id)
+            shown.append(f"{name} ({what})" if what else name)
         raise DatasetError(
             f"{len(missing)} of {len(by_video)} videos of the table have no file in {source}: "
-            f"{', '.join(missing[:10])}{', …' if len(missing) > 10 else ''}."
+            f"{', '.join(shown)}{', …' if len(missing) > 10 else ''}."
         )
     return files
 

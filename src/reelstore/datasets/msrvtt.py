@@ -9,7 +9,7 @@ from hashlib import file_digest
 from pathlib import Path
 
 from reelstore.datasets.base import Built, Say
-from reelstore.datasets.clips import clips_by_stem, irregular_clip
+from reelstore.datasets.clips import clips_by_stem, irregular_clips
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, UnknownNameError
@@ -50,7 +50,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
     files = clips_by_stem(source, part_of)
     if not files:
         first = min(part_of)
-        instead = irregular_clip(source, first)
+        instead = irregular_clips(source).get(first)
         raise DatasetError(
             f"{source} has none of the {len(part_of)} clips of msrvtt/{name}, such as {first}.mp4"
             f"{f': {instead}' if instead else ''}."

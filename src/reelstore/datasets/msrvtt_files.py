@@ -76,7 +76,11 @@ def read_annotations(source: Path) -> Annotations:
 def as_texts(caption: Any) -> list[str]:
     """The captions that a value is or lists; none where it, or an element, isn't a sentence."""
     texts = caption if isinstance(caption, list) else [caption]
-    return texts if all(isinstance(text, str) and text.strip() and not is_code(text) for text in texts) else []
+    return texts if all(map(_is_sentence, texts)) else []
+
+
+def _is_sentence(text: Any) -> bool:
+    return isinstance(text, str) and bool(text.strip()) and "\0" not in text and not is_code(text)
 
 
 class Lists:

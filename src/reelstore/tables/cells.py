@@ -74,6 +74,8 @@ def is_code(text: str) -> bool:
 def _caption(value: str | None, path: Path, row: int, column: str) -> Cell:
     if not value:
         return None
+    if "\0" in value:
+        _refuse(path, row, f"{column} holds a NUL: {shortened(value)}")
     if is_code(value):
         _refuse(
             path,
