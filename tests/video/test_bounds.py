@@ -114,6 +114,10 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: b"\0\0\0\x10ftypisom\0\0\0\0" + b"\0\0\0\x08free" * 3_000_000,
         "too many boxes",
     ),
+    "matroska of 1.2 million elements": (
+        lambda: b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\xff" + b"\xec\x80" * 1_200_000,
+        "can't be decoded|no video stream",
+    ),
     "video of 11 days": (lambda: draw.video("webm", 4, pts=[0, 1, 5, 10**7]), "1,000,000 s; embed.max_seconds"),
 }
 

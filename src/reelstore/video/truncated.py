@@ -7,8 +7,8 @@ exactly between two parts can't be told from a whole one, nor can a raw stream (
 
 from typing import BinaryIO
 
-from reelstore.video.layout import MAX_PARTS, boxes, n_mp4_sample_bytes
-from reelstore.video.truncated_streams import is_stream_truncated
+from reelstore.video.layout import boxes, n_mp4_sample_bytes
+from reelstore.video.truncated_streams import MAX_WALKED, is_stream_truncated
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -17,6 +17,7 @@ _MP4_BEGINNINGS = b"ftyp styp moov moof mdat sidx free skip wide pnot uuid udta 
 _MP4_PAYLOADS = (b"moov", b"mdat", b"moof")
 _UNKNOWN_RIFF_SIZES = (0, 0xFFFFFFFF)
 """Written in a stream, an AVI keeps one of these in place of its size."""
+_MOST_RIFFS = 4096
 
 
 def is_truncated(file: BinaryIO) -> bool:
@@ -42,7 +43,9 @@ def is_truncated(file: BinaryIO) -> bool:
 def _is_riff_truncated(file: BinaryIO, n_bytes: int) -> bool:
     """Of one RIFF or, as in an AVI beyond 1 GiB, several."""
     start = 0
-    while start < n_bytes:
+    for _ in range(_MOST_RIFFS):
+        if start >= n_bytes:
+            break
         file.seek(start)
         head = file.read(12)
         size = int.from_bytes(head[4:8], "little")
@@ -55,7 +58,7 @@ def _is_riff_truncated(file: BinaryIO, n_bytes: int) -> bool:
 def _is_avi_data_truncated(file: BinaryIO, n_bytes: int) -> bool:
     """By the list of its data, or by the last chunk in it where that has no size either."""
     start, is_within = 12, False
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_WALKED):
         file.seek(start)
         head = file.read(12)
         kind, size = head[:4], int.from_bytes(head[4:8], "little")
@@ -87,7 +90,7 @@ def _is_matroska_truncated(file: BinaryIO, n_bytes: int) -> bool:
 
 def _is_live_segment_truncated(file: BinaryIO, start: int, n_bytes: int) -> bool:
     """By the last element of a recording that states no size for the whole, and mostly none for its clusters."""
-    for _ in range(MAX_PARTS):
+    for _ in range(MAX_WALKED):
         if start >= n_bytes:
             return start > n_bytes
         file.seek(start)
@@ -122,12 +125,15 @@ def _is_mp4_truncated(file: BinaryIO, n_bytes: int) -> bool:
     if n_mp4_sample_bytes(file, n_bytes) > n_bytes:
         return True
     stop, has_fragments = 0, False
+    indices: list[tuple[int, int]] = []
     for kind, content, stop in boxes(file, n_bytes, within=()):
         if stop > n_bytes and kind in _MP4_PAYLOADS:
             return True
-        if kind == b"sidx" and _sidx_stop(file, content, stop) > n_bytes:
-            return True
+        if kind == b"sidx":
+            indices = [*indices[:1], (content, stop)]  # of all fragments, or of those that follow it: first or last
         has_fragments |= kind == b"moof"
+    if any(_sidx_stop(file, *index) > n_bytes for index in indices):
+        return True
     return has_fragments and stop < n_bytes < stop + 8  # cut within a box's length and kind
 
 
