@@ -1,5 +1,6 @@
 """Comparing evaluations from the shell: paths, folders, git revisions, conditions."""
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_metrics_of_both_and_their_difference(tmp_path):
             assert d.first == pytest.approx(good.metrics[direction][metric])
             assert d.second == pytest.approx(bad.metrics[direction][metric])
         assert set(report.differences[direction]) == set(good.metrics[direction]) - {"MedR"}
+        assert {d.n_videos for d in report.differences[direction].values()} == {40}
     assert report.differences["t2v"]["R@01"].high < 0
     assert report.n_queries == 120 and report.n_alone == (0, 0)
     moved = [abs(np.log(one.second / one.first)) for one in report.changed["t2v"]]
@@ -58,6 +60,24 @@ def test_a_metrics_file_stands_for_the_queries_behind_it(tmp_path, monkeypatch):
     Path("notes.txt").write_text("no table")
     with pytest.raises(EvaluationError, match=r"notes\.txt isn't a queries\.parquet"):
         run_compare("notes.txt", names[0])
+
+
+def test_one_metric_is_primary_and_the_others_are_corrected_in_print_and_in_json(tmp_path):
+    write(tmp_path / "a", 1.0)
+    write(tmp_path / "b", 1.2)
+    command = ["compare", str(tmp_path / "a"), str(tmp_path / "b")]
+    shown = CliRunner().invoke(main, command).output
+    assert "primary metric t2v.MRR: " in shown and "(40 videos)" in shown
+    assert shown.count("95 % interval, 40 videos") == 2 and "hold fixed: one split, one fit" in shown
+    assert "Holm's correction over the 15 metrics that aren't primary" in shown
+    found = json.loads(CliRunner().invoke(main, [*command, "--json", "--primary", "v2t.MAP"]).output)
+    assert found["primary"] == "v2t.MAP" and "one split" in found["holds_fixed"]
+    every = {(side, name): of for side in found["differences"] for name, of in found["differences"][side].items()}
+    assert every["v2t", "MAP"]["p_adjusted"] == every["v2t", "MAP"]["p"]
+    assert all(of["n_videos"] == 40 and 0 < of["p"] <= of["p_adjusted"] <= 1 for of in every.values())
+    assert len(every) == 16
+    unknown = CliRunner().invoke(main, [*command, "--primary", "MRR"])
+    assert unknown.exit_code == 1 and "No metric MRR" in unknown.output and "There are: t2v." in unknown.output
 
 
 def test_queries_that_only_one_has_are_left_out_and_counted(tmp_path):

@@ -128,7 +128,7 @@ def test_evaluate_measures_the_variants_the_aligner_was_fitted_on_and_counts_wha
     assert details["video"]["variant"] == "video/v/max"
     assert details["missing"] == {"videos": 1, "captions": 1, "captions_of_missing_videos": 3}
     assert details["intervals"]["t2v"]["R@01"] == {"low": pytest.approx(0.8, abs=0.1), "high": 1.0, "n_videos": 19}
-    assert details["intervals"]["holds_fixed"].startswith("one split and one fit")
+    assert details["intervals"]["holds_fixed"].startswith("one split, one fit")
     assert "19 videos, 56 captions" in report.summary()
 
 

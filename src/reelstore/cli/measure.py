@@ -118,26 +118,35 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
 @click.argument("first", required=False)
 @click.argument("second", required=False)
 @click.option("--rev", "revisions", multiple=True, help="Git revision of FIRST, against the workspace; two: of both.")
+@click.option("--primary", help="Metric whose p-value isn't corrected for the number of metrics; t2v.MRR by default.")
 @click.option("--fail-if", multiple=True, help="Exit with 1 if the change is so, such as 't2v.R@01 < -0.5pt'.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 @click.option("--changed", type=_CHANGED, default=5, help="Queries to show whose ranks changed most.")
 def compare(
-    first: str | None, second: str | None, revisions: tuple[str, ...], fail_if: tuple[str, ...], changed: int
+    first: str | None,
+    second: str | None,
+    revisions: tuple[str, ...],
+    fail_if: tuple[str, ...],
+    primary: str | None,
+    changed: int,
+    as_json: bool,
 ) -> None:
     """Compare two evaluations of the same queries: FIRST and SECOND, or FIRST at a git revision and here.
 
     An evaluation is a queries.parquet, a folder that has one, or its metrics file. Intervals and p-values are paired,
-    over videos.
+    over videos. One metric is primary; p-values of the others are also given with Holm's correction.
 
     Example:
 
     \b
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge plots/emoji/efficientnet-lite0+minilm-l6/mlp
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge --rev main --fail-if 't2v.R@01 < -0.5pt'
+    from reelstore.evaluation.files import json_bytes
     """
     from reelstore.pipeline.evaluate.compare import run_compare
 
-    report = run_compare(first, second, revisions=revisions, fail_if=fail_if, n_changed=changed)
-    echo(report.summary())
+    report = run_compare(first, second, revisions=revisions, fail_if=fail_if, primary=primary, n_changed=changed)
+    echo(json_bytes(report.as_json()).decode().rstrip() if as_json else report.summary())
     if report.failed:
         sys.exit(1)
 

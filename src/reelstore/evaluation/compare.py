@@ -1,12 +1,13 @@
 """Two evaluations of the same queries -> what differs, and whether other videos would say the same."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from reelstore.errors import EvaluationError
-from reelstore.evaluation.intervals import resamples
+from reelstore.evaluation.clustered import difference_interval
+from reelstore.evaluation.intervals import clusters
 from reelstore.evaluation.metrics import mean
 from reelstore.ranking import Floats, Ints
 
@@ -19,9 +20,11 @@ class Difference:
 
     Attributes:
         first, second: its values.
-        low, high: 95 % interval of second less first: bootstrap over videos, the same ones drawn for both.
-        p: how often a difference as large comes about when, video by video, it is left to chance which of the two is
-            which; two-sided, never 0.
+        low, high: 95 % confidence interval of second less first, paired, over videos.
+        p: two-sided p-value of the paired permutation test over videos; never 0.
+        n_videos: independent videos behind both.
+        p_adjusted: p corrected for the number of metrics that are compared; of the primary metric p itself. None
+            before `adjust`.
     """
 
     first: float
@@ -29,6 +32,8 @@ class Difference:
     low: float
     high: float
     p: float
+    n_videos: int
+    p_adjusted: float | None = None
 
     @property
     def difference(self) -> float:
@@ -47,34 +52,100 @@ def compare(
 ) -> dict[str, Difference]:
     """Differences of all metrics that both have.
 
+    The interval is `clustered.difference_interval`. It says how far the difference would move with other videos, and
+    holds fixed the split, the fit of each system and the items searched. Evaluations without any difference have an
+    interval around 0 which is as wide as the number of videos leaves it.
+
+    The test swaps the two systems, video by video, at random (Fisher's randomization test; for retrieval: Smucker,
+    Allan and Carterette 2007). p is (1 + b) / (1 + n_resamples), where b swaps give a difference as large as the one
+    observed (Phipson and Smyth 2010). With n videos p can't be below 2 ** (1 - n) but by chance: five or fewer videos
+    don't reach 0.05.
+
     Args:
         first, second: metric -> (n_queries,) values whose mean it is; row n is the same query in both.
-        video: (n_queries,) int from 0, the video each query belongs to. Captions of one video aren't independent, so
-            videos are drawn and swapped, not queries.
-        n_resamples: draws of the interval and swaps of the test.
-        seed: of both.
+        video: (n_queries,) int, the video each query belongs to. Captions of one video aren't independent, so videos
+            are swapped, not queries.
+        n_resamples: swaps of the test.
+        seed: of the swaps.
         level: of the interval.
+
+    Raises:
+        EvaluationError: there is no metric or no query to compare.
     """
     names = [name for name in first if name in second]
     if not names or not len(video):
         raise EvaluationError("The two evaluations share no metric or no query: nothing to compare.")
-    n_videos = int(video.max()) + 1
-    change = np.stack([np.bincount(video, second[name] - first[name], minlength=n_videos) for name in names], axis=1)
-    queries = np.bincount(video, minlength=n_videos)
-    drawn = [(weights @ change) / (weights @ queries)[:, None] for weights in resamples(n_videos, n_resamples, seed)]
-    tail = (1 - level) / 2
-    low, high = np.quantile(np.concatenate(drawn), [tail, 1 - tail], axis=0)
-    # A hair of slack: sums of the same numbers with other signs may differ in the last bit.
-    observed = np.abs(change.sum(axis=0)) * (1 - 1e-12)
-    generator = np.random.default_rng(seed + 1)
-    as_large = np.zeros(len(names))
-    block = max(1, _BLOCK_VALUES // n_videos)
-    for start in range(0, n_resamples, block):
-        signs = generator.choice([-1.0, 1.0], size=(min(block, n_resamples - start), n_videos))
-        as_large += (np.abs(signs @ change) >= observed).sum(axis=0)
+    cluster, sizes = clusters(video)
+    n_videos = len(sizes)
+    changes = {name: second[name] - first[name] for name in names}
+    scales = np.array([_scale(name, first[name], second[name], n_videos) for name in names])
+    gains, losses = (
+        np.array([np.bincount(cluster, np.maximum(sign * changes[name], 0.0)) for name in names], dtype=np.float64)
+        for sign in (1, -1)
+    )  # (n_metrics, n_videos)
+    low, high = difference_interval(gains / scales[:, None], losses / scales[:, None], sizes, level=level)
+    p = _p_values((gains - losses).T, n_resamples, seed)
     return {
         name: Difference(
-            mean(first[name]), mean(second[name]), float(low[i]), float(high[i]), (1 + as_large[i]) / (1 + n_resamples)
+            first=mean(first[name]),
+            second=mean(second[name]),
+            low=float(low[i] * scales[i]),
+            high=float(high[i] * scales[i]),
+            p=float(p[i]),
+            n_videos=n_videos,
         )
         for i, name in enumerate(names)
     }
+
+
+def adjust(
+    differences: Mapping[str, Mapping[str, Difference]], primary: tuple[str, str]
+) -> dict[str, dict[str, Difference]]:
+    """The same with `p_adjusted`: one primary metric is tested as it is, all others are corrected for their number.
+
+    The correction is Holm's (1979, A simple sequentially rejective multiple test procedure): it keeps the probability
+    of any false rejection among the other metrics at the level, however they depend on each other.
+
+    Args:
+        differences: direction -> metric -> difference.
+        primary: direction and metric. It must be chosen before the results are seen.
+
+    Raises:
+        EvaluationError: the primary metric isn't among them.
+    """
+    known = [(direction, metric) for direction, of in differences.items() for metric in of]
+    if primary not in known:
+        raise EvaluationError(
+            f"No metric {'.'.join(primary)} to compare. There are: {', '.join('.'.join(one) for one in known)}."
+        )
+    others = sorted((one for one in known if one != primary), key=lambda one: differences[one[0]][one[1]].p)
+    adjusted = {primary: differences[primary[0]][primary[1]].p}
+    largest = 0.0
+    for place, (direction, metric) in enumerate(others):
+        largest = max(largest, min(1.0, (len(others) - place) * differences[direction][metric].p))
+        adjusted[direction, metric] = largest
+    return {
+        direction: {metric: replace(one, p_adjusted=adjusted[direction, metric]) for metric, one in of.items()}
+        for direction, of in differences.items()
+    }
+
+
+def _scale(name: str, first: Floats, second: Floats, n_videos: int) -> float:
+    """Largest possible difference of one query; where the metric isn't bounded by 1, the largest one that was seen."""
+    if name != "MeanR" and min(first.min(), second.min()) >= 0 and max(first.max(), second.max()) <= 1:
+        return 1.0
+    # Without any difference: a query searches at least as many items as there are videos.
+    return float(np.abs(second - first).max()) or max(float(np.ptp(first)), n_videos - 1.0, 1.0)
+
+
+def _p_values(change: Floats, n_resamples: int, seed: int) -> Floats:
+    """(n_metrics,) of (n_videos, n_metrics) differences: how often random signs give as large a sum."""
+    # A hair of slack: sums of the same numbers with other signs may differ in the last bit.
+    observed = np.abs(change.sum(axis=0)) * (1 - 1e-12)
+    generator = np.random.default_rng(seed + 1)
+    as_large = np.zeros(change.shape[1])
+    block = max(1, _BLOCK_VALUES // len(change))
+    for start in range(0, n_resamples, block):
+        signs = generator.choice([-1.0, 1.0], size=(min(block, n_resamples - start), len(change)))
+        as_large += (np.abs(signs @ change) >= observed).sum(axis=0)
+    return (1 + as_large) / (1 + n_resamples)

@@ -1,63 +1,90 @@
-"""How far a score would move with other videos: percentile intervals by bootstrap."""
+"""Confidence intervals of an evaluation's metrics: how far they would move with other videos."""
 
-from collections.abc import Iterator
+from typing import TypedDict
 
 import numpy as np
 
+from reelstore.evaluation.clustered import mean_interval, median_interval
 from reelstore.evaluation.result import Evaluation, Ranks
 from reelstore.ranking import Floats, Ints
 
-Intervals = dict[str, dict[str, dict[str, float]]]
-_BLOCK_VALUES = 2**22
-"""Weights of resamples held at once, so that memory doesn't grow with their number."""
+LEVEL = 0.95
+METHOD = "Korn-Graubard with shrunk cluster variance; MedR: Woodruff"
+HOLDS_FIXED = "one split, one fit and the items searched; only the videos vary"
+"""What an interval is conditional on."""
 
 
-def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0, level: float = 0.95) -> Intervals:
-    """Interval of every metric that is a mean over queries (all but MedR).
+class Interval(TypedDict):
+    """Ends of a confidence interval, and how many independent videos are behind it."""
 
-    Videos are drawn with replacement, each with all its captions: captions of one video aren't independent. (For a
-    matrix of scores, whose videos aren't known, queries are drawn.) The items to search among stay as they are. The
-    draws depend on the seed and the number of videos only, so that two systems measured on the same rows are resampled
-    alike (paired).
+    low: float
+    high: float
+    n_videos: int
+
+
+Intervals = dict[str, dict[str, Interval]]
+
+
+def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Intervals:
+    """Confidence interval of every metric.
+
+    Queries of one video aren't independent: the videos are what is sampled, each with all its captions
+    (`Ranks.video`). An interval says how far a metric would move with other videos of the same kind. It holds fixed:
+    the split, the fit of the aligner, and the items that are searched. Another split or fit moves a metric further.
+
+    Metrics from 0 to 1 and MeanR (from 1 to the number of items) have `clustered.mean_interval`, MedR
+    `clustered.median_interval`. Both are closed forms: no resampling, no seed. Coverage is measured by
+    `benchmarks/coverage.py`.
+
+    Args:
+        evaluation: what `evaluate` found.
+        level: of the intervals.
 
     Returns:
-        direction -> metric -> {"low", "high"}.
+        direction -> metric -> {"low", "high", "n_videos"}; `n_videos` counts the videos that the queries belong to. In
+        the direction `retrieval` they are the first relevant items of the queries: videos, where queries are captions.
+
+    Example:
+        >>> found = evaluate(np.eye(40), np.eye(40), np.arange(40))       # 40 of 40
+        >>> ends = confidence_intervals(found)["t2v"]["R@01"]
+        >>> round(ends["low"], 3), ends["high"], ends["n_videos"]
+        (0.912, 1.0, 40)
     """
-    sides = dict(evaluation.ranks)
-    health = evaluation.metrics["health"]
-    n_videos = int(health["videos"] if "videos" in health else max(of.video.max() + 1 for of in sides.values()))
-    means: dict[str, list[Floats]] = {direction: [] for direction in sides}
-    for weights in resamples(n_videos, n_resamples, seed):  # (some, n_videos)
-        for direction, ranks in sides.items():
-            means[direction].append(_resampled_means(ranks, weights))
-    tail = (1 - level) / 2
     return {
-        direction: {
-            name: {
-                "low": float(np.nanquantile(column, tail)),
-                "high": float(np.nanquantile(column, 1 - tail)),
-            }
-            for name, column in zip(ranks.values, np.concatenate(means[direction]).T, strict=True)
-        }
-        for direction, ranks in sides.items()
+        direction: _of_direction(ranks, evaluation.metrics[direction], evaluation.n_items(direction), level)
+        for direction, ranks in evaluation.ranks.items()
     }
 
 
-def resamples(n_videos: int, n_resamples: int, seed: int) -> Iterator[Ints]:
-    """How often each video is drawn, (some, n_videos) at a time; the same for the same seed and number of videos."""
-    generator = np.random.default_rng(seed)
-    block = max(1, _BLOCK_VALUES // n_videos)
-    for start in range(0, n_resamples, block):
-        drawn = generator.integers(n_videos, size=(min(block, n_resamples - start), n_videos))
-        yield np.stack([np.bincount(row, minlength=n_videos) for row in drawn])
+def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0, level: float = LEVEL) -> Intervals:
+    """Former name of `confidence_intervals`, which resampled: `n_resamples` and `seed` have no effect any more."""
+    return confidence_intervals(evaluation, level=level)
 
 
-def _resampled_means(ranks: Ranks, weights: Ints) -> Floats:
-    """(n_resamples, n_metrics) mean of every metric under these weights of the videos."""
-    n_videos = weights.shape[1]
-    totals = [np.bincount(ranks.video, values, minlength=n_videos) for values in ranks.values.values()]
-    queries = weights @ np.bincount(ranks.video, minlength=n_videos)
-    # A resample may draw only videos without queries; it has no mean, and NaN leaves it out.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means: Floats = (weights @ np.stack(totals, axis=1)) / queries[:, None]
-    return means
+def clusters(video: Ints) -> tuple[Ints, Floats]:
+    """Number the videos from 0 without holes.
+
+    Args:
+        video: (n_queries,) int, the video of each query.
+
+    Returns:
+        (n_queries,) int, and (n_videos,) number of queries of each.
+    """
+    _, cluster = np.unique(video, return_inverse=True)
+    return cluster, np.bincount(cluster).astype(np.float64)
+
+
+def _of_direction(ranks: Ranks, metrics: dict[str, float], n_items: int, level: float) -> dict[str, Interval]:
+    cluster, sizes = clusters(ranks.video)
+    widest = n_items - 1.0  # MeanR is from 1 to n_items, other means are from 0 to 1
+    values = ranks.values | {"MeanR": (ranks.values["MeanR"] - 1) / max(widest, 1.0)}
+    totals = np.array([np.bincount(cluster, of) for of in values.values()], dtype=np.float64)  # (n_metrics, n_videos)
+    lows, highs = mean_interval(totals, sizes, level=level)
+    ends = dict(zip(values, zip(lows.tolist(), highs.tolist(), strict=True), strict=True))
+    low, high = ends["MeanR"]
+    ends["MeanR"] = 1 + widest * low, 1 + widest * high
+    ends["MedR"] = median_interval(ranks.rank, cluster, lowest=1.0, highest=float(n_items), level=level)
+    return {
+        name: Interval(low=min(low, metrics[name]), high=max(high, metrics[name]), n_videos=len(sizes))
+        for name, (low, high) in ends.items()
+    }

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reelstore.errors import DamagedFileError, EvaluationError
-from reelstore.evaluation.compare import Difference, compare
+from reelstore.evaluation.compare import Difference, adjust, compare
+from reelstore.evaluation.intervals import HOLDS_FIXED
 from reelstore.git import refuse_irregular_repository
 from reelstore.params import Threshold
 from reelstore.parquet import Columns
@@ -88,6 +89,7 @@ class CompareReport:
         changed: direction -> the queries whose ranks moved most, by their ratio.
         n_queries: queries that both have.
         n_alone: queries that only the first, and only the second has.
+        primary: direction and metric that is tested as it is; p-values of the others are corrected for their number.
         failed: conditions that hold and must not.
     """
 
@@ -96,6 +98,7 @@ class CompareReport:
     changed: Mapping[str, Sequence[Changed]]
     n_queries: int
     n_alone: tuple[int, int]
+    primary: tuple[str, str]
     failed: Sequence[Condition]
 
     def summary(self) -> str:
@@ -103,18 +106,54 @@ class CompareReport:
         lines = [f"first  {self.names[0]}", f"second {self.names[1]}", f"{self.n_queries} queries in both"]
         if any(self.n_alone):
             lines[-1] += f"; left out: {self.n_alone[0]} that only the first has, {self.n_alone[1]} only the second"
+        direction, metric = self.primary
+        one = self.differences[direction][metric]
+        lines += [
+            "",
+            f"primary metric {direction}.{metric}: {one.first:.4f} -> {one.second:.4f}, change {one.difference:+.4f}, "
+            f"95 % interval [{one.low:+.4f}, {one.high:+.4f}], p {one.p:.4f} ({one.n_videos} videos)",
+        ]
+        n_metrics = sum(len(metrics) for metrics in self.differences.values())
         for direction, metrics in self.differences.items():
-            lines += ["", f"{direction:10} {'first':>9} {'second':>9} {'change':>9}   95 % interval          p"]
+            n_videos = max(one.n_videos for one in metrics.values())
+            head = f"95 % interval, {n_videos} videos"
+            lines += ["", f"{direction:10} {'first':>9} {'second':>9} {'change':>9}   {head:28} {'p':>6}   adjusted p"]
             for metric, d in metrics.items():
                 interval = f"[{d.low:+.4f}, {d.high:+.4f}]"
+                adjusted = "primary" if (direction, metric) == self.primary else f"{d.p_adjusted:.4f}"
                 lines.append(
-                    f"{metric:10} {d.first:9.4f} {d.second:9.4f} {d.difference:+9.4f}   {interval:20} {d.p:.4f}"
+                    f"{metric:10} {d.first:9.4f} {d.second:9.4f} {d.difference:+9.4f}   {interval:28} {d.p:.4f}   "
+                    f"{adjusted}"
                 )
             if self.changed[direction]:
                 lines.append("ranks that changed most")
                 lines += [f"  {one.query}: {one.first:g} -> {one.second:g}" for one in self.changed[direction]]
+        lines += [
+            "",
+            f"Intervals and p-values hold fixed: {HOLDS_FIXED}.",
+            f"Adjusted p: Holm's correction over the {n_metrics - 1} metrics that aren't primary.",
+        ]
         lines += [f"failed: {condition}" for condition in self.failed]
         return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "first": self.names[0],
+            "second": self.names[1],
+            "n_queries": self.n_queries,
+            "n_only_first": self.n_alone[0],
+            "n_only_second": self.n_alone[1],
+            "primary": ".".join(self.primary),
+            "adjustment": "Holm over the metrics that aren't primary",
+            "holds_fixed": HOLDS_FIXED,
+            "differences": {
+                direction: {metric: {**asdict(one), "difference": one.difference} for metric, one in metrics.items()}
+                for direction, metrics in self.differences.items()
+            },
+            "changed": {direction: [asdict(one) for one in queries] for direction, queries in self.changed.items()},
+            "failed": [str(condition) for condition in self.failed],
+        }
 
 
 def run_compare(
@@ -123,6 +162,7 @@ def run_compare(
     *,
     revisions: Sequence[str] = (),
     fail_if: Sequence[str] = (),
+    primary: str | None = None,
     n_changed: int = 5,
     n_resamples: int = 2000,
 ) -> CompareReport:
@@ -133,8 +173,10 @@ def run_compare(
         second: another; None for the same path, which takes `revisions`.
         revisions: git revisions; one is that of `first`, `second` being the workspace; two are of both.
         fail_if: conditions on differences, second less first.
+        primary: the metric that is tested as it is, chosen before the results are seen; t2v.MRR by default. The
+            p-values of all others are corrected for their number.
         n_changed: queries shown.
-        n_resamples: draws behind intervals and p-values.
+        n_resamples: swaps behind p-values.
     """
     conditions = [Condition.parse(text) for text in fail_if]
     if first is None or (second is None and not revisions) or len(revisions) > 2:
@@ -168,12 +210,17 @@ def run_compare(
         changed[direction] = _most_changed(keys, rows[0], rows[1], n_changed)
     if not differences:
         raise EvaluationError(f"{names[0]} and {names[1]} share no query: nothing to compare.")
+    direction, _, metric = (primary or f"{'t2v' if 't2v' in differences else next(iter(differences))}.MRR").partition(
+        "."
+    )
+    differences = adjust(differences, (direction, metric))
     return CompareReport(
         names=(names[0], names[1]),
         differences=differences,
         changed=changed,
         n_queries=len(shared),
         n_alone=(len(tables[0]) - len(shared), len(tables[1]) - len(shared)),
+        primary=(direction, metric),
         failed=[condition for condition in conditions if condition.holds(differences)],
     )
 

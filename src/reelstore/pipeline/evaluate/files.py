@@ -8,8 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from reelstore.errors import EvaluationError
-from reelstore.evaluation import Evaluation, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.files import json_bytes
+from reelstore.evaluation.intervals import HOLDS_FIXED
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.ties import Ties
 from reelstore.exchange.npy import map_values
@@ -31,16 +32,18 @@ class FilesReport:
 
     def summary(self) -> str:
         """Metrics beside chance and their intervals."""
-        intervals = bootstrap(self.evaluation)
+        intervals = confidence_intervals(self.evaluation)
         health = ", ".join(f"{n} {what}" for what, n in self.evaluation.metrics["health"].items())
         lines = [*self.heading, f"{health}; {self.evaluation.similarity}, ties {self.evaluation.ties}"]
         for direction in self.evaluation.ranks:
-            lines += ["", f"{direction:10} {'':>9} {'chance':>9}   95 % interval over videos"]
+            n_videos = intervals[direction]["MRR"]["n_videos"]
+            lines += ["", f"{direction:10} {'':>9} {'chance':>9}   95 % interval, {n_videos} videos"]
             for metric, value in self.evaluation.metrics[direction].items():
-                ends = intervals[direction].get(metric)
-                interval = f"[{ends['low']:.4f}, {ends['high']:.4f}]" if ends else ""
+                ends = intervals[direction][metric]
+                interval = f"[{ends['low']:.4f}, {ends['high']:.4f}]"
                 chance = self.evaluation.chance[direction][metric]
-                lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}".rstrip())
+                lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}")
+        lines += ["", f"Intervals hold fixed: {HOLDS_FIXED}."]
         return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
 
 

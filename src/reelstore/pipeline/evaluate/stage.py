@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelstore.evaluation import Evaluation, Ranks, bootstrap
+from reelstore.evaluation import Evaluation, Ranks, confidence_intervals
 from reelstore.evaluation.files import json_bytes
+from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD
 from reelstore.evaluation.matched import Matched
 from reelstore.io import replace_together, write_atomically
 from reelstore.params import Params
 from reelstore.pipeline.evaluate.measure import Measured, measure
 
 CURVE_KS = range(1, 51)
-N_RESAMPLES = 1000
 N_WORST = 100
 """Queries shown in the tracked table."""
 _QUERY_COLUMNS = pa.schema(
@@ -194,11 +194,10 @@ def conventions(evaluation: Evaluation) -> dict[str, Any]:
         "scores": "float64 on the given values, folded in halves",
         "chance": evaluation.chance,
         "intervals": {
-            "level": 0.95,
-            "method": "bootstrap over videos, percentile",
-            "n_resamples": N_RESAMPLES,
-            "seed": 0,
-            **bootstrap(evaluation, n_resamples=N_RESAMPLES, seed=0, level=0.95),
+            "level": LEVEL,
+            "method": METHOD,
+            "holds_fixed": HOLDS_FIXED,
+            **confidence_intervals(evaluation, level=LEVEL),
         },
     }
     if evaluation.metrics["health"]["tied_queries"]:

@@ -89,10 +89,11 @@ def _read(dataset: str, model: str, name: str) -> Result | None:
 
 @dataclass(frozen=True)
 class Interval:
-    """The ends of one."""
+    """The ends of one, and the videos behind it, which older results don't name."""
 
     low: float
     high: float
+    n_videos: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def read_details(path: Path, metrics: Mapping[str, Mapping[str, float]]) -> dict
     intervals = read_intervals(details, path)
     if not isinstance(details["intervals"].get("method"), str):
         raise DamagedFileError(f"{path}: intervals.method is missing.")
+    if not isinstance(details["intervals"].get("holds_fixed", ""), str):
+        raise DamagedFileError(f"{path}: intervals.holds_fixed isn't text.")
     for direction, name in printed_columns(metrics):
         for what, values in (("chance", details["chance"]), ("intervals", intervals)):
             if name not in values.get(direction, {}):

@@ -2,9 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reelstore.errors import DamagedFileError
 from reelstore.evaluation.files import read_metrics
@@ -66,9 +67,17 @@ def _scores(model: str, results: list[Result]) -> Section:
         f"{f', left out: {missing}' if missing else ''}; {details['similarity']} similarity, ties {details['ties']}. "
         f"Store: {details['video']['variant']} {details['video']['digest'][:12]}, "
         f"{details['text']['variant']} {details['text']['digest'][:12]}. "
-        f"Second table: 95 % intervals, {details['intervals']['method']}."
+        f"Second table: 95 % intervals, {_behind(details['intervals'])}."
     )
     return Section(model, note, [Table(names, rows), Table(names, intervals)])
+
+
+def _behind(intervals: Mapping[str, Any]) -> str:
+    """Method of the intervals, the videos behind them, and what they hold fixed, as far as details say so."""
+    n_videos = intervals["t2v"]["MRR"].get("n_videos")
+    fixed = intervals.get("holds_fixed")
+    parts = [intervals["method"], f"{n_videos} videos" if n_videos else "", f"held fixed: {fixed}" if fixed else ""]
+    return "; ".join(part for part in parts if part)
 
 
 def _interval(result: Result, direction: str, name: str) -> str:
