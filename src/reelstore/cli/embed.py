@@ -1,13 +1,17 @@
 """`embed`: in one go, or as plan, tasks and finalise."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
 from reelstore.cli.names import names
-from reelstore.cli.progress import Bar, echo
+from reelstore.cli.progress import Bar, echo, say
 from reelstore.errors import PlanError
 from reelstore.params import Params, load_params
+
+if TYPE_CHECKING:
+    from reelstore.pipeline.embed.stage import EmbedReport
 
 
 class _EmbedCommands(click.Group):
@@ -27,7 +31,7 @@ class _EmbedCommands(click.Group):
         return super().parse_args(ctx, args)
 
 
-@click.group(cls=_EmbedCommands, subcommand_metavar="SIDE/ENCODER | plan | task | finalise")
+@click.group(cls=_EmbedCommands, subcommand_metavar="SIDE/ENCODER | plan | task | finalise | check")
 def embed() -> None:
     """Embed one side of the dataset with SIDE/ENCODER into the store.
 
@@ -44,6 +48,8 @@ def embed() -> None:
         reelstore embed plan video/efficientnet-lite0
         reelstore embed task video/efficientnet-lite0 0 1
         reelstore embed finalise video/efficientnet-lite0
+    \b
+        reelstore embed check video/efficientnet-lite0
     """
 
 
@@ -79,7 +85,7 @@ def embed_run(encoder: str, retry_failed: bool, dry_run: bool, workers: int | No
         report = run_embed(
             params, encoder, retry_failed=retry_failed, workers=workers or params.embed.workers, progress=bar
         )
-    echo(report.summary())
+    _echo_report(report)
 
 
 @embed.command("plan")
@@ -120,6 +126,25 @@ def embed_task(words: tuple[str, ...]) -> None:
     echo(f"{name}: tasks {', '.join(map(str, numbers)) or 'all'} of {len(plan.tasks)} are done.")
 
 
+@embed.command("check")
+@click.argument("encoder", metavar="video/ENCODER")
+@click.option("--videos", type=click.IntRange(1, 10_000), default=32, show_default=True, help="Videos to look at.")
+def embed_check(encoder: str, videos: int) -> None:
+    """Check that a video encoder is fed the pixels its network was trained on.
+
+    Compares what the network's first batch norm sees on the dataset's videos with the mean and variance it has stored
+    from training. A wrong mean, deviation or range of the pixels shows as a variance twice too large or small.
+
+    Example:
+
+    \b
+        reelstore embed check video/efficientnet-lite0
+    """
+    from reelstore.pipeline.embed.check_input import check_input
+
+    echo(check_input(load_params(), encoder, n_videos=videos))
+
+
 @embed.command("finalise")
 @click.argument("encoder", nargs=-1, metavar="[SIDE/ENCODER]")
 def embed_finalise(encoder: tuple[str, ...]) -> None:
@@ -133,7 +158,13 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
     from reelstore.pipeline.embed.stage import finalise
 
     params = load_params()
-    echo(finalise(params, _planned(params, list(encoder))).summary())
+    _echo_report(finalise(params, _planned(params, list(encoder))))
+
+
+def _echo_report(report: "EmbedReport") -> None:
+    echo(report.summary())
+    if report.warning:
+        say(f"Warning: {report.warning}")
 
 
 def _is_number(word: str) -> bool:

@@ -70,7 +70,8 @@ class Encoder(Protocol):
     """Frames or a caption -> tokens.
 
     A video encoder also has `frames`, the arguments of its `Sampling`; and `frame_size`, (height, width), if it wants
-    its frames scaled by the decoder.
+    its frames scaled by the decoder. One whose network may have batch norms has `input_statistics`, from prepared
+    videos of equally many frames to what `encoders/input_statistics.py` says of them.
 
     `prepare` is called ahead, from several threads; `encode` from one. Prepared items of one `bucket` may share a
     batch; `encode` takes at most `batch_size` of them and fills the batch up itself, so that its shape is constant.

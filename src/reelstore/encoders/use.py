@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,9 @@ from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError
 from reelstore.params import ItemBounds
 from reelstore.records import Frames, Side
+
+if TYPE_CHECKING:
+    from reelstore.encoders.input_statistics import InputStatistics
 
 Values = npt.NDArray[np.float32]
 
@@ -64,11 +67,7 @@ class ReadyEncoder:
             ValueError: an output has more tokens for one video than for another.
         """
         self._check_side("video")
-        pixels = np.asarray(frames)
-        if pixels.ndim != 5 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or not pixels.size:
-            raise ParamsError(
-                f"frames are {pixels.shape} {pixels.dtype}; (batch, n_frames, height, width, 3) uint8 is expected."
-            )
+        pixels = self._checked(frames)
         times = np.full(pixels.shape[:2], np.nan) if seconds is None else np.asarray(seconds, dtype=np.float64)
         if times.shape != pixels.shape[:2]:
             raise ParamsError(f"seconds are {times.shape}; one for each of {pixels.shape[:2]} frames is expected.")
@@ -98,10 +97,32 @@ class ReadyEncoder:
             ItemBounds().check_text(text)
         return self._encoded(texts)
 
+    def input_statistics(self, frames: npt.ArrayLike) -> "InputStatistics | None":
+        """What the network's first batch norm sees of these frames, against what it has stored from training.
+
+        Args:
+            frames: as for `encode_frames`: some dozen different pictures.
+
+        Returns:
+            Ratio of the variances, shift of the means, and whether both are right; None where there is no batch norm.
+        """
+        self._check_side("video")
+        statistics = getattr(self.encoder, "input_statistics", None)
+        items = [Frames(video, np.full(len(video), np.nan)) for video in self._checked(frames)]
+        return None if statistics is None else statistics([self.encoder.prepare(item) for item in items])
+
     def _check_side(self, side: Side) -> None:
         if self.spec.side != side:
             method = "encode_texts" if self.spec.side == "text" else "encode_frames"
             raise ParamsError(f"{self.spec.side}/{self.spec.name} is of the other side: use {method}.")
+
+    def _checked(self, frames: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+        pixels = np.asarray(frames)
+        if pixels.ndim != 5 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or not pixels.size:
+            raise ParamsError(
+                f"frames are {pixels.shape} {pixels.dtype}; (batch, n_frames, height, width, 3) uint8 is expected."
+            )
+        return pixels
 
     def _encoded(self, items: Sequence[Any]) -> dict[str, list[Values]]:
         prepared = [self.encoder.prepare(item) for item in items]

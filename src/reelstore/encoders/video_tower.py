@@ -12,6 +12,7 @@ from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.checkpoint import refuse_nonfinite
 from reelstore.encoders.folder import refusing
 from reelstore.encoders.hub import Checkpoint, arithmetic
+from reelstore.encoders.input_statistics import InputStatistics, input_statistics
 from reelstore.encoders.preprocess import Preprocessing
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError
@@ -85,6 +86,10 @@ class VideoTower:
             pixels[position] = prepared
         results = {name: values.float().cpu().numpy() for name, values in self._run(pixels).items()}
         return [{name: values[row] for name, values in results.items()} for row in range(len(batch))]
+
+    def input_statistics(self, batch: Sequence[npt.NDArray[Any]]) -> InputStatistics | None:
+        """Prepared videos of equally many frames at the network's first batch norm; None where it has none."""
+        return input_statistics(self._network, run=lambda: self._run(np.stack(batch)))
 
     def _outputs(self, pixels: Tensor) -> Mapping[str, Tensor]:
         """(batch, n_frames, 3, height, width) -> (batch, dim) or (batch, n_tokens, dim) of every output."""

@@ -12,6 +12,7 @@ from reelstore.errors import PlanError
 from reelstore.io import is_folder
 from reelstore.params import Params
 from reelstore.pipeline.budget import NAMED, check_failures
+from reelstore.pipeline.embed.equal_rows import EqualRows, WatchedUpdate
 from reelstore.pipeline.embed.plan import (
     Plan,
     load,
@@ -27,7 +28,12 @@ from reelstore.store.claim import is_variant
 from reelstore.store.journal import remove_variant
 from reelstore.store.published import open_published
 from reelstore.store.staging import StagedIndex, Staging
-from reelstore.store.update import UpdateReport, VariantUpdate
+from reelstore.store.update import UpdateReport
+
+_WHY_CAPTIONS = (
+    "Either they were cut at the encoder's longest text before they differ, or the encoder doesn't tell them apart: "
+    "see its tokenizer's files, its language, and which token is pooled."
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,22 @@ class EmbedReport:
     updates: tuple[UpdateReport, ...]
     seconds: float
     failures: Mapping[Any, str]
+    equal_rows: tuple[EqualRows, ...] = ()
+    """Variants in which more than a few different items share a row, the one with most of them first."""
+
+    @property
+    def warning(self) -> str | None:
+        """One line on different items that share a row."""
+        if not self.equal_rows:
+            return None
+        worst, *others = self.equal_rows
+        items = "captions" if self.key.startswith("text/") else "videos"
+        also = f" (so do some in {', '.join(of.variant for of in others)})" if others else ""
+        return (
+            f"{self.folder / worst.variant}: {worst.n_items} different {items} have one and the same row{also}, "
+            f"{worst.examples[0]!r} and {worst.examples[1]!r} among them. "
+            + ("Look at them." if items == "videos" else _WHY_CAPTIONS)
+        )
 
     @property
     def n_new(self) -> int:
@@ -55,6 +77,7 @@ class EmbedReport:
                 f"over, {update.n_failed} failed. Digest {update.digest[:12]}."
             )
             lines += [f"  mended: {file}" for file in update.mended]
+        lines += [f"  equal rows: {self.warning}"] if self.warning else []
         lines += [f"  failed: {key}: {reason}" for key, reason in islice(self.failures.items(), NAMED)]
         return "\n".join(lines)
 
@@ -113,11 +136,12 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
         )
     folder = params.store_folder / key
     staged = StagedIndex(staging)
-    updates = []
+    updates, equal_rows = [], []
     for _, spec in plan.variants:
-        with VariantUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed) as update:
+        with WatchedUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed) as update:
             staged.give(update)
             updates.append(update.finish())
+            equal_rows.append(update.equal_rows(rows.items))
     if params.keep(key) is not None:
         _sweep_variants(folder, {spec.variant for _, spec in plan.variants})
     staging.clear()
@@ -125,7 +149,8 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
     published = open_published(folder / worst.variant, verify=False)
     failures = {} if published is None else published.failures
     check_failures(folder, worst.n_rows, failures, params.embed.max_failures)
-    return EmbedReport(key, folder, tuple(updates), time.perf_counter() - started, failures)
+    found = sorted(filter(None, equal_rows), key=lambda of: -of.n_items)
+    return EmbedReport(key, folder, tuple(updates), time.perf_counter() - started, failures, tuple(found))
 
 
 def open_plans(params: Params) -> list[str]:
