@@ -8,7 +8,7 @@ pipeline writes them to files of their own.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -228,13 +228,16 @@ def evaluate_transductive(
         NonFiniteError: a row holds NaN or infinity.
         EvaluationError: no caption has a video, or a bank is missing, empty, or not wanted.
     """
-    ks, answers = cut_offs(ks), truth("answers", answers)
+    ks, ties, answers = cut_offs(ks), one_of("tie rule", ties, get_args(Ties)), truth("answers", answers)
     banks = {"t2v": bank_text, "v2t": bank_video}
     wanted = isinstance(protocol, QueryBank)
     for direction, name in (("t2v", "bank_text"), ("v2t", "bank_video")):
         if wanted is (banks[direction] is None):
             what = "QB-Norm needs it: queries of the training split" if wanted else "only QB-Norm has a bank"
             raise EvaluationError(f"{name} is {'missing' if wanted else 'given'}; {what}.")
+    sides = Source(text, "text"), Source(video, "video")
+    if sides[0].shape[1] != sides[1].shape[1]:
+        raise EvaluationError(f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space.")
     scores = score_matrix(text, video, similarity=similarity)
     n_captions, n_videos = scores.shape
     judged = judged_pairs(video_of_caption, n_captions, n_videos, name="video_of_caption", what=("caption", "video"))

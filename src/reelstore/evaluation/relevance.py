@@ -100,7 +100,8 @@ def judged_pairs(
     if not len(query) or not relevant.any():
         known = f" Its highest grade is {grade.max():g}, and relevant_from is {relevant_from:g}." if len(grade) else ""
         raise EvaluationError(
-            f"None of the {n_queries} {what[0]}s has a relevant {what[1]} among the {n_items}: nothing to rank.{known}"
+            f"None of the {n_queries} {_several(what[0])} has a relevant {what[1]} among the {n_items}: nothing to "
+            f"rank.{known}"
         )
     alike = relevant.all() and (grade == grade[0]).all()
     return Judged(n_items, query, item, None if alike else grade, relevant)
@@ -180,21 +181,22 @@ class _Reader:
     def _pairs(self, pairs: Pairs) -> tuple[Ints, Ints, Floats]:
         sides = []
         for values, n, kind in ((pairs.query, self.n_queries, self.what[0]), (pairs.item, self.n_items, self.what[1])):
-            rows = as_array(values, f"{self.name}: {kind}s")
+            rows = as_array(values, f"{self.name}: {_several(kind)}")
             if rows.ndim != 1 or (rows.dtype.kind not in "iu" and len(rows)):
                 raise EvaluationError(
-                    f"{self.name}: {kind}s of pairs must be whole numbers (n_pairs,), not {rows.dtype} {rows.shape}."
+                    f"{self.name}: {_several(kind)} of pairs must be whole numbers (n_pairs,), not {rows.dtype} "
+                    f"{rows.shape}."
                 )
             if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < n:
                 row = next(int(row) for row in rows if not 0 <= row < n)
-                raise EvaluationError(f"{self.name}: pairs name {kind} {row}, but {kind}s are 0 to {n - 1}.")
+                raise EvaluationError(f"{self.name}: pairs name {kind} {row}, but {_several(kind)} are 0 to {n - 1}.")
             sides.append(rows.astype(np.int64))
         n_pairs = len(sides[0])
         grade = np.ones(n_pairs) if pairs.grade is None else as_array(pairs.grade, f"{self.name}: grades")
         if len(sides[1]) != n_pairs or grade.shape != (n_pairs,):
             raise EvaluationError(
-                f"{self.name}: pairs have {n_pairs} {self.what[0]}s, {len(sides[1])} {self.what[1]}s and grades of "
-                f"shape {grade.shape}; as many of each are expected."
+                f"{self.name}: pairs have {n_pairs} {_several(self.what[0])}, {len(sides[1])} {_several(self.what[1])} "
+                f"and grades of shape {grade.shape}; as many of each are expected."
             )
         return sides[0], sides[1], self._numbers(grade).astype(np.float64)
 
@@ -270,6 +272,10 @@ def _are_two_arrays(relevance: Any) -> bool:
         and len(relevance) == 2
         and all(not isinstance(side, list | tuple) and getattr(side, "ndim", None) == 1 for side in relevance)
     )
+
+
+def _several(what: str) -> str:
+    return "queries" if what == "query" else f"{what}s"
 
 
 def _at(place: tuple[int, ...]) -> str:

@@ -19,11 +19,11 @@ def as_array(values: Any, name: str) -> Array:
     refuse_masked(values, name)
     if isinstance(values, list | tuple) and any(hasattr(part, "detach") for part in values):
         values = [as_array(part, name) for part in values]
-    if hasattr(values, "detach"):
-        values = values.detach().cpu()
-        if str(values.dtype).startswith(("torch.bfloat16", "torch.float8")):
-            values = values.float()
     try:
+        if hasattr(values, "detach"):
+            values = values.detach().cpu()
+            if str(values.dtype).startswith(("torch.bfloat16", "torch.float8")):
+                values = values.float()
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         ragged = " (its rows have different lengths)" if "inhomogeneous" in str(error) else ""

@@ -1,6 +1,7 @@
 """Two variants of any store, imported ones among them -> metrics, without params.yaml; two files into such a store."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from reelstore.errors import EvaluationError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import match
 from reelstore.evaluation.ties import Ties
+from reelstore.exchange.keys import WHOLE
 from reelstore.exchange.npy import NpyRows
 from reelstore.exchange.rows_file import RowsOfFile
 from reelstore.pipeline.evaluate.files import FilesReport, map_matrix, write_found
@@ -91,19 +93,20 @@ def evaluate_store(
     Args:
         store: folder of the dataset.
         text, video: `<encoder>/<variant>`; the only pooled one by default.
-        split: which rows; the only one by default.
+        split: which rows; the only one by default, `all` for those of all splits.
         similarity, ties, ks: as in `evaluate`.
         output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
 
     Raises:
-        EvaluationError: there are several variants or splits, and none is named.
+        EvaluationError: there are several variants or splits, and none is named; or the two sides put a video and its
+            captions into different splits.
     """
     if output is not None:
         refuse_outputs(output, [], store=store)
     opened = open_store(store)
     rows = {side: _chosen(opened, side, name) for side, name in zip(SIDES, (video, text), strict=True)}
-    split = split or _only_split(rows["text"])
-    matched = match([rows["video"]], [rows["text"]], split)
+    part = _part(rows, split)
+    matched = match([rows["video"]], [rows["text"]], part)
     texts, videos = rows["text"].select(matched.captions), rows["video"].select(matched.videos)
     found = evaluate(
         texts, videos, matched.video_of_caption, similarity=similarity, ties=ties, ks=ks, answers=output is not None
@@ -113,7 +116,7 @@ def evaluate_store(
     left_out = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in matched.missing.items() if n)
     heading = [f"{one.folder} (digest {one.digest[:12]})" for one in (rows["text"], rows["video"])]
     heading.append(
-        f"split {split}: {len(matched.captions)} captions, {len(matched.videos)} videos"
+        f"split {part or WHOLE}: {len(matched.captions)} captions, {len(matched.videos)} videos"
         + (f"; left out, for they have no value: {left_out}" if left_out else "")
     )
     return FilesReport(found, output, tuple(heading))
@@ -133,8 +136,30 @@ def _chosen(store: Store, side: Side, name: str | None) -> Rows:
     return store[pooled[0]]
 
 
-def _only_split(rows: Rows) -> str:
-    splits = sorted(set(rows.table.splits))
-    if len(splits) != 1:
-        raise EvaluationError(f"{rows.folder} has the splits {', '.join(splits)}. Name one with --split.")
-    return splits[0]
+def _part(rows: Mapping[Side, Rows], asked: str | None) -> str | None:
+    """The split to measure; None for the rows of all."""
+    splits = {side: Counter(of.table.splits) for side, of in rows.items()}
+    names = sorted({name for count in splits.values() for name in count})
+    if asked is None and len(names) == 1:
+        return names[0]
+    there = "; ".join(
+        f"{rows[side].folder} has the splits {', '.join(f'{name} ({n})' for name, n in sorted(count.items()))}"
+        for side, count in splits.items()
+    )
+    if asked is None:
+        raise EvaluationError(f"{there}. Name one with --split, or measure all together with --split {WHOLE}.")
+    if asked == WHOLE:
+        if any(WHOLE in count and len(count) > 1 for count in splits.values()):
+            raise EvaluationError(f"--split {WHOLE} may be one split or all of them: {there}. Give that split a name.")
+        return None
+    if any(asked not in count for count in splits.values()):
+        raise EvaluationError(f"Not both sides have a split {asked!r}: {there}.")
+    split_of = dict(zip(rows["video"].table.keys, rows["video"].table.splits, strict=True))
+    for key, split in zip(rows["text"].table.keys, rows["text"].table.splits, strict=True):
+        other = split_of.get(key[0], split)
+        if asked in (split, other) and split != other:
+            raise EvaluationError(
+                f"Caption {key!r} is in the split {split!r} of {rows['text'].folder}, its video in {other!r} of "
+                f"{rows['video'].folder}. Import both sides with the same splits."
+            )
+    return asked
