@@ -96,6 +96,11 @@ class TestHdf5:
         hdf5({"v_aaa/c3d_features": C3D["v_aaa"]})
         brought({"v_aaa": C3D["v_aaa"]}, "hdf5", "a.h5", VIDEOS, "--dataset", "c3d_features", "--layout", "dense")
 
+    def test_groups_in_groups_too(self) -> None:
+        hdf5({f"train/{name}/rgb/features": value for name, value in C3D.items()})
+        said = brought(C3D, "hdf5", "a.h5", VIDEOS, "--prefix", "train/")
+        assert "items are <id>/rgb/features" in said
+
     def test_a_table_orders_them(self) -> None:
         hdf5({f"{name}/c3d_features": value for name, value in C3D.items()})
         Path("k.csv").write_text("video_id,split\nv_bbb,val\nv_aaa,train\n")
@@ -540,6 +545,23 @@ class TestCaptions:
         said = brought(expected, "hdf5", "a.h5", CAPTIONS, *options)
         assert "1 items aren't in tvr.jsonl" in said and "3 captions of 2 videos" in said
 
+    def test_what_a_table_could_mean_is_said(self) -> None:
+        npy("t", {"video0_1": drawn(0, 4), "video0_2": drawn(1, 4)})
+        Path("k.csv").write_text("video_id,file\nvideo0,video0_2\nvideo0,video0_1\n")
+        words = ["npy", "t", CAPTIONS, "--keys", "k.csv"]
+        assert "no row has: 'video0_1', 'video0_2'. If a column of the table has their names, say --name-column" in (
+            refused(*words)
+        )
+        expected = {("video0", 0): drawn(1, 4), ("video0", 1): drawn(0, 4)}
+        brought(expected, *words, "--name-column", "file")
+
+    def test_captions_named_by_their_video_are_offered_both_ways(self) -> None:
+        npy("t", {"a": drawn(0, 4), "b": drawn(1, 4)})
+        Path("k.csv").write_text("video_id\na\nb\n")
+        assert "--captions one; if all its captions: --captions rows" in refused(
+            "npy", "t", CAPTIONS, "--keys", "k.csv"
+        )
+
     def test_videos_by_a_table_of_names(self) -> None:
         npy("v", {f"{n}.feat": drawn(n, 4) for n in range(3)})
         Path("k.csv").write_text("vid,file\nb,2\na,0\nb,2\n")
@@ -667,6 +689,14 @@ def test_a_file_of_another_kind_is_refused_with_what_to_do(name: str) -> None:
         if command != right:
             keys = ["--keys", "k.csv"] if command == "array" else []
             assert says in refused(command, name, VIDEOS, *keys), command
+
+
+@pytest.mark.parametrize("command", ["npy", "array", "hdf5", "npz", "safetensors", "torch", "parquet"])
+def test_a_path_that_is_not_there_is_refused(command: str) -> None:
+    Path("k.csv").write_text("video_id\na\n")
+    keys = ["--keys", "k.csv"] if command == "array" else []
+    said = refused(command, "none.parquet", VIDEOS, *keys)
+    assert "none.parquet" in said and "no such file" in said.casefold()
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.json"])

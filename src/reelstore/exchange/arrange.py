@@ -175,18 +175,15 @@ def _hint(missing: Sequence[Key], others: Sequence[str], naming: Naming) -> str:
             before, met, after = name.partition(video_id)
             if met and (before or after) and not (before[-1:].isalnum() or after[:1].isalnum()):
                 rests[before, after] += 1
-    if rests:
-        (before, after), _ = rests.most_common(1)[0]
-        if naming.side == "text" and after[1:].isdigit():
-            return hint
+    (before, after), _ = rests.most_common(1)[0] if rests else (("", ""), 0)
+    if rests and not (naming.side == "text" and after[1:].isdigit()):
         return hint + f"To take off what names have beside the id: {Affixes(before, after)}. "
     if naming.side == "text" and naming.captions is None and {_id(key) for key in missing} & {*others}:
-        return (
-            hint + "If an item is a video's only caption, say --captions one; if all of its captions, --captions rows. "
-        )
-    if len(others) <= 3:
-        return hint + "If one holds all rows, name it: --dataset NAME (of .npy files: reelstore import array). "
-    return hint
+        return hint + "If an item is a video's only caption: --captions one; if all its captions: --captions rows. "
+    return (
+        f"{hint}If a column of the table has their names, say --name-column; if one of them holds all rows, --dataset "
+        "NAME (of .npy files: reelstore import array). "
+    )
 
 
 def _id(key: Key) -> str:

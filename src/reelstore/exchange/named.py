@@ -213,7 +213,14 @@ def _common_leaf(path: Path, names: Sequence[str], side: Side) -> str | None:
     if side == "text" and all(leaf.isdecimal() for leaf in leaves):  # captions video7890/1
         return None
     if len(leaves) == 1 and leaves.total() == len(names):
-        return next(iter(leaves))
+        parts = [name.split("/") for name in names]
+        n_common = 1
+        while (
+            len(names) > 1
+            and len({tuple(one[-n_common - 1 :]) for one in parts}) == 1 < min(map(len, parts)) - n_common
+        ):
+            n_common += 1
+        return "/".join(parts[0][-n_common:])
     if len(leaves) < leaves.total():
         several = [leaf for leaf, _ in leaves.most_common(5)]
         raise ForeignFileError(

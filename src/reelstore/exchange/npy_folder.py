@@ -36,7 +36,7 @@ class NpyFolder:
 
     def names(self) -> list[str]:
         """Of all files, without the ending."""
-        if not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             raise ForeignFileError(f"{self.path} isn't a folder. One .npy file is imported by: reelstore import array.")
         try:
             with os.scandir(self.path) as entries:

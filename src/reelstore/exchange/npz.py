@@ -82,7 +82,7 @@ class NpzFile:
         try:
             with open_regular(self.path) as file, zipfile.ZipFile(file) as archive:
                 yield archive
-        except ReelstoreError:
+        except (ReelstoreError, FileNotFoundError):
             raise
         except Exception as error:  # what zipfile raises on damaged files is of many kinds
             said = (str(error).splitlines() or [type(error).__name__])[0][:200]

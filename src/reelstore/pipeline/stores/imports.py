@@ -91,9 +91,10 @@ class ImportPlan:
         """What a report says of any import, an indented line each."""
         keys = self.listing.keys
         n_videos = len({key if isinstance(key, str) else key[0] for key in keys})
-        of = f"captions of {n_videos} videos" if self.target.side == "text" else "videos"
+        videos = f"{n_videos} video{'s' * (n_videos != 1)}"
+        what = f"{len(keys)} caption{'s' * (len(keys) != 1)} of {videos}" if self.target.side == "text" else videos
         places = {"first": 0, "last": len(keys) - 1} if len(keys) > 1 else {"the only one": 0}
-        found = [f"{len(keys)} {of}", *(f"{name} {self.listing.example(place)}" for name, place in places.items())]
+        found = [what, *(f"{name} {self.listing.example(place)}" for name, place in places.items())]
         return [f"  {line}" for line in (*found, *self.listing.notes)]
 
 
