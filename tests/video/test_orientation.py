@@ -1,5 +1,6 @@
 """Turned and mirrored files come upright, as their matrix, their codec or their EXIF says."""
 
+import gc
 import io
 import math
 import struct
@@ -225,3 +226,14 @@ def test_the_orientation_of_an_animation_holds_for_each_frame(kind: str) -> None
     first.save(file, kind, save_all=True, append_images=[second], duration=100, exif=exif, **options)
     for found, stored in zip(decode(file.getvalue(), sampling=ALL).pixels, pictures, strict=True):
         assert np.array_equal(found, shown(stored, EIGHT["a quarter clockwise"]))
+
+
+def test_no_decoded_frame_stays_in_memory() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        decode(with_matrix(encoded(), 0, 1, -1, 0), sampling=ALL)
+        left = [frame for frame in gc.get_objects() if isinstance(frame, av.VideoFrame) and frame.width > 16]
+    finally:
+        gc.enable()
+    assert not left

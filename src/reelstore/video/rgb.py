@@ -36,17 +36,19 @@ _UNKNOWN_MATRICES = {
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """From the display matrix of the container or of the codec's display-orientation message."""
+    # A frame whose side data was looked at refers to itself, and would stay in memory: a small copy may.
+    small = frame.reformat(width=16, height=16, format="gray", interpolation="POINT")
     try:
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        matrix = small.side_data.get("DISPLAYMATRIX")
     except ValueError:  # beside it is something that FFmpeg knows and PyAV doesn't
         unknown = range(len(Type), len(Type) + _NEWER_SIDE_DATA)
-        frame = _through(frame, [("sidedata", f"delete:{kind}") for kind in unknown])
-        matrix = frame.side_data.get("DISPLAYMATRIX")
+        small = _through(small, [("sidedata", f"delete:{kind}") for kind in unknown])
+        matrix = small.side_data.get("DISPLAYMATRIX")
     return read_display_matrix(bytes(matrix)) if isinstance(matrix, SideData) else Orientation()
 
 
 def to_rgb(
-    frame: av.VideoFrame, size: Size | None, *, orientation: Orientation, zero_alpha_is_opaque: bool = False
+    frame: av.VideoFrame, size: Size | None, *, orientation: Orientation | None, zero_alpha_is_opaque: bool = False
 ) -> Picture:
     """The frame's picture.
 
@@ -54,7 +56,7 @@ def to_rgb(
         frame: of any pixel format.
         size: height and width to scale it to, bilinear and in the frame's own pixel format where that is opaque YUV or
             RGB; scaling RGB would see colours that were already interpolated.
-        orientation: how it is turned.
+        orientation: how it is turned; None where the frame itself says so.
         zero_alpha_is_opaque: a frame that is transparent everywhere has no alpha channel but a byte that isn't used.
 
     Raises:
@@ -65,6 +67,7 @@ def to_rgb(
     with decoder_errors():
         if frame.format.is_rgb and frame.format.is_big_endian and frame.format.bits_per_pixel <= 16:
             frame = frame.reformat(format="gbrp")  # these come out in wrong colours where the size stays
+        orientation = orientation or orientation_of(frame)
         pixels = _converted(frame, zero_alpha_is_opaque)
         if not orientation.is_right_angled:
             pixels = _filtered(_framed(_rgb24(frame) if pixels is None else pixels), orientation, size)

@@ -204,12 +204,15 @@ def _turned(
 def _continuous(packets: Iterator["_Packet"], stream: av.VideoStream) -> Iterator["_Packet"]:
     """Packets whose times go on where the file's begin again: joined transport streams, chapters of a DVD."""
     last = offset = 0
+    frame_ticks = restart_ticks = 0
     for packet in packets:
-        if packet.dts is not None and packet.time_base:
-            time = packet.dts + offset
-            if (last - time) * packet.time_base > _RESTART_SECONDS:
-                frame_ticks = packet.duration or round(1 / (packet.time_base * (stream.average_rate or 25)))
-                offset += last + frame_ticks - time
+        if not restart_ticks and packet.time_base:
+            restart_ticks = max(1, round(_RESTART_SECONDS / packet.time_base))
+            frame_ticks = round(1 / (packet.time_base * (stream.average_rate or 25)))
+        if packet.dts is not None:
+            fall = last - (packet.dts + offset)
+            if fall > restart_ticks:
+                offset += fall + (packet.duration or frame_ticks)
             last = packet.dts + offset
         if offset and packet.size:
             packet.dts = None if packet.dts is None else packet.dts + offset
@@ -242,6 +245,4 @@ def _picture(
 ) -> Picture:
     if damaged:
         raise UndecodableVideoError(f"frame {index} is damaged")
-    with decoder_errors():
-        orientation = orientation or orientation_of(frame)
     return to_rgb(frame, size, orientation=orientation, zero_alpha_is_opaque=is_plain_bitmap)
