@@ -1,4 +1,9 @@
-"""Any Hugging Face model with `get_video_features` and `get_text_features`; VideoPrism's LvT models among them."""
+"""Any Hugging Face model with `get_video_features` and `get_text_features`; VideoPrism's LvT models among them.
+
+Preprocessing: pixels as the checkpoint's preprocessor_config.json says, captions as its tokenizer files say.
+VideoPrism: https://github.com/google-deepmind/videoprism, values in [0, 1] (README.md) and captions as
+`canonicalize_text` in videoprism/utils.py makes them.
+"""
 
 from collections.abc import Mapping
 from inspect import signature

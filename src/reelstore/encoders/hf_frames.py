@@ -1,6 +1,9 @@
 """Encoders of pictures with a text tower, over the frames of a video: CLIP, SigLIP 2, MetaCLIP 2.
 
 Every frame's embedding is a token of length one; the `mean` pooling is the usual embedding of the video.
+
+Preprocessing: pixels as the checkpoint's preprocessor_config.json says, captions as its tokenizer files say. SigLIP 2's
+lower case and whole rows of 64 tokens are those of `Siglip2Tokenizer` and `Siglip2Processor` of transformers.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""Captions through any language model of the Hugging Face layout, multimodal or not: hidden states of chosen layers."""
+"""Captions through any language model of the Hugging Face layout, multimodal or not: hidden states of chosen layers.
+
+Preprocessing: the checkpoint's tokenizer files, around the caption the template that the user gives.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,8 +1,8 @@
 """What a language model would make of the benchmark `llm-like`: states drawn with the geometry of a decoder's.
 
 Nothing is learned here and there are no weights; docs/dataset-llm-like.md says which published measurement each knob
-stands for. A caption's state is a function of the words up to it, as in any causal model: the first token, which comes
-before all words, is the same for every caption.
+stands for. No weights ask for a preprocessing. A caption's state is a function of the words up to it, as in any causal
+model: the first token, which comes before all words, is the same for every caption.
 """
 
 import json

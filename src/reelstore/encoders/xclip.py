@@ -2,6 +2,10 @@
 
 The model's own scores add to every caption what its prompt generator makes of the video. Here text never sees the
 video: that side keeps its prompt tokens, and `reelstore.evaluation.rerank_xclip` computes those scores from the store.
+
+Preprocessing: pixels as the checkpoint's preprocessor_config.json says, captions as its tokenizer files say. Mean and
+deviation there are those of the original (`img_norm_cfg` in X-CLIP/datasets/build.py of
+https://github.com/microsoft/VideoX), which resizes the shorter edge to 256 before it crops 224; the file says 224.
 """
 
 import json
