@@ -22,10 +22,11 @@ _DEFAULT_BOUNDS = ItemBounds()
 def decode(
     source: Path | bytes, *, sampling: Sampling, size: Size | None = None, bounds: ItemBounds = _DEFAULT_BOUNDS
 ) -> Frames:
-    """The frames that `sampling` takes of a file, upright RGB, with the exact time of each.
+    """The frames that `sampling` takes of a file, upright RGB, with the time of each in seconds from the first.
 
-    What kind of file it is, its first bytes say, not its name. Transparent pictures are laid on white. Frames are
-    counted by decoding. A file that was cut short, a damaged frame among the wanted ones, pictures of changing size,
+    The first bytes say what kind of file it is, not its name. Display matrices and EXIF are applied, flips included.
+    What is transparent is laid on white. Colours follow the stated matrix and range, else BT.601 of limited range.
+    Times ascend. Frames are counted by decoding. A file that was cut short, a damaged frame among the wanted ones, pictures of changing size,
     more of something than the bounds allow: each makes the file undecodable. Safe to call from several threads.
 
     Args:
