@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from reelstore.evaluation import Pairs, bootstrap, confidence_intervals, evaluate
 from reelstore.evaluation.clustered import mean_interval
+from reelstore.evaluation.intervals import clusters_in_words
 from reelstore.evaluation.protocols import DualSoftmax, evaluate_transductive
 
 
@@ -121,6 +122,12 @@ def test_a_caption_of_several_videos_belongs_to_the_first_of_them():
     found = evaluate(scores=np.random.default_rng(0).normal(size=(6, 4)), relevance=relevance)
     assert found.ranks["retrieval"].video.tolist() == [0, 0, 1, 2, 2, 2]
     assert confidence_intervals(found)["retrieval"]["MRR"]["n_videos"] == 3
+    assert "belongs to the first" in clusters_in_words(found)["retrieval"]
+    both = evaluate(scores=np.eye(6)[:, :4], video_of_caption=relevance)
+    assert "belongs to the first" in clusters_in_words(both)["t2v"]
+    assert clusters_in_words(evaluate(scores=np.eye(6), relevance=[0, 0, 1, 1, 2, 3])) == {
+        "retrieval": "items, each with all its queries"
+    }
 
 
 def drawn(n_videos: int, most: int, p: float, rho: float, n_draws: int) -> tuple[np.ndarray, np.ndarray]:

@@ -4,9 +4,11 @@ from typing import TypedDict
 
 import numpy as np
 
+from reelstore.errors import EvaluationError
 from reelstore.evaluation.clustered import mean_interval, median_interval
 from reelstore.evaluation.result import Evaluation, Ranks
 from reelstore.ranking import Floats, Ints
+from reelstore.ranking.arguments import share
 
 LEVEL = 0.95
 METHOD = "Korn-Graubard with shrunk cluster variance; MedR: Woodruff"
@@ -50,10 +52,31 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
         >>> round(ends["low"], 3), ends["high"], ends["n_videos"]
         (0.912, 1.0, 40)
     """
+    if not isinstance(evaluation, Evaluation):
+        raise EvaluationError(f"An Evaluation is expected, as evaluate returns it; not {type(evaluation).__name__}.")
+    level = share("level", level)
     return {
         direction: _of_direction(ranks, evaluation.metrics[direction], evaluation.n_items(direction), level)
         for direction, ranks in evaluation.ranks.items()
     }
+
+
+def clusters_in_words(evaluation: Evaluation) -> dict[str, str]:
+    """By direction, what is sampled, and where that is a choice.
+
+    Where a query has several relevant items that other queries share, which queries depend on one another isn't known:
+    it belongs to the first of its items.
+    """
+    words = {}
+    for direction, ranks in evaluation.ranks.items():
+        query, item = ("query", "item") if direction == "retrieval" else ("caption", "video")
+        if direction == "v2t":
+            words[direction] = "videos, each a query"
+        elif (ranks.n_right == 1).all():
+            words[direction] = f"{item}s, each with all its {'captions' if query == 'caption' else 'queries'}"
+        else:
+            words[direction] = f"{item}s; a {query} of several belongs to the first of them"
+    return words
 
 
 def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0, level: float = LEVEL) -> Intervals:

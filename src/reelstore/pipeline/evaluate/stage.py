@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from reelstore.evaluation import Evaluation, Ranks, confidence_intervals
 from reelstore.evaluation.files import json_bytes
-from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD
+from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, clusters_in_words
 from reelstore.evaluation.matched import Matched
 from reelstore.io import replace_together, write_atomically
 from reelstore.params import Params
@@ -197,6 +197,7 @@ def conventions(evaluation: Evaluation) -> dict[str, Any]:
             "level": LEVEL,
             "method": METHOD,
             "holds_fixed": HOLDS_FIXED,
+            "clusters": clusters_in_words(evaluation),
             **confidence_intervals(evaluation, level=LEVEL),
         },
     }
