@@ -26,8 +26,10 @@ def decode(
 
     The first bytes say what kind of file it is, not its name. Display matrices and EXIF are applied, flips included.
     What is transparent is laid on white. Colours follow the stated matrix and range, else BT.601 of limited range.
-    Times ascend. Frames are counted by decoding. A file that was cut short, a damaged frame among the wanted ones, pictures of changing size,
-    more of something than the bounds allow: each makes the file undecodable. Safe to call from several threads.
+    Times ascend. Frames are counted by decoding.
+
+    A file that was cut short, a damaged frame among the wanted ones, pictures of changing size, more of something than
+    the bounds allow: each makes the file undecodable. Safe to call from several threads.
 
     Args:
         source: a path, or the file's content.
