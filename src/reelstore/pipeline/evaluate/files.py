@@ -10,7 +10,7 @@ import numpy.typing as npt
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.files import json_bytes
-from reelstore.evaluation.intervals import HOLDS_FIXED
+from reelstore.evaluation.intervals import HOLDS_FIXED, clusters_in_words
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.ties import Ties
 from reelstore.exchange.npy import map_values
@@ -46,6 +46,7 @@ class FilesReport:
         lines += ["", f"Intervals hold fixed: {HOLDS_FIXED}."]
         return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
 
+        lines += [f"Clusters of {side}: {words}." for side, words in clusters_in_words(self.evaluation).items()]
 
 def evaluate_files(
     text: Path,
