@@ -45,10 +45,13 @@ def main() -> int:
 
 
 def report(cases: list[Case], server: Server, *, whole: bool) -> int:
-    """Run cases, print those that fail, and count."""
+    """Run cases, print those that fail, and count, be it until Ctrl-C."""
     started, areas, ends = time.monotonic(), Counter[str](), Counter[str]()
     for case in cases:
-        result = server.run(case)
+        try:
+            result = server.run(case)
+        except KeyboardInterrupt:
+            break
         ends[result.ended.partition(" after ")[0]] += 1
         if result.problems:
             areas[result.area] += 1
@@ -56,7 +59,7 @@ def report(cases: list[Case], server: Server, *, whole: bool) -> int:
         if result.problems or whole:
             print("".join(f"  | {line}\n" for line in result.ended.splitlines()[-60:]), flush=True)
     print(f"How they ended: {dict(ends)}")
-    print(f"{len(cases)} cases, {areas.total()} failed, {time.monotonic() - started:.0f} s: {dict(areas)}")
+    print(f"{ends.total()} cases, {areas.total()} failed, {time.monotonic() - started:.0f} s: {dict(areas)}")
     return 1 if areas else 0
 
 

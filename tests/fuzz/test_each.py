@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from reelstore.align.registry import ALIGNERS, all_settings, make_aligner
+from reelstore.errors import ReelstoreError
 from reelstore.params import sections
 
 from .each import CELLS, CUTS, ENCODINGS, TEXT_CUTS, VALUES, changes_of, places, settings
@@ -63,3 +65,16 @@ def test_a_setting_that_isnt_there_is_put_in(tmp_path: Path) -> None:
     changes = changes_of(path)
     changes["doctor.allow becomes a date"](random.Random(0), path)
     assert "2020-01-01" in path.read_text() and ("doctor", "allow") in {*places(yaml.safe_load(path.read_text()))}
+
+
+@pytest.mark.parametrize("kind", ALIGNERS)
+def test_a_setting_of_an_aligner_is_taken_or_refused_whatever_its_type(kind: str) -> None:
+    n_refused = 0
+    for name in [*all_settings({"kind": kind}), "x"]:
+        for value in VALUES.values():
+            try:
+                make_aligner({"kind": kind, name: value}, name="mine")
+            except ReelstoreError as error:
+                assert len(str(error)) < 700
+                n_refused += 1
+    assert n_refused > 20
