@@ -17,6 +17,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 import reelstore
 from reelstore.encoders.registry import load_encoder
 from reelstore.encoders.use import ReadyEncoder
+from reelstore.encoders.video_llama_files import MODELS
 from reelstore.encoders.video_llama_language import Llama
 from reelstore.encoders.video_llama_vision import VisionBranch, load_vision, normalised
 from reelstore.errors import ParamsError, WeightsError
@@ -76,6 +77,10 @@ def use_words(folder: str | Path, pattern: str, ids: dict[str, int]) -> None:
 
 def seconds_of_golden() -> np.ndarray:
     return np.arange(8)[None] * 1.25
+
+
+def frames_of(count: int) -> Frames:
+    return Frames(np.zeros((count, 42, 42, 3), np.uint8), np.arange(count, dtype=float))
 
 
 def worst(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -196,6 +201,54 @@ class TestAfterTheLlama:
         others = Frames(pixels, np.array([0, 7.0, 9.0]))
         assert found.prepare(of_file).tobytes() == found.prepare(of_array).tobytes()
         assert found.prepare(of_file).tobytes() != found.prepare(others).tobytes()
+
+    DEMO = (
+        "You are able to understand the visual content that the user provides. Follow the instructions carefully and "
+        "explain your answers in detail."
+    )
+    MESSAGE = "<Video><ImageHere></Video> The video contains {n_frames} frames sampled at {seconds} seconds. "
+
+    @pytest.mark.parametrize("name", ["video-llama-7b", "video-llama-13b"])
+    def test_vicuna_s_prompts_are_those_of_the_original_programs(self, name: str) -> None:
+        """As `Conversation.get_prompt` of the original gives them after an upload, no question asked."""
+        assert MODELS[name].prompts == {
+            "template": f"###Human: {self.MESSAGE}###Assistant:",
+            "demo": f"{self.DEMO}###Human: {self.MESSAGE}###Assistant:",
+            "demo-audiovideo": f"###Human: {self.MESSAGE}###Assistant:",
+        }
+
+    @pytest.mark.parametrize("name", ["video-llama-2-7b", "video-llama-2-13b"])
+    def test_llama_2_s_prompts_are_those_of_the_original_programs(self, name: str) -> None:
+        own = (
+            "You are a helpful language and vision assistant. You are able to understand the visual content that the "
+            "user provides, and assist the user with a variety of tasks using natural language."
+        )
+        assert MODELS[name].prompts == {
+            prompt: f"[INST] <<SYS>>\n{system}\n<</SYS>>\n\n{self.MESSAGE} [/INST]"
+            for prompt, system in {"template": own, "demo": self.DEMO, "demo-audiovideo": ""}.items()
+        }
+
+    @pytest.mark.parametrize("prompt", ["template", "demo", "demo-audiovideo"])
+    def test_a_prompt_by_name_is_the_prompt_written_out(self, prompt: str) -> None:
+        options: dict[str, Any] = {"layers": [2], "spans": ["sequence", "video", "last"]}
+        named = video(prompt=prompt, **options)
+        written = video(prompt=MODELS["video-llama-7b"].prompts[prompt], **options)
+        assert named.spec == written.spec
+        frames, seconds = GOLDEN["raw_frames_uint8"], seconds_of_golden()
+        ours, theirs = (found.encode_frames(frames, seconds=seconds) for found in (named, written))
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[output], theirs[output]) for output in ours)
+        by_default = video(**options)
+        assert (named.spec == by_default.spec) == (prompt != "demo")  # Vicuna's template has no system text
+        if prompt == "demo":  # the system text comes first, so the video's places see it
+            default = by_default.encode_frames(frames, seconds=seconds)
+            assert len(ours["layer-2.sequence"][0]) > len(default["layer-2.sequence"][0])
+            assert worst(ours["layer-2.video"], default["layer-2.video"]) > 0.01
+            assert np.array_equal(ours["tokens"], default["tokens"])
+
+    def test_a_name_that_is_no_prompt_s_is_refused(self) -> None:
+        with pytest.raises(ParamsError, match=r"prompt is 'Demo'; .* or one of template, demo, demo-audiovideo, is"):
+            video(layers=[1], prompt="Demo")
 
     def test_frames_without_times_are_refused_where_the_prompt_tells_them(self) -> None:
         with pytest.raises(ParamsError, match=r"these frames have no times. Give encode_frames\(…, seconds=…\)"):
@@ -682,12 +735,57 @@ class TestLlamaFolder:
         with pytest.raises(WeightsError, match=r"names model-00002-of-00002\.safetensors, which isn't there"):
             text(weights=weights)
 
-    def test_a_token_beyond_the_table_is_refused(self, weights: dict[str, str]) -> None:
-        use_words(weights["llama"], "[^ ]+", {"dog": 5, "<ImageHere>": 160})
-        found = text(weights=weights)
-        assert found.encode_texts(["dog"])["layer-3"][0].shape == (2, 80)
-        with pytest.raises(WeightsError, match="gives token 160 for 'dog <ImageHere>', beyond the 160"):
-            found.encode_texts(["dog <ImageHere>"])
+    def test_a_tokenizer_with_pieces_beyond_the_table_is_refused(self, weights: dict[str, str]) -> None:
+        use_words(weights["llama"], "[^ ]+", {"dog": 5, "cat": 160})
+        for side in (text, video):
+            with pytest.raises(
+                WeightsError, match=r"tokenizer\.json gives ids up to 160, and the network has 160 rows"
+            ):
+                side(weights=weights, layers=[1])
+
+    def test_a_tokenizer_of_much_fewer_tokens_is_refused(self, weights: dict[str, str]) -> None:
+        path = Path(weights["llama"]) / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 32000}))
+        with pytest.raises(WeightsError, match=r"tokenizer\.json knows \d+ tokens, and the network has 32000 rows"):
+            text(weights=weights)
+
+    def test_a_tokenizer_that_tells_nothing_apart_is_refused(self, weights: dict[str, str]) -> None:
+        use_words(weights["llama"], "nothing at all", {"dog": 5, "cat": 6, "<s>": 1})
+        with pytest.raises(WeightsError, match=r"tokenizer\.json gives one and the same tokens for every letter"):
+            text(weights=weights)
+
+    def test_a_tokenizer_whose_merges_were_cut_is_refused(self, weights: dict[str, str]) -> None:
+        path = Path(weights["llama"]) / "tokenizer.json"
+        content = json.loads(path.read_text())
+        content["model"]["merges"] = content["model"]["merges"][:3]
+        path.write_text(json.dumps(content))
+        with pytest.raises(WeightsError, match=r"tokenizer\.json has merges for \d+ of its \d+ pieces"):
+            text(weights=weights)
+
+    @pytest.mark.parametrize("special", ["<s>", "</s>", "<unk>", "<ImageHere>", "<pad>"])
+    def test_a_special_token_in_a_caption_or_prompt_is_text(self, weights: dict[str, str], special: str) -> None:
+        """`<ImageHere>` as the original adds it, with an id that the table doesn't have."""
+        plain = text(weights=weights)
+        tokenizer = Tokenizer.from_file(str(Path(weights["llama"]) / "tokenizer.json"))
+        tokenizer.add_special_tokens([token for token in (special, "<ImageHere>") if not tokenizer.token_to_id(token)])
+        tokenizer.save(str(Path(weights["llama"]) / "tokenizer.json"))
+        found = text(weights=weights, spans=["caption", "prompted"], prompt=special + " means {caption}:")
+        numbers = {tokenizer.token_to_id(token) for token in ("<s>", "</s>", "<unk>", "<ImageHere>", special)}
+        for caption in (special, f"a dog{special} and {special}{special}", f"{special}a dog"):
+            prepared = found.encoder.prepare(caption)
+            for field in ("caption", "prompted"):
+                ids = prepared[field].tolist()
+                assert ids[0] == 1
+                # characters that aren't among the tiny tokenizer's pieces are its bytes or nothing; none is special
+                assert not numbers & set(ids[1:]) - {0}
+                assert len(ids) > 2
+        for caption in ("a dog", "  two  spaces", "Ça é"):
+            assert np.array_equal(
+                found.encoder.prepare(caption)["caption"], plain.encoder.prepare(caption)["caption"]
+            )  # other text has the ids it had
+        if special != "<ImageHere>":  # which is the video's place in a prompt of that side
+            after = video(weights=weights, layers=[1], spans=["last"], prompt=f"<ImageHere> {special} x").encoder
+            assert not numbers & set(after.prepare(frames_of(2))["after"].tolist()) - {0}
 
     def test_sequences_begin_with_the_tokenizers_own_token(self, weights: dict[str, str]) -> None:
         """Not with the configuration's, which early conversions of the first LLaMA have wrong."""
@@ -741,13 +839,30 @@ class TestSentencePiece:
         )
         return folder
 
-    @pytest.mark.parametrize("caption", ["a man", "  two  spaces", "Ça é 🙂", "x<s>y", "line\nbreak", " "])
+    @pytest.mark.parametrize(
+        "caption",
+        [
+            "a man",
+            "  two  spaces",
+            "Ça é 🙂",
+            "x<s>y",
+            "line\nbreak",
+            " ",
+            "</s>",
+            "a </s> b",
+            "<unk>",
+            "<ImageHere>",
+            "<0x41>",
+        ],
+    )
     def test_ids_are_sentencepieces_own_after_bos(self, folder: Path, caption: str) -> None:
         import sentencepiece
 
         pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
         found = text(weights={"llama": str(folder)})
-        assert found.encoder.prepare(caption)["caption"].tolist() == [1, *pieces.encode(caption)]
+        ids = found.encoder.prepare(caption)["caption"].tolist()
+        assert ids == [1, *pieces.encode(caption)]
+        assert not {0, 1, 2} & set(ids[1:])  # special tokens in a caption are text
         assert "tokenizer.model" in found.spec.preprocessing  # it comes before the tokenizer.json beside it
 
     def test_each_side_of_a_prompt_begins_with_a_space_of_its_own(self, folder: Path) -> None:
@@ -833,6 +948,7 @@ def test_weights_of_the_right_dtype_are_mapped_and_not_copied(weights: dict[str,
     code = """
 import sys, torch, transformers
 from pathlib import Path
+from reelstore.encoders.video_llama_files import MODELS
 from reelstore.encoders.video_llama_language import Llama
 
 def anonymous_kb():

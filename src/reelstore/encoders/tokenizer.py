@@ -56,45 +56,59 @@ def load_tokenizer(checkpoint: Checkpoint, network: Any) -> Any:
         words = {number for piece, number in vocabulary.items() if piece not in added}
         texts = [letter * times for letter in string.ascii_letters for times in (1, 2)]
         different = {tuple(tokenizer(text)["input_ids"]) for text in texts}
-    _check_size(checkpoint, table_rows(network), words, set(vocabulary.values()))
+    if (fault := size_fault(table_rows(network), words, set(vocabulary.values()))) is not None:
+        raise WeightsError(f"{source}: its tokenizer ({_files(checkpoint)}) {fault}")
     if len(different) < 2:
         raise WeightsError(
             f"{source}: the tokenizer gives one and the same tokens for every letter from a to Z. It is another "
             f"model's, or a file of it is damaged: one of {', '.join(_VOCABULARIES)}."
         )
     if tokenizer.is_fast:
-        _check_merges(checkpoint, json.loads(tokenizer.backend_tokenizer.to_str()), added)
+        fault = merges_fault(json.loads(tokenizer.backend_tokenizer.to_str()), added)
+        if fault is not None:
+            raise WeightsError(f"{source}: its tokenizer ({_files(checkpoint)}) {fault}")
     return tokenizer
 
 
-def _check_size(checkpoint: Checkpoint, n_rows: int | None, words: set[int], ids: set[int]) -> None:
-    """Raise WeightsError unless a tokenizer's ids are those that the network has rows for."""
-    source = f"{checkpoint.source}: its tokenizer ({_files(checkpoint)})"
+def size_fault(n_rows: int | None, words: set[int], ids: set[int]) -> str | None:
+    """Why a tokenizer can't be that of a network; None where its ids are those that the network has rows for.
+
+    Args:
+        n_rows: of the network; None where that isn't known.
+        words: ids of the tokenizer's pieces without special tokens.
+        ids: of all its tokens.
+    """
     if len(words) < 2:
-        raise WeightsError(
-            f"{source} knows {len(words)} pieces besides special tokens: a file of it is missing, and every caption "
-            "would be the same. Download it again."
+        return (
+            f"knows {len(words)} pieces besides special tokens: a file of it is missing, and every caption would be "
+            "the same. Download it again."
         )
     if n_rows is None:
-        return
+        return None
     if max(words) >= n_rows:
-        raise WeightsError(
-            f"{source} gives ids up to {max(words)}, and the network has {n_rows} rows, 0 to {n_rows - 1}. It is "
-            "another model's tokenizer."
+        return (
+            f"gives ids up to {max(words)}, and the network has {n_rows} rows, 0 to {n_rows - 1}. It is another "
+            "model's tokenizer."
         )
     unused = n_rows - len({number for number in ids if number < n_rows})
     if unused > min(max(_SLACK_ROWS, _SLACK * n_rows), n_rows / 2):
-        raise WeightsError(
-            f"{source} knows {n_rows - unused} tokens, and the network has {n_rows} rows. It is another model's, or a "
-            "file of it is missing or cut."
+        return (
+            f"knows {n_rows - unused} tokens, and the network has {n_rows} rows. It is another model's, or a file of "
+            "it is missing or cut."
         )
+    return None
 
 
-def _check_merges(checkpoint: Checkpoint, settings: dict[str, Any], added: set[str]) -> None:
-    """Raise WeightsError where many pieces of a BPE can't be reached: merges.txt is missing or cut."""
+def merges_fault(settings: dict[str, Any], added: set[str]) -> str | None:
+    """What is wrong with the merges of a BPE: many pieces can't be reached where they are missing or cut.
+
+    Args:
+        settings: content of tokenizer.json.
+        added: tokens that aren't made by merges.
+    """
     model = settings["model"]
     if "merges" not in model:
-        return
+        return None
     suffix, prefix = model.get("end_of_word_suffix") or "", model.get("continuing_subword_prefix") or ""
     made = {left + right.removeprefix(prefix) for left, right in model["merges"]}
     long = [
@@ -107,10 +121,11 @@ def _check_merges(checkpoint: Checkpoint, settings: dict[str, Any], added: set[s
     ]
     missing = [piece for piece in long if piece not in made]
     if not model.get("ignore_merges") and len(missing) > _UNMERGED * len(long):
-        raise WeightsError(
-            f"{checkpoint.source}: the merges of its tokenizer ({_files(checkpoint)}) make {len(long) - len(missing)} "
-            f"of the {len(long)} pieces of several characters. They are missing or cut: download it again."
+        return (
+            f"has merges for {len(long) - len(missing)} of its {len(long)} pieces of several characters. Merges are "
+            "missing or cut: download it again."
         )
+    return None
 
 
 def _files(checkpoint: Checkpoint) -> str:

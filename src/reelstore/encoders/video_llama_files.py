@@ -17,12 +17,24 @@ SLOT = "<ImageHere>"
 
 _BLIP_2 = "https://storage.googleapis.com/sfr-vision-language-research/LAVIS/models/BLIP2"
 _MESSAGE = f"<Video>{SLOT}</Video> The video contains {{n_frames}} frames sampled at {{seconds}} seconds. "
-_VICUNA_PROMPT = f"###Human: {_MESSAGE}###Assistant:"
-_LLAMA_2_PROMPT = (
-    "[INST] <<SYS>>\nYou are a helpful language and vision assistant. You are able to understand the visual content "
-    "that the user provides, and assist the user with a variety of tasks using natural language.\n<</SYS>>\n\n"
-    f"{_MESSAGE} [/INST]"
+_VICUNA = f"{{system}}###Human: {_MESSAGE}###Assistant:"
+_LLAMA_2 = f"[INST] <<SYS>>\n{{system}}\n<</SYS>>\n\n{_MESSAGE} [/INST]"
+_LLAMA_2_SYSTEM = (
+    "You are a helpful language and vision assistant. You are able to understand the visual content that the user "
+    "provides, and assist the user with a variety of tasks using natural language."
 )
+_DEMO_SYSTEM = (
+    "You are able to understand the visual content that the user provides. Follow the instructions carefully and "
+    "explain your answers in detail."
+)
+TEMPLATE = "template"
+"""Name of the prompt that is taken where none is given."""
+
+
+def _prompts(conversation: str, own_system: str) -> dict[str, str]:
+    """A conversation after an upload, no question asked, with each system text that the original gives it."""
+    systems = {TEMPLATE: own_system, "demo": _DEMO_SYSTEM, "demo-audiovideo": ""}
+    return {name: conversation.replace("{system}", system) for name, system in systems.items()}
 
 
 @dataclass(frozen=True)
@@ -35,8 +47,10 @@ class Published:
         llama: the LLaMA it was trained with.
         generation: of that LLaMA, 1 or 2; they are told apart by their number of places, 2048 and 4096.
         dim: width of that LLaMA.
-        prompt: text around a video, by the conversation templates of DAMO-NLP-SG/Video-LLaMA at 64888c0; Vicuna's with
-            an empty system text, Llama-2's with the template's own.
+        prompts: name -> text around a video, of DAMO-NLP-SG/Video-LLaMA at 64888c0: `template` is the conversation
+            template as it is (`default_conversation`, which has no system text, and `conv_llava_llama_2`, which has
+            one); `demo` has the system text that demo_video.py sets after every upload; `demo-audiovideo` the empty
+            one that demo_audiovideo.py sets, here for a video whose sound isn't used.
     """
 
     finetune: str
@@ -44,7 +58,7 @@ class Published:
     llama: str
     generation: int
     dim: int
-    prompt: str
+    prompts: Mapping[str, str]
 
     def source(self, role: str) -> str:
         """Where to get a file or folder, in a sentence."""
@@ -63,7 +77,7 @@ def _first(size: str, dim: int) -> Published:
         llama=f"Vicuna v0, {size.upper()}: lmsys/vicuna-{size}-delta-v0 added to the original LLaMA",
         generation=1,
         dim=dim,
-        prompt=_VICUNA_PROMPT,
+        prompts=_prompts(_VICUNA, ""),
     )
 
 
@@ -74,7 +88,7 @@ def _second(size: str, dim: int) -> Published:
         llama=f"Llama-2-chat, {size.upper()}",
         generation=2,
         dim=dim,
-        prompt=_LLAMA_2_PROMPT,
+        prompts=_prompts(_LLAMA_2, _LLAMA_2_SYSTEM),
     )
 
 

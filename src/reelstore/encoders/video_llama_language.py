@@ -4,27 +4,38 @@ Layer 0 is what goes in, layer k what the k-th block gives, and the last layer c
 of transformers' `hidden_states`. Blocks beyond the deepest layer asked for are neither read nor run.
 """
 
-from collections.abc import Callable, Sequence
+import json
+import string
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
 from reelstore.encoders import folder as checkpoint_folder
+from reelstore.encoders.caption_tokens import respelled, special_spellings
 from reelstore.encoders.checkpoint import Checkpoint, read_tensors, refuse_meaningless
 from reelstore.encoders.folder import refusing, weight_files
+from reelstore.encoders.tokenizer import merges_fault, size_fault
 from reelstore.errors import MissingExtraError, ParamsError, WeightsError
 
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 """Read in this order: the first is what Video-LLaMA's code reads."""
 
-_FEWEST_PIECES = 2
+_SPECIAL = ("<s>", "</s>", "<unk>")
+"""A LLaMA's own special tokens, which tokenizer.json may list among its ordinary pieces."""
+_SMALLEST_TABLE = 1000
+"""Rows from which on a tokenizer must know a token for nearly each; no published model has fewer."""
 
 
 class Tokenizer:
     """Text -> token ids of a LLaMA folder, without any special token; safe from several threads.
+
+    Text is text: `</s>`, `<unk>` or `<ImageHere>` in a caption or a prompt are tokenised as their characters.
 
     Args:
         folder: holds `tokenizer.model` or `tokenizer.json`.
@@ -35,19 +46,23 @@ class Tokenizer:
             name other ones; that of the configuration if the tokenizer has none.
 
     Raises:
-        WeightsError: the folder has no tokenizer, or nothing names a token to begin with.
+        WeightsError: the folder has no tokenizer, one of another vocabulary than the model's, or one that gives the
+            same tokens for every letter; or nothing names a token to begin with.
         MissingExtraError: `tokenizer.model` needs a package that isn't installed.
     """
 
     def __init__(self, folder: Path, config: LlamaConfig) -> None:
         self.path = _tokenizer_path(folder)
         self._vocab_size = config.vocab_size
-        self._encode, bos = _sentencepiece(self.path) if self.path.suffix == ".model" else _tokenizers(self.path)
+        read = _sentencepiece if self.path.suffix == ".model" else _tokenizers
+        self._encode, bos, fault = read(self.path, config.vocab_size)
         bos = config.bos_token_id if bos is None else bos
         if not isinstance(bos, int) or not 0 <= bos < config.vocab_size:
             raise WeightsError(
                 f"{self.path} has no <s>, and bos_token_id in config.json is {bos!r}: no token to begin with."
             )
+        if fault is not None:
+            raise WeightsError(f"{self.path} {fault}")
         self.bos = bos
 
     def ids(self, text: str) -> list[int]:
@@ -72,7 +87,11 @@ def _tokenizer_path(folder: Path) -> Path:
 _Encode = Callable[[str], list[int]]
 
 
-def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
+_Read = tuple[_Encode, int | None, str | None]
+"""What encodes, the id of `<s>`, and why the tokenizer can't be this model's."""
+
+
+def _sentencepiece(path: Path, n_rows: int) -> _Read:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError as error:
@@ -81,25 +100,49 @@ def _sentencepiece(path: Path) -> tuple[_Encode, int | None]:
         ) from error
     with refusing(f"{path} is no model of sentencepiece"):
         processor = SentencePieceProcessor(model_file=str(path))
-        _check_pieces(path, sum(not processor.is_control(number) for number in range(processor.get_piece_size())))
+        numbers = range(processor.get_piece_size())
+        words = [number for number in numbers if not (processor.is_control(number) or processor.is_unknown(number))]
+        pieces = {number: processor.id_to_piece(number) for number in words}
     bos = processor.bos_id()  # -1 for none
-    return lambda text: list(processor.encode(text)), None if bos < 0 else bos
+
+    def encode(text: str) -> list[int]:
+        return list(processor.encode(text))
+
+    return encode, None if bos < 0 else bos, _fault(path, encode, pieces, set(numbers), n_rows)
 
 
-def _tokenizers(path: Path) -> tuple[_Encode, int | None]:
+def _tokenizers(path: Path, n_rows: int) -> _Read:
     from tokenizers import Tokenizer as FromJson
 
     with refusing(f"{path} is no tokenizer"):
         tokenizer = FromJson.from_file(str(path))
-        _check_pieces(path, tokenizer.get_vocab_size(with_added_tokens=False))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return lambda text: list(tokenizer.encode(text, add_special_tokens=False).ids), tokenizer.token_to_id("<s>")
+        added = tokenizer.get_added_tokens_decoder()
+        special = [*_SPECIAL, *(token.content for token in added.values() if token.special)]
+        known = SimpleNamespace(added_tokens_decoder=added, all_special_tokens=special)
+        text_alone = respelled(tokenizer, special_spellings(known, n_rows))
+        names = {token.content for token in added.values()}
+        vocabulary = tokenizer.get_vocab()
+        broken = merges_fault(json.loads(tokenizer.to_str()), names)
+
+    def encode(text: str) -> list[int]:
+        return list(text_alone.encode(text, add_special_tokens=False).ids)
+
+    pieces = {number: piece for piece, number in vocabulary.items() if piece not in names | set(_SPECIAL)}
+    fault = _fault(path, encode, pieces, set(vocabulary.values()), n_rows)
+    return encode, tokenizer.token_to_id("<s>"), fault or broken
 
 
-def _check_pieces(path: Path, n_pieces: int) -> None:
-    if n_pieces < _FEWEST_PIECES:
-        raise WeightsError(f"{path} knows {n_pieces} pieces of text: every caption would be the same.")
+def _fault(path: Path, encode: _Encode, pieces: Mapping[int, str], ids: set[int], n_rows: int) -> str | None:
+    """Why a tokenizer of these pieces can't be that of a model; None where it can."""
+    whole = ids if n_rows >= _SMALLEST_TABLE else set(range(n_rows))
+    if (fault := size_fault(n_rows, set(pieces), whole)) is not None:
+        return fault
+    texts = [*string.ascii_letters, *islice(pieces.values(), 100)]
+    with refusing(f"{path} fails on a piece of its own"):
+        different = {tuple(encode(text)) for text in texts}
+    if len(different) < 2:
+        return "gives one and the same tokens for every letter and for each of its pieces. It is another model's."
+    return None
 
 
 class Llama:

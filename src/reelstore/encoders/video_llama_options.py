@@ -1,6 +1,6 @@
 """What both sides of Video-LLaMA share: their options checked, and items and sequences in one shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,12 @@ def check_names(key: str, option: str, values: Sequence[str], known: Sequence[st
         raise ParamsError(f"encoders.{key}: {option} is {list(values)}; each at most once, and at least one.")
 
 
-def checked_prompt(key: str, prompt: str, slot: str) -> str:
-    """The prompt, if it has its slot once."""
+def checked_prompt(key: str, prompt: str, slot: str, named: Mapping[str, str] | None = None) -> str:
+    """The prompt of a name, or the prompt itself if it has its slot once."""
+    named = named or {}
+    if isinstance(prompt, str) and prompt in named:
+        return named[prompt]
     if not isinstance(prompt, str) or prompt.count(slot) != 1:
-        raise ParamsError(f"encoders.{key}: prompt is {prompt!r}; a text with {slot} in it, once, is expected.")
+        names = f", or one of {', '.join(named)}," if named else ""
+        raise ParamsError(f"encoders.{key}: prompt is {prompt!r}; a text with {slot} in it, once{names} is expected.")
     return prompt

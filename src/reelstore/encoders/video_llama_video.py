@@ -17,6 +17,7 @@ from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.video_llama_files import (
     MODELS,
     SLOT,
+    TEMPLATE,
     check_pairing,
     digest,
     digests,
@@ -58,8 +59,8 @@ class VideoLlamaVideo:
             may be a hub repository with its commit, `owner/name@<40 digits>`.
         layers: after which blocks of the LLaMA.
         spans: of `sequence`, `video`, `last`.
-        prompt: text around the video; `<ImageHere>` once, `{n_frames}` and `{seconds}` as wanted. None takes the
-            model's.
+        prompt: name of one of the model's prompts, `template` (also for None), `demo` or `demo-audiovideo`; or a text
+            around the video: `<ImageHere>` once, `{n_frames}` and `{seconds}` as wanted.
         sampling: policy by name, of those with a number of frames; the original's is `uniform_distinct`.
         n_frames: frames of a video, at most as many as the weights have positions for (32).
         sizes: what unpublished weights don't say of themselves, see `video_llama_vision.Sizes`.
@@ -91,7 +92,7 @@ class VideoLlamaVideo:
         check_names(self._key, "spans", spans, VIDEO_SPANS)
         self._spans = tuple(spans)
         model = MODELS[name]
-        self._prompt = checked_prompt(self._key, model.prompt if prompt is None else prompt, SLOT)
+        self._prompt = checked_prompt(self._key, TEMPLATE if prompt is None else prompt, SLOT, model.prompts)
         if self._spans == ("video",):
             self._prompt = self._prompt.partition(SLOT)[0] + SLOT  # its places don't see what comes after them
         self._device = resolve_device(device)
