@@ -11,7 +11,8 @@ from scipy.sparse import coo_array, csr_matrix
 
 import reelstore
 from reelstore.errors import EvaluationError, ReelstoreError
-from reelstore.evaluation import MaxSim, evaluate
+from reelstore.evaluation import MaxSim, bootstrap, confidence_intervals, evaluate, pad_to_same_width
+from reelstore.evaluation.compare import compare
 from reelstore.evaluation.protocols import DualSoftmax, InvertedSoftmax, QueryBank, evaluate_transductive
 
 TEXT = np.random.default_rng(0).normal(size=(4, 3))
@@ -141,6 +142,20 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "answers": False,
         },
     ),
+    "confidence_intervals": (confidence_intervals, {"evaluation": evaluate(TEXT, VIDEO, OWNER), "level": 0.9}),
+    "bootstrap": (bootstrap, {"evaluation": evaluate(TEXT, VIDEO, OWNER), "level": 0.9}),
+    "compare": (
+        compare,
+        {
+            "first": evaluate(TEXT, VIDEO, OWNER).t2v.values,
+            "second": evaluate(TEXT, VIDEO, OWNER).t2v.values,
+            "video": np.array(OWNER),
+            "n_resamples": 20,
+            "seed": 0,
+            "level": 0.9,
+        },
+    ),
+    "pad_to_same_width": (pad_to_same_width, {"video": VIDEO, "text": TEXT}),
     "DualSoftmax": (DualSoftmax, {"scale": 1.0}),
     "InvertedSoftmax": (InvertedSoftmax, {"scale": 1.0}),
     "QueryBank": (QueryBank, {"scale": 1.0, "k": 1}),

@@ -26,7 +26,7 @@ _CUT_OFF = click.IntRange(1, 1_000_000)
 @click.option("--store", type=_PATH, help="Folder of a dataset's store: where the files go, or what is measured.")
 @click.option("--encoder", default="imported", help="What made the files, as the store calls it.")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Round files to it; as they are otherwise.")
-@click.option("--split", help="Of --store, where it has several.")
+@click.option("--split", help="Of --keys or --store, where there are several; all for all of them together.")
 @click.option("--similarity", default="cosine", help="Of files and --store: cosine, dot or euclidean.")
 @click.option("--ties", default="expected", help="Of files and --store: expected, optimistic or pessimistic.")
 @click.option(
@@ -84,9 +84,7 @@ def evaluate(
     if store is None:
         from reelstore.pipeline.evaluate.files import evaluate_files
 
-        if split is not None:
-            raise click.UsageError("--split needs --store.")
-        echo(evaluate_files(*files, **how).summary())
+        echo(evaluate_files(*files, split=split, **how).summary())
         return
     from reelstore.pipeline.evaluate.store import evaluate_store, import_pair
 
@@ -99,9 +97,10 @@ def evaluate(
 @click.command()
 @names("video", "text", "aligner", "protocol")
 def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
-    """Measure ALIGNER of the encoders VIDEO and TEXT under PROTOCOL, which uses the other test queries.
+    """Measure ALIGNER of the encoders VIDEO and TEXT under PROTOCOL, which rescores what all test queries scored.
 
-    Dual softmax and QB-Norm, as `protocols` in params.yaml names them. What is found has files of its own.
+    Dual softmax and inverted softmax use the other test queries, QB-Norm a bank of training queries; `protocols` in
+    params.yaml names them. What is found has files of its own.
 
     Example:
 
@@ -118,10 +117,10 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
 @click.argument("first", required=False)
 @click.argument("second", required=False)
 @click.option("--rev", "revisions", multiple=True, help="Git revision of FIRST, against the workspace; two: of both.")
-@click.option("--primary", help="Metric whose p-value isn't corrected for the number of metrics; t2v.MRR by default.")
 @click.option("--fail-if", multiple=True, help="Exit with 1 if the change is so, such as 't2v.R@01 < -0.5pt'.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--primary", help="Metric whose p-value isn't corrected for the number of metrics; t2v.MRR by default.")
 @click.option("--changed", type=_CHANGED, default=5, help="Queries to show whose ranks changed most.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def compare(
     first: str | None,
     second: str | None,
@@ -141,8 +140,8 @@ def compare(
     \b
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge plots/emoji/efficientnet-lite0+minilm-l6/mlp
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge --rev main --fail-if 't2v.R@01 < -0.5pt'
-    from reelstore.evaluation.files import json_bytes
     """
+    from reelstore.evaluation.files import json_bytes
     from reelstore.pipeline.evaluate.compare import run_compare
 
     report = run_compare(first, second, revisions=revisions, fail_if=fail_if, primary=primary, n_changed=changed)

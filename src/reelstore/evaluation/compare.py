@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,10 @@ from reelstore.evaluation.clustered import difference_interval
 from reelstore.evaluation.intervals import clusters
 from reelstore.evaluation.metrics import mean
 from reelstore.ranking import Floats, Ints
+from reelstore.ranking.arguments import share, whole_number
+from reelstore.ranking.arrays import as_array
 
+MAX_RESAMPLES = 10_000_000
 _BLOCK_VALUES = 2**22
 
 
@@ -72,9 +76,15 @@ def compare(
     Raises:
         EvaluationError: there is no metric or no query to compare.
     """
-    names = [name for name in first if name in second]
-    if not names or not len(video):
+    n_resamples = whole_number("n_resamples", n_resamples, 1, MAX_RESAMPLES)
+    seed, level = whole_number("seed", seed, 0), share("level", level)
+    names = [name for name in _mapping("first", first) if name in _mapping("second", second)]
+    video = as_array(video, "video")
+    if not names or not video.size:
         raise EvaluationError("The two evaluations share no metric or no query: nothing to compare.")
+    if video.ndim != 1 or video.dtype.kind not in "iu":
+        raise EvaluationError(f"video must be whole numbers (n_queries,), not {video.dtype} {video.shape}.")
+    first, second = ({name: _values(of[name], name, len(video)) for name in names} for of in (first, second))
     cluster, sizes = clusters(video)
     n_videos = len(sizes)
     changes = {name: second[name] - first[name] for name in names}
@@ -96,6 +106,25 @@ def compare(
         )
         for i, name in enumerate(names)
     }
+
+
+def _mapping(name: str, values: Any) -> Mapping[str, Any]:
+    if not isinstance(values, Mapping):
+        raise EvaluationError(
+            f"{name} is {type(values).__name__}; metric -> values is expected, as found.t2v.values is."
+        )
+    return values
+
+
+def _values(values: Any, name: str, n_queries: int) -> Floats:
+    found = as_array(values, str(name))
+    if found.dtype.kind not in "biuf" or found.shape != (n_queries,):
+        raise EvaluationError(
+            f"{name} must be {n_queries} numbers, one for each query; not {found.dtype} {found.shape}."
+        )
+    if not np.isfinite(found).all():
+        raise EvaluationError(f"{name} of query {int(np.flatnonzero(~np.isfinite(found))[0])} isn't finite.")
+    return found.astype(np.float64)
 
 
 def adjust(

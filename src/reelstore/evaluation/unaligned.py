@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from reelstore.errors import EvaluationError
+from reelstore.ranking import Array
+from reelstore.ranking.arrays import as_array
 
 
 def pad_to_same_width(video: Array, text: Array) -> tuple[Array, Array]:
@@ -17,9 +18,20 @@ def pad_to_same_width(video: Array, text: Array) -> tuple[Array, Array]:
 
     Returns:
         (n_videos, dim), (n_captions, dim), of their own dtypes; the wider one as it came.
+
+    Raises:
+        EvaluationError: one isn't a matrix of real numbers.
     """
+    video, text = _matrix(video, "video"), _matrix(text, "text")
     width = max(video.shape[1], text.shape[1])
     return _padded(video, width), _padded(text, width)
+
+
+def _matrix(values: Any, name: str) -> Array:
+    found = as_array(values, name)
+    if found.ndim != 2 or found.dtype.kind not in "fiu":
+        raise EvaluationError(f"{name} must be real numbers (n, dim), not {found.dtype} {found.shape}.")
+    return found
 
 
 def _padded(values: Array, width: int) -> Array:

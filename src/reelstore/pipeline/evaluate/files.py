@@ -12,6 +12,7 @@ from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.intervals import HOLDS_FIXED, clusters_in_words
 from reelstore.evaluation.matched import Matched
+from reelstore.evaluation.relevance import Pairs
 from reelstore.evaluation.ties import Ties
 from reelstore.exchange.npy import map_values
 from reelstore.io import replace_together
@@ -19,6 +20,7 @@ from reelstore.pipeline.evaluate.outputs import refuse_outputs
 from reelstore.pipeline.evaluate.pair_keys import read_pair_keys
 from reelstore.pipeline.evaluate.stage import curve_files, queries_parquet
 from reelstore.ranking import Similarity
+from reelstore.ranking.sources import Reordered, Source
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class FilesReport:
                 chance = self.evaluation.chance[direction][metric]
                 lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}")
         lines += ["", f"Intervals hold fixed: {HOLDS_FIXED}."]
+        lines += [f"Clusters of {side}: {words}." for side, words in clusters_in_words(self.evaluation).items()]
         return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
 
-        lines += [f"Clusters of {side}: {words}." for side, words in clusters_in_words(self.evaluation).items()]
 
 def evaluate_files(
     text: Path,
@@ -56,6 +58,7 @@ def evaluate_files(
     similarity: Similarity = "cosine",
     ties: Ties = "expected",
     ks: Sequence[int] = (1, 5, 10),
+    split: str | None = None,
     output: Path | None = None,
 ) -> FilesReport:
     """Evaluate two .npy files; they are mapped, not loaded.
@@ -65,18 +68,27 @@ def evaluate_files(
         video: (n_videos, dim) .npy.
         table: who belongs to whom, by row number or by id: `read_pair_keys`.
         similarity, ties, ks: as in `evaluate`.
+        split: of the table, which captions and videos; the only one by default, `all` for everything.
         output: folder for metrics.json, curves and queries.parquet, which `compare` reads.
+
+    Raises:
+        EvaluationError: the table has several splits and none is named, or not the one that is.
     """
     if output is not None:
         refuse_outputs(output, [text, video, table])
     sides = map_matrix(text), map_matrix(video)
-    keys = read_pair_keys(table, len(sides[0]), len(sides[1]))
-    pairs = keys.caption, keys.video
-    found = evaluate(*sides, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
+    keys = read_pair_keys(table, len(sides[0]), len(sides[1])).of_split(split)
+    texts, videos = (
+        rows if len(which) == len(rows) else Reordered(Source(rows, name), which)
+        for rows, name, which in zip(sides, ("text", "video"), (keys.caption_rows, keys.video_rows), strict=True)
+    )
+    pairs = Pairs(keys.caption, keys.video)
+    found = evaluate(texts, videos, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
     if output is not None:
         captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
         write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))
-    return FilesReport(found, output)
+    heading = (f"split {split}: {len(keys.captions)} captions, {len(keys.videos)} videos",) if split else ()
+    return FilesReport(found, output, heading)
 
 
 def map_matrix(path: Path) -> npt.NDArray[Any]:
