@@ -163,9 +163,9 @@ def _protocols(dataset: str) -> list[Section]:
         rows.append(shown + ["–" if cell is None else f"{cell:.4f}" for cell in cells])
     if not rows:
         return []
-    note = "Not retrieval as usual: every query's scores were scaled by what all the other test queries like."
+    note = "Not retrieval as usual: scores were scaled by what other queries score, of the test or of a training bank."
     names = ["", *(f"{direction} {name}" for direction, name in columns)]
-    return [Section("Protocols that use the other test queries", note, [Table(names, rows)])]
+    return [Section("Rescored results", note, [Table(names, rows)])]
 
 
 def _numbers(path: Path, delimiter: str, *, only: Sequence[str] = ()) -> tuple[list[str], list[list[float]]]:
