@@ -150,3 +150,14 @@ def test_emoji_views_fits_on_train_and_then_on_validation_too(tmp_path: Path, em
             assert of["MRR"] > 0.5
             assert of["interval"]["low"] <= of["MRR"] <= of["interval"]["high"]
     assert "| fitted on train and validation |" in done.stdout
+
+
+def test_coverage_compares_intervals_with_the_truth_of_drawn_populations(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "coverage.py", "--draws", "10", "--videos", "5"]
+    done = subprocess.run([*command, "--out", tmp_path / "c.json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "c.json").read_text())
+    assert {row["metric"].partition(",")[0] for row in rows} == {"R@1", "MRR", "MAP", "MedR"}
+    constant = [row for row in rows if row["true"] in (0, 1) and row["metric"] == "R@1"]
+    assert constant and all(row["coverage"]["now"] == 1 and row["width"]["now"] > 0.4 for row in constant)
+    assert "| R@1, equal | 5 |" in done.stdout
