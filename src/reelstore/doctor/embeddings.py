@@ -1,7 +1,6 @@
 """Checks of stored embeddings, before anything is trained on them."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -17,9 +16,10 @@ from reelstore.doctor.geometry import (
     neighbours,
     permuted,
     top_share,
+    two_kinds,
     unit,
 )
-from reelstore.doctor.probe import ProbeScores
+from reelstore.doctor.permutation import Found
 from reelstore.store.reader import Rows
 
 Array = npt.NDArray[Any]
@@ -27,8 +27,14 @@ Indices = npt.NDArray[np.int64]
 
 MAX_ROWS = 2000
 """Rows looked at where pairs of them count; drawn with a fixed seed."""
+MAX_READ = 200_000
+"""Rows of a variant that are read to find how many are distinct."""
 COMMON_MEAN = 0.75
 """Mean cosine of random pairs from which a common mean hides what tells rows apart."""
+LONG = 10
+"""Times the median length from which a row rules dot products."""
+KINDS = 0.82
+"""Share of the variance between two groups of rows from which they are two kinds."""
 TOP_DIMS = 3
 TOP_SHARE = 0.1
 """Share of the variance from which three dimensions rule cosine."""
@@ -42,29 +48,9 @@ REPEATED = 0.1
 _BLOCK = 4096
 
 
-@dataclass(frozen=True)
-class NullScore:
-    """An MRR beside what shuffled pairs give.
-
-    Attributes:
-        mrr: measured.
-        chance: mean over shuffles.
-        high: upper end of the interval of shuffles, two standard deviations above.
-    """
-
-    mrr: float
-    chance: float
-    high: float
-
-    @property
-    def limit(self) -> float:
-        """Four standard deviations above chance: what no shuffle gives."""
-        return self.chance + 2 * (self.high - self.chance)
-
-
 def constant(rows: Rows) -> Check:
     """Whether a pooled variant tells its rows apart: how many of them are distinct."""
-    rows = rows.ok()
+    rows = _some(rows.ok())
     seen = {blake2b(row.tobytes(), digest_size=8).digest() for values in _blocks(rows) for row in values}
     share = len(seen) / max(len(rows), 1)
     one = len(seen) < 2 <= len(rows)
@@ -106,27 +92,37 @@ def equal_variants(first: Rows, second: Rows) -> Check | None:
     )
 
 
-def common_mean(values: Array, about: str) -> Check:
-    """Mean cosine of random pairs of rows (n, dim)."""
+def common_mean(values: Array, about: str, *, harmless: bool = False) -> Check:
+    """Mean cosine of random pairs of rows (n, dim).
+
+    Args:
+        values: rows.
+        about: the variant.
+        harmless: whether the towers share a space in which captions find their videos all the same.
+    """
     cosine = mean_cosine(values)
     bad = cosine >= COMMON_MEAN
+    level: Level = "ok" if not bad else "note" if harmless and cosine < EQUAL else "warning"
+    meaning = f"Random rows have cosine {cosine:.3f}"
+    if bad:
+        meaning += ": all rows share one large vector, as in the middle layers of language models, pooled by their mean"
+        meaning += ", though captions find their videos here." if level == "note" else "."
     return Check(
         "common-mean",
         about,
         cosine,
         f"below {COMMON_MEAN}",
-        "warning" if bad else "ok",
-        "All rows share one large vector, and what tells them apart is a small rest of it."
-        if bad
-        else "Random rows aren't parallel.",
-        "Centre with the training rows' mean before anything else (preprocess: [unit, centre, unit]).",
+        level,
+        meaning if bad else f"{meaning}: they aren't parallel.",
+        "Centre or standardise with the training rows before anything else (preprocess: [unit, centre, unit]); "
+        "or leave the first token out (drop_first), or take another layer or pooling.",
     )
 
 
 def outliers(values: Array, about: str) -> Check:
     """Share of the variance in the widest dimensions of rows (n, dim)."""
     share = top_share(values, TOP_DIMS)
-    bad = share >= max(TOP_SHARE, 10 * TOP_DIMS / values.shape[1])
+    bad = share >= max(TOP_SHARE, 10 * TOP_DIMS / values.shape[1]) and len(values) >= 2 * NEIGHBOURS
     return Check(
         "outliers",
         about,
@@ -139,16 +135,15 @@ def outliers(values: Array, about: str) -> Check:
     )
 
 
-def chance(score: NullScore) -> Check:
+def chance(found: Found) -> Check:
     """The unaligned model beside shuffled pairs. Towers that never met are at chance: a note, no fault."""
-    beyond = score.mrr > score.limit
     return Check(
         "chance",
         "",
-        score.mrr,
-        f"above {score.limit:.4f} if the towers share a space (chance {score.chance:.4f})",
-        "ok" if beyond or score.mrr > score.high else "note",
-        f"Text-to-video MRR as they are is {score.mrr / score.chance:.1f} times chance.",
+        found.mrr,
+        f"above {found.limit:.4f} if the towers share a space (chance {found.chance:.4f})",
+        "ok" if found.p <= 0.05 else "note",
+        f"Text-to-video MRR as they are is {found.mrr / found.chance:.1f} times chance.",
         "Align them; a score near this one isn't worth reporting.",
     )
 
@@ -170,12 +165,13 @@ def ties(n_tied: int, n_queries: int) -> Check:
     )
 
 
-def agreement(video: Array, text: Array, *, seed: int = 0) -> list[Check]:
+def agreement(video: Array, text: Array, *, learned: bool, seed: int = 0) -> list[Check]:
     """Debiased linear CKA and mutual nearest neighbours of paired rows, against permutations of the pairs.
 
     Args:
         video: (n, dim), one row a video.
         text: (n, other dim), the mean of its captions.
+        learned: whether a weak signal can't be excluded, by the probe: then no agreement is a note.
         seed: of the permutations.
     """
     n = len(video)
@@ -192,47 +188,22 @@ def agreement(video: Array, text: Array, *, seed: int = 0) -> list[Check]:
     checks = []
     for what, (value, null) in found.items():
         high = max(null)
+        level: Level = "ok" if value > high else "note" if learned else "warning"
         checks.append(
             Check(
                 "agreement",
                 what,
                 value,
                 f"above {high:.4f}, the most of {N_PERMUTATIONS} permutations",
-                "ok" if value > high else "warning",
+                level,
                 "What is near for one tower is near for the other more often than by chance."
                 if value > high
-                else "The towers see no more in common than shuffled pairs: there may be nothing to align.",
+                else "The towers see no more in common than shuffled pairs"
+                + ("." if learned else ": there may be nothing to align."),
                 "Check that captions belong to their videos; try other layers or encoders.",
             )
         )
     return checks
-
-
-def probe(scores: ProbeScores, right: NullScore, shuffled: NullScore) -> list[Check]:
-    """A ridge regression on training pairs, right and shuffled, ranked on validation."""
-    learns, leaks = right.mrr > right.limit, shuffled.mrr > shuffled.limit
-    return [
-        Check(
-            "probe",
-            "",
-            right.mrr,
-            f"above {right.limit:.4f} (chance {right.chance:.4f})",
-            "ok" if learns else "fatal",
-            f"Ridge regression on {scores.n_train} pairs finds validation captions "
-            + ("better than chance." if learns else "no better than chance: the pairs say nothing it can learn."),
-            "Check that captions belong to their videos, and which variants are used.",
-        ),
-        Check(
-            "shuffled",
-            "",
-            shuffled.mrr,
-            f"below {shuffled.limit:.4f} (chance {shuffled.chance:.4f})",
-            "fatal" if leaks else "ok",
-            "The same on shuffled pairs "
-            + ("still finds them: something else gives them away." if leaks else "doesn't."),
-            "Look for what videos and captions share beside their content, such as their order.",
-        ),
-    ]
 
 
 def leakage(kind: str, n_shared: int, words: str, *, allowed: bool) -> Check:
@@ -243,6 +214,51 @@ def leakage(kind: str, n_shared: int, words: str, *, allowed: bool) -> Check:
     return Check("leakage", kind, n_shared, "0", level, meaning, advice)
 
 
+def not_looked_at(kind: str, why: str) -> Check:
+    """What splits may share of a kind that can't be known here."""
+    return Check(
+        "leakage", kind, 0, "0", "note", f"Not looked at: {why}.", "Run reelstore doctor MODEL in the project."
+    )
+
+
+def kinds(values: Array, names: Sequence[str], about: str) -> Check:
+    """Whether rows (n, dim) are of two kinds by their direction: some rotated, permuted, or of another encoder."""
+    share, smaller = two_kinds(values)
+    n_other = int(smaller.sum())
+    bad = share >= KINDS and n_other >= NEIGHBOURS and len(values) >= 4 * NEIGHBOURS
+    named = f", such as {names[int(smaller.argmax())]}" if n_other else ""
+    return Check(
+        "kinds",
+        about,
+        share,
+        f"below {KINDS}",
+        "warning" if bad else "ok",
+        f"By their cosine with the common direction {n_other} of {len(values)} rows are of another kind{named}."
+        if bad
+        else "Rows are of one kind.",
+        "Look at what these rows share: another encoder, another preprocessing, another order of dimensions.",
+    )
+
+
+def lengths(values: Array, names: Sequence[str], about: str) -> Check:
+    """The longest row against the usual one: products follow it, cosine doesn't."""
+    norms = np.linalg.norm(values.astype(np.float64), axis=1)
+    middle, longest = float(np.median(norms)), int(norms.argmax())
+    ratio = float(norms[longest] / middle) if middle else 1.0
+    bad = ratio >= LONG and len(values) >= 2 * NEIGHBOURS
+    n_long = int((norms >= LONG * middle).sum()) if middle else 0
+    return Check(
+        "lengths",
+        about,
+        ratio,
+        f"below {LONG} times the median length",
+        "warning" if bad else "ok",
+        f"{names[longest]} is the longest row, {ratio:.3g} times the median"
+        + (f"; {n_long} are {LONG} times as long or longer, and rule dot products." if bad else "."),
+        "Look at these rows; scale all rows to length 1.",
+    )
+
+
 def sampled(rows: Rows, *, seed: int = 0) -> Rows:
     """At most `MAX_ROWS` of these rows, in their order."""
     if len(rows) <= MAX_ROWS:
@@ -250,6 +266,14 @@ def sampled(rows: Rows, *, seed: int = 0) -> Rows:
     chosen = np.sort(np.random.default_rng(seed).choice(len(rows), size=MAX_ROWS, replace=False))
     ids = rows.ids
     return rows.select([ids[position] for position in chosen])
+
+
+def _some(rows: Rows) -> Rows:
+    """At most `MAX_READ` rows, evenly spaced."""
+    if len(rows) <= MAX_READ:
+        return rows
+    ids = rows.ids
+    return rows.select([ids[place] for place in np.linspace(0, len(ids) - 1, MAX_READ).astype(np.int64).tolist()])
 
 
 def _blocks(rows: Rows) -> Iterator[Array]:

@@ -16,6 +16,49 @@ def unit(values: Array) -> Floats:
     return np.asarray(wide / np.where(lengths > 0, lengths, 1))
 
 
+def same_width(first: Array, second: Array) -> tuple[Array, Array]:
+    """Both with the width of the wider one: zeros are added at the end, no length or product changes."""
+    width = max(first.shape[1], second.shape[1])
+    one, other = (np.pad(values, ((0, 0), (0, width - values.shape[1]))) for values in (first, second))
+    return one, other
+
+
+def usual_nearest(values: Array) -> float:
+    """Median cosine of rows and their nearest other row, the mean taken off."""
+    wide = unit(values)
+    scores = unit(wide - wide.mean(axis=0))
+    similar = scores @ scores.T
+    np.fill_diagonal(similar, -1)
+    return float(np.median(similar.max(axis=1)))
+
+
+def two_kinds(values: Array) -> tuple[float, npt.NDArray[np.bool_]]:
+    """How far rows fall into two groups by their cosine with the common direction, and the smaller group.
+
+    Returns:
+        The share of the cosines' variance that lies between the two best groups: 0.64 of a normal distribution, 0.75
+        of a uniform one, 1 of two points. Source: Otsu 1979.
+        (n,) True in the smaller group.
+    """
+    spread = values.astype(np.float64).std(axis=0)
+    wide = unit(values / np.where(spread > 0, spread, 1))  # or one wide dimension's sign makes two groups
+    cosines = wide @ unit(np.median(wide, axis=0)[None])[0]
+    order = np.argsort(cosines)
+    ranked = cosines[order]
+    n = len(ranked)
+    below = np.arange(1, n)
+    sums = np.cumsum(ranked)[:-1]
+    gap = sums / below - (ranked.sum() - sums) / (n - below)
+    between = below * (n - below) / n**2 * gap**2
+    whole = float(ranked.var())
+    if n < 2 or whole <= 1e-12:
+        return 0.0, np.zeros(n, dtype=bool)
+    cut = int(between.argmax())
+    lower = np.zeros(n, dtype=bool)
+    lower[order[: cut + 1]] = True
+    return float(between[cut] / whole), lower if 2 * lower.sum() <= n else ~lower
+
+
 def mean_cosine(values: Array) -> float:
     """Mean cosine of all pairs of different rows.
 

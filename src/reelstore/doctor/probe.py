@@ -1,66 +1,105 @@
-"""Is there anything to learn? A ridge regression from video to text, on right pairs and on shuffled ones."""
+"""Is there anything to learn? A ridge regression from video to text, cross-validated where it was fitted."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import eigh
 
 from reelstore.doctor.geometry import unit
+from reelstore.doctor.permutation import Found, find
+from reelstore.doctor.sample import Sample
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
 COMPONENTS = 128
 STRENGTH = 1.0
 """Of the penalty, against the mean variance of a whitened component: 1 for one that carries nothing else."""
+FOLDS = 3
+LEAST = 12
+"""Videos that are fitted on at least."""
 
 
-@dataclass(frozen=True)
-class ProbeScores:
-    """Validation videos and captions in text space, after regression on right and on shuffled pairs.
+class Probe:
+    """Ridge regressions video -> mean caption, both sides whitened; fitted on one split, `fitted_on`.
 
-    Attributes:
-        right: (n_videos, dim), of the regression on right pairs.
-        shuffled: the same on shuffled pairs.
-        text: (n_captions, dim).
-        n_train: videos regressed on.
+    Videos of that split are predicted by regressions on the other folds, videos of other splits by one on all of it.
     """
 
-    right: Floats
-    shuffled: Floats
-    text: Floats
-    n_train: int
+    def __init__(self, sample: Sample, *, seed: int = 0) -> None:
+        self.sample = sample
+        self.fitted_on = sample.names[0]
+        train = sample.videos_of(self.fitted_on)
+        self.n_train = len(train)
+        of_text = _whitening(sample.mean_captions[train])
+        self.text = of_text(sample.text)
+        """(n_captions, d)"""
+        self.means = of_text(sample.mean_captions)
+        """(n_videos, d)"""
+        self.means[sample.n_captions == 0] = 0
+        fold = np.random.default_rng(seed).permutation(self.n_train) % FOLDS
+        parts = [(train[fold != number], train[fold == number]) for number in range(FOLDS)]
+        others = np.setdiff1d(np.arange(len(sample.video)), train)
+        self._fits = [_Fit(sample.video, known, asked) for known, asked in [*parts, (train, others)]]
+        self.predicted = self.predict(np.arange(len(sample.video)))
+
+    def predict(self, partners: Ints) -> Floats:
+        """Every video in text space, (n_videos, d), of regressions on pairs (video, captions of partners[video]).
+
+        A partner of -1 is none: the mean caption.
+        """
+        targets = np.where(partners[:, None] >= 0, self.means[partners], 0)
+        predicted = np.zeros_like(self.means)
+        for fit in self._fits:
+            predicted[fit.asked] = fit.predict(targets)
+        return predicted
+
+    def found(self, split: str, predicted: Floats | None = None) -> Found:
+        """How captions of a split find their videos."""
+        predicted = self.predicted if predicted is None else predicted
+        rows, owner = self.sample.captions_of(split)
+        return find(self.text[rows], predicted[self.sample.videos_of(split)], owner)
+
+    def means_found(self, split: str, predicted: Floats) -> float:
+        """AUC of videos' mean captions: a quick look at `found`."""
+        rows = self.sample.videos_of(split)
+        scores = unit(self.means[rows]) @ unit(predicted[rows]).T
+        own = np.diag(scores)[:, None]
+        lower = (scores < own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
+        return float(lower.mean() / max(len(rows) - 1, 1))
 
 
-def probe_pairs(
-    video: Array, text: Array, validation_video: Array, validation_text: Array, *, seed: int = 0
-) -> ProbeScores:
-    """Both sides centred, of length 1 and whitened by training rows; then ridge, video -> text.
+class _Fit:
+    """One regression: its inputs whitened, its Gram matrix made, for whatever targets."""
 
-    Args:
-        video: (n, dim) training videos.
-        text: (n, other dim), the mean of each one's captions.
-        validation_video: (n_videos, dim).
-        validation_text: (n_captions, other dim).
-        seed: of the shuffle.
-    """
-    of_video, of_text = _whitening(video), _whitening(text)
-    x, y = of_video(video), of_text(text)
-    order = np.random.default_rng(seed).permutation(len(x))
-    gram = x.T @ x + STRENGTH * len(x) * np.eye(x.shape[1])
-    asked = of_video(validation_video)
-    right, shuffled = (asked @ np.linalg.solve(gram, x.T @ target) for target in (y, y[order]))
-    return ProbeScores(right, shuffled, of_text(validation_text), len(x))
+    def __init__(self, video: Array, known: Ints, asked: Ints) -> None:
+        self.known, self.asked = known, asked
+        of_video = _whitening(video[known])
+        self._inputs = of_video(video[known])
+        self._asked = of_video(video[asked])
+        self._gram = self._inputs.T @ self._inputs + STRENGTH * len(known) * np.eye(self._inputs.shape[1])
+
+    def predict(self, targets: Floats) -> Floats:
+        return np.asarray(self._asked @ np.linalg.solve(self._gram, self._inputs.T @ targets[self.known]))
 
 
 def _whitening(values: Array) -> Callable[[Array], Floats]:
+    """Rows -> at most `COMPONENTS` components of variance 1 over `values`, made of length 1 and standardised."""
     lengthened = unit(values)
-    mean = lengthened.mean(axis=0)
-    spread = np.linalg.norm(lengthened - mean, axis=0) / max(len(values), 1) ** 0.5
+    mean, spread = lengthened.mean(axis=0), lengthened.std(axis=0)
     spread[spread <= 1e-6 * max(spread.max(), 1e-30)] = 1
     scaled = (lengthened - mean) / spread
-    _, singular, directions = np.linalg.svd(scaled, full_matrices=False)
-    kept = min(COMPONENTS, int((singular > 1e-6 * singular[0]).sum()), max(len(values) // 4, 1))
-    projection = directions[:kept].T / (singular[:kept] / len(values) ** 0.5)
+    n, dim = scaled.shape
+    wide = n < dim
+    gram = scaled @ scaled.T if wide else scaled.T @ scaled
+    kept = max(1, min(COMPONENTS, len(values) // 4, dim))
+    variances, directions = eigh(gram, subset_by_index=[len(gram) - kept, len(gram) - 1])
+    clear = variances > 1e-10 * max(float(variances[-1]), 1e-30)
+    variances, directions = variances[clear], directions[:, clear]
+    if wide:
+        directions = scaled.T @ directions / np.sqrt(variances)
+    projection = directions / np.sqrt(variances / n)
     return lambda rows: np.asarray((unit(rows) - mean) / spread @ projection)
