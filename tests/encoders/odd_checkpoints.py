@@ -48,6 +48,11 @@ def cut(name: str, kept: float = 0.5) -> Spoil:
     return spoil
 
 
+def recoded(name: str, encode: Callable[[str], bytes]) -> Spoil:
+    """The same text in another encoding."""
+    return lambda folder: (folder / name).write_bytes(encode((folder / name).read_text(encoding="utf-8")))
+
+
 def longer(name: str, more: bytes) -> Spoil:
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes() + more)
 
@@ -209,6 +214,12 @@ ANY_JSON = [
     ("empty", lambda name: write(name, "")),
     ("cut", lambda name: cut(name)),
     ("not UTF-8", lambda name: write(name, b'{"model_type": "\xff\xfe"}')),
+    ("in UTF-16", lambda name: recoded(name, lambda text: text.encode("utf-16"))),
+    ("in UTF-32", lambda name: recoded(name, lambda text: text.encode("utf-32"))),
+    (
+        "in Latin-1",
+        lambda name: recoded(name, lambda text: text.replace("{", '{"café": 1, ', 1).encode("latin-1", "replace")),
+    ),
     ("a list", lambda name: write(name, [1])),
     ("a text", lambda name: write(name, '"clip"')),
     ("null", lambda name: write(name, "null")),
@@ -227,6 +238,10 @@ def of_json(name: str, *, but: tuple[str, ...] = (), says: str | None = None) ->
 
 CONFIG = [
     *of_json("config.json"),
+    *(
+        Odd(f"{name} with a mark", recoded(name, lambda text: text.encode("utf-8-sig")), f"{name} begins with")
+        for name in ("config.json", "tokenizer.json", "tokenizer_config.json")
+    ),
     Odd("config NaN", write("config.json", '{"model_type": "clip", "logit_scale_init_value": NaN}'), "config.json"),
     Odd(
         "config 5,000 digits",
@@ -713,7 +728,10 @@ LANGUAGE = [
 ]
 
 SOME_PIXELS = [
-    *of_json("video_preprocessor_config.json", but=("missing", "cut", "of 300 MB, all holes", "a link to nothing")),
+    *of_json(
+        "video_preprocessor_config.json",  # it isn't there
+        but=("missing", "cut", "in UTF-16", "in UTF-32", "in Latin-1", "of 300 MB, all holes", "a link to nothing"),
+    ),
     Odd(
         "settings of a processor a list",
         both(without("preprocessor_config.json"), write("processor_config.json", {"image_processor": [1]})),

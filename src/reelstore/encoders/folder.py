@@ -12,6 +12,17 @@ from reelstore.io import read_json, refuse_irregular
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 """In the order of preference; each may be split, with an index beside it."""
 _READ_BY_LIBRARIES = ("*.json", "*.txt", "*.model", "*.jinja", "additional_chat_templates/*")
+_WITHOUT_MARK = (
+    "added_tokens.json",
+    "config.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+_MARK = b"\xef\xbb\xbf"
 _LARGEST_SETTINGS = 16 * 2**20
 _LARGEST_VOCABULARY = 128 * 2**20
 """Bytes of JSON unfold to twenty times as many in memory; the largest published tokenizer has half of this."""
@@ -123,7 +134,10 @@ def read_config(folder: Path, *, source: str) -> dict[str, Any]:
 
 
 def check_readable(folder: Path) -> None:
-    """Refuse a folder with a pipe or a device in place of a file that libraries open by its name, and an adapter's."""
+    """Refuse a folder with a pipe or a device in place of a file that libraries open by its name, and an adapter's.
+
+    Byte-order marks too: most of these files can't be read with one, and a vocabulary's first token would be another.
+    """
     for pattern in _READ_BY_LIBRARIES:
         for path in folder.glob(pattern):
             if not path.exists():
@@ -138,6 +152,16 @@ def check_readable(folder: Path) -> None:
                 raise WeightsError(
                     f"{path} has {path.stat().st_size} bytes; at most {_LARGEST_VOCABULARY} are expected."
                 )
+    for path in map(folder.joinpath, _WITHOUT_MARK):
+        if not path.is_file():
+            continue
+        with path.open("rb") as file:
+            marked = file.read(len(_MARK)) == _MARK
+        if marked:
+            raise WeightsError(
+                f"{path} begins with a byte-order mark, which libraries refuse or take for a token. Save it as UTF-8 "
+                "without one."
+            )
     if (folder / "adapter_config.json").exists():
         raise WeightsError(
             f"{folder} has an adapter_config.json: it is an adapter of another model. Merge them, and take that folder."
