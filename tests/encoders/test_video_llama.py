@@ -106,6 +106,21 @@ class TestBeforeTheLlama:
         assert [*stages] == STAGES
         assert worst(stages[stage].numpy(), GOLDEN[f"stage_{stage}"]) < ABOVE_ROUNDING
 
+    @torch.inference_mode()
+    def test_the_original_s_float16_on_a_gpu_is_as_near_as_the_docs_say(self, vision: VisionBranch) -> None:
+        """ViT, Q-Formers and projection under float16 autocast; ours keeps Q-Formers and projection in float32."""
+        pixels = normalised(torch.from_numpy(GOLDEN["raw_frames_uint8"]))
+        with torch.autocast("cpu", dtype=torch.float16):
+            theirs = vision.stages(pixels)
+        assert theirs["llama_proj"].dtype == torch.float16
+        assert {theirs[stage].dtype for stage in ("vit", "vit_ln", "qformer", "video_qformer")} == {torch.float32}
+        files = {role: TINY / FILES[role] for role in ("eva_vit", "qformer", "finetune")}
+        ours = load_vision(files, SIZES, device="cpu", dtype=torch.float16).stages(pixels)
+        assert {ours[stage].dtype for stage in STAGES if stage != "vit"} == {torch.float32}
+        exact = GOLDEN["stage_llama_proj"]
+        for tokens in (theirs["llama_proj"].float().numpy(), ours["llama_proj"].numpy()):
+            assert 1e-5 < worst(tokens, exact) / np.abs(exact).max() < 0.0015
+
     def test_bytes_in_tokens_out(self) -> None:
         tokens = video().encode_frames(GOLDEN["raw_frames_uint8"])["tokens"]
         assert tokens.dtype == np.float32
