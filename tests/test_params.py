@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 def test_the_repository_s_params_are_valid() -> None:
     params = load_params(ROOT / "params.yaml")
     assert params.dataset.name == "emoji"
-    assert list(params.aligners) == ["unaligned", "ridge", "kernel-ridge", "mlp"]
+    assert list(params.aligners) == ["unaligned", "ridge", "cca", "kernel-ridge", "mlp"]
     assert params.encoder_options("video/efficientnet-lite0")["n_frames"] == 8
 
 

@@ -119,7 +119,7 @@ def test_a_first_run_makes_everything_and_leaves_a_clean_status(project: Project
     }
     assert "up to date" in project.run("dvc", "status")
     assert project.run("git", "status", "--porcelain") == ""
-    for name in ["unaligned", "ridge", "kernel-ridge", "mlp"]:
+    for name in ["unaligned", "ridge", "cca", "kernel-ridge", "mlp"]:
         assert 0 < project.metrics(name)["t2v"]["MRR"] <= 1
     assert set(project.metrics("grid")["t2v_MRR"]) == {"first", "last", "max", "mean", "sum"}
     page = (project.folder / "report/drawn/index.html").read_text()
