@@ -100,6 +100,17 @@ def test_closed_forms_measures_time_and_memory_of_each_kind(tmp_path: Path) -> N
     assert not list(tmp_path.glob("closed-forms-*"))
 
 
+def test_false_alarms_gives_a_rate_for_every_check(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "false_alarms.py", "--sets", "3", "--seed", "2", "--out", tmp_path / "f.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rates = json.loads((tmp_path / "f.json").read_text())
+    assert {"any", "probe", "clipped", "repeats"} <= set(rates)
+    for check, rate in rates.items():
+        assert 0 <= rate["low"] <= rate["rate"] <= rate["high"] <= 1
+        assert f"| `{check}` | {rate['sets']} |" in done.stdout
+
+
 @pytest.fixture
 def emoji(tmp_path: Path) -> list[str]:
     """Tables of 60 clips with two captions each in `tmp_path`; gives the captions' texts."""

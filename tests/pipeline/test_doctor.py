@@ -1,7 +1,7 @@
 """`reelstore doctor MODEL`: each fault by its own check, from outside; a healthy model raises none."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +142,63 @@ def test_a_model_that_is_none_is_refused(drawn: Drawn) -> None:
     assert "<video encoder>+<text encoder>" in run("doctor", "drawn", code=1)
     drawn.write()
     assert "no pooled variant of video/other" in run("doctor", "other+drawn", code=1)
+
+
+def test_keys_off_by_one_fail_it_and_are_named(drawn: Drawn) -> None:
+    drawn.video = np.roll(drawn.video, 1, axis=0)
+    drawn.write()
+    assert "Keys are off by one: probe MRR 0." in (said := run("doctor", MODEL, code=1))
+    assert "at shift -1 against 0.0" in said
+
+
+def test_captions_of_one_embedding_are_named_unless_the_tables_have_one_text(drawn: Drawn) -> None:
+    drawn.text[:240] = drawn.text[0]
+    drawn.write()
+    assert "fatal repeats text/mean" in raised()
+    drawn.texts[:240] = ["dance"] * 240
+    drawn.write()
+    assert not {one for one in raised() if "repeats" in one}
+
+
+STORE = ("doctor", "--store", "store/drawn", "--video", "drawn", "--text")
+
+
+def test_a_store_is_looked_at_without_a_project(drawn: Drawn) -> None:
+    drawn.write(["mean", "max"])
+    Path("params.yaml").unlink()
+    said = run(*STORE, "drawn/max")
+    assert (
+        "store/drawn: drawn+drawn/max" in said and "Not looked at: a store alone doesn't have files or texts." in said
+    )
+    assert not Path("plots").exists() and not Path("metrics").exists()
+    drawn.video[320:] *= 3
+    drawn.write()
+    assert "drift video/mean test" in run(*STORE, "drawn")
+    assert "no pooled variant of text/other" in run(*STORE, "other", code=1)
+    assert "doctor.text is 'last'; the store has: mean, max" in run(*STORE, "drawn/last", code=1).replace(
+        "max, mean", "mean, max"
+    )
+    run("doctor", MODEL, "--store", "store/drawn", code=2)
+
+
+def test_a_store_of_tokens_is_pooled_by_the_mean(drawn: Drawn, write_variant: Callable[..., None]) -> None:
+    rng = np.random.default_rng(0)
+    for side in ("video", "text"):
+        values = getattr(drawn, side)
+        keys = [f"v{n}" for n in range(400)] if side == "video" else [(f"v{n // 2}", n % 2) for n in range(800)]
+        counts = rng.integers(1, 4, size=len(values))
+        write_variant(
+            side, "drawn", "tokens", keys, [np.repeat(row[None], n, 0) for row, n in zip(values, counts, strict=True)]
+        )
+    said = run(*STORE, "drawn")
+    assert "ok  " in said and "near-video: 0" in said and "tokens isn't pooled" in said
+    assert "probe: 0." in said
+
+
+def test_a_store_without_captions_of_its_videos_is_refused(drawn: Drawn, write_variant: Callable[..., None]) -> None:
+    write_variant("video", "drawn", "mean", ["a"], np.ones((1, 4)))
+    write_variant("text", "drawn", "mean", [("b", 0)], np.ones((1, 4)))
+    assert "no video with captions in common" in run(*STORE, "drawn", code=1)
 
 
 def test_on_llm_like_the_constant_first_column_the_equal_sums_and_the_common_mean_are_named(

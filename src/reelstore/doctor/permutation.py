@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
-N_PERMUTATIONS = 1999
+N_PERMUTATIONS = 999
 _QUERIES = 512
 
 
@@ -74,7 +74,7 @@ class Found:
 
     @property
     def limit(self) -> float:
-        """MRR that one of 1,000 permutations reaches."""
+        """MRR that one of 1,000 permutations exceeds."""
         return float(np.quantile(self._null[0], 0.999))
 
     @property
