@@ -5,6 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 from scipy.stats import binomtest
 
+from reelstore.errors import EvaluationError
 from reelstore.evaluation import Pairs, bootstrap, confidence_intervals, evaluate
 from reelstore.evaluation.clustered import mean_interval
 from reelstore.evaluation.intervals import clusters_in_words
@@ -72,6 +73,18 @@ def test_few_videos_and_videos_without_captions_leave_no_hole(n_videos):
         assert np.isfinite([ends["low"], ends["high"]]).all() and ends["n_videos"] == n_videos
         only_one_rank = direction == "v2t" and n_videos == 1 and name in ("MeanR", "MedR")
         assert (ends["low"], ends["high"]) == (1, 1) if only_one_rank else ends["low"] < ends["high"]
+
+
+def test_a_higher_level_is_wider_and_what_is_no_level_is_refused():
+    found = evaluate(*related(90, 30, noise=2.0))
+    widths = []
+    for level in (0.5, 0.95, 0.99):
+        ends = confidence_intervals(found, level=level)["t2v"]["MRR"]
+        widths.append(ends["high"] - ends["low"])
+    assert widths == sorted(widths) and widths[0] < widths[1] < widths[2]
+    for level in (0, 1, 95, "0.95", float("nan")):
+        with pytest.raises(EvaluationError, match="level"):
+            confidence_intervals(found, level=level)
 
 
 def as_matrix(owner: np.ndarray) -> np.ndarray:

@@ -46,6 +46,9 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
         direction -> metric -> {"low", "high", "n_videos"}; `n_videos` counts the videos that the queries belong to. In
         the direction `retrieval` they are the first relevant items of the queries: videos, where queries are captions.
 
+    Raises:
+        EvaluationError: the level isn't between 0 and 1.
+
     Example:
         >>> found = evaluate(np.eye(40), np.eye(40), np.arange(40))       # 40 of 40
         >>> ends = confidence_intervals(found)["t2v"]["R@01"]
