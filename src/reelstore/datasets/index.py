@@ -83,6 +83,16 @@ def read_protocols(folder: Path) -> tuple[dict[str, Protocol], dict[str, tuple[s
     return about.protocols, about.missing
 
 
+def read_splits(folder: Path) -> dict[str, str]:
+    """video_id -> split; nothing where there are no tables."""
+    try:
+        return {video.video_id: video.split for video in _rows(folder / "videos.jsonl", Video)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (DatasetError, DamagedFileError) as error:
+        raise DatasetError(f"The tables in {folder} can't be read: {error} {_AGAIN}") from error
+
+
 def _about(path: Path) -> _About:
     about: _About = read_typed(path, _About)
     if not _NAME.fullmatch(about.name):

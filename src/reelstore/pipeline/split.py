@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from reelstore.datasets.index import read_protocols
-from reelstore.errors import ParamsError
+from reelstore.datasets.index import read_protocols, read_splits
+from reelstore.errors import DatasetError, ParamsError
 from reelstore.evaluation.matched import Matched, match
 from reelstore.params import Params
 from reelstore.store.reader import Rows
@@ -22,6 +23,7 @@ def matched_split(params: Params, videos: Sequence[Rows], texts: Sequence[Rows],
 
     Raises:
         ParamsError: the tables are of another cut.
+        DatasetError: the tables have a stored video in another split; aligners would be fitted on what is measured.
     """
     protocols, _ = read_protocols(params.data_folder)
     split = asked
@@ -34,8 +36,20 @@ def matched_split(params: Params, videos: Sequence[Rows], texts: Sequence[Rows],
                 "what is stored stays."
             )
         split = named[asked]
+    _refuse_other_splits(videos[0], split, params.data_folder)
     matched = match(videos, texts, split)
     return replace(matched, protocol=protocols[split]) if split in protocols else matched
+
+
+def _refuse_other_splits(videos: Rows, split: str, folder: Path) -> None:
+    split_of = read_splits(folder)
+    moved = [key for key in videos.split(split).ids if split_of.get(str(key), split) != split]
+    if moved:
+        raise DatasetError(
+            f"{videos.folder} has {len(moved)} videos in the split {split} that {folder} has in another one, such as "
+            f"{moved[0]!r} ({split_of[str(moved[0])]}): the tables were made anew after it was written. Run dvc repro, "
+            "or reelstore embed; rows that are there stay."
+        )
 
 
 def counts_in_words(details: Mapping[str, Any]) -> str:
