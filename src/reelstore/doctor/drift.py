@@ -14,7 +14,7 @@ Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
 
 LEAST = 20
-APART = 0.6
+APART = 0.7
 """Kolmogorov-Smirnov distance of two splits from which they weren't made alike."""
 SURE = 1e-6
 STRAYS = 0.25

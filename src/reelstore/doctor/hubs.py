@@ -19,7 +19,7 @@ NEAREST = 10
 LEAST = 40
 """Items from which a hub can be told."""
 MAX_QUERIES = 4000
-HUB = 0.8
+HUB = 0.95
 """Share of queries that have the largest hub among their nearest, from which it is one."""
 FEW = 12
 FEW_SHARE = 0.05
@@ -80,7 +80,7 @@ def _hubs(
     top = np.argpartition(-scores, nearest - 1, axis=1)[:, :nearest]
     counts = np.bincount(top.ravel(), minlength=n_items)
     hardest = np.bincount(scores.argmax(axis=1), minlength=n_items) / n_queries
-    n_few = max(min(FEW, int(MOST_SHARE * n_items)), int(FEW_SHARE * n_items))
+    n_few = max(min(FEW, int(MOST_SHARE * n_items)), int(FEW_SHARE * min(n_items, n_queries)))
     few = np.argsort(-hardest, kind="stable")[:n_few]
     held = float(hardest[few].sum())
     largest = int(counts.argmax())
@@ -94,8 +94,8 @@ def _hubs(
     leading = np.sort(means)[::-1][: int(MOST_SHARE * n_items) + 1]
     gap = float((leading[:-1] - leading[1:]).max()) / spread
     stands_out = not apart or gap > GAP or float(means[largest] - middle) / spread > APART
-    # With more items than queries a few hold most hardest places by themselves.
-    crowded = held >= HELD and n_queries >= n_items
+    # Of few queries, a few items are nearest to all by themselves.
+    crowded = held >= HELD and n_queries >= 4 * n_few
     bad = value > high and stands_out and (share >= HUB or crowded)
     n_hubs = int((np.cumsum(hardest[few]) < 0.999 * held).sum()) + 1
     antihubs = float((counts == 0).mean())
