@@ -23,7 +23,8 @@ class DatasetParams(Section):
     source: str = "src/reelstore/datasets/emoji.json"
     """emoji: the list of pinned packages. llm-like: the knobs. folder, msrvtt: the directory of videos."""
     captions: str = "captions.csv"
-    """folder: the captions table, relative to source (CSV, Parquet or JSON lines)."""
+    """folder: the captions table, relative to source (CSV, TSV, Parquet, Arrow, JSON or JSON lines;
+    a caption may be a list)."""
     still: bool = False
     """emoji: also the clips that have one frame."""
     max_captions: int = setting(20, Range(1, 1_000_000))
