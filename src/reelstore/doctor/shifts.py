@@ -200,7 +200,7 @@ def _check(shift: _Shift, about: str, side: str, split: str) -> Check:
 def _captions_check(wrong: list[_Shift], tried: list[_Shift]) -> list[Check]:
     worst = max(wrong, key=lambda shift: shift.errors)
     places = {shift.split for shift in wrong if shift.split}
-    everywhere = places >= {shift.split for shift in tried if shift.split}
+    everywhere = not worst.split or places >= {shift.split for shift in tried if shift.split}
     about = "captions" if everywhere or not places else ", ".join(f"captions of {name}" for name in sorted(places))
     return [_check(worst, about, "text", "")]
 
