@@ -78,7 +78,7 @@ def seconds(work: Callable[[Path], None], folder: Path) -> float:
 
 def measure(folder: Path, n_rows: int, repeats: int, *, ragged: bool) -> dict[str, float]:
     """Medians of both, and the ratio of their rates with its quartiles."""
-    made = folder / "a" / "b" / "c" / "made"
+    made = folder / "drawn" / "video" / "drawn" / "made"
     write_store(made, n_rows, ragged=ragged)
     files = {path.relative_to(made).as_posix(): path.read_bytes() for path in made.rglob("*") if path.is_file()}
     n_bytes = sum(map(len, files.values()))
@@ -114,7 +114,7 @@ def main() -> None:
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory_of is not None:
-        write_store(options.folder / "a" / "b" / "c" / "memory", options.memory_of, ragged=True)
+        write_store(options.folder / "drawn" / "video" / "drawn" / "memory", options.memory_of, ragged=True)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
         return
     n_rows, repeats = (options.rows // 10, 3) if options.small else (options.rows, options.repeats)
