@@ -1,6 +1,7 @@
 """What a compressed Arrow file says its buffers grow to, before any of them is unpacked.
 
-Source of the layout: https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format" and "IPC Streaming Format", and its Message.fbs.
+Source of the layout: https://arrow.apache.org/docs/format/Columnar.html, "IPC File Format" and "IPC Streaming Format",
+and its Message.fbs.
 """
 
 import os
