@@ -25,7 +25,7 @@ from reelstore.align.base import PairedRows, Workplace
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.datasets.splits import split_of_group
-from reelstore.evaluation import Evaluation, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.compare import compare
 from reelstore.store.reader import Rows, open_variant
 from reelstore.store.schema import VariantSpec
@@ -133,7 +133,7 @@ def measured(
         "together t2v": joined.metrics["t2v"]["MRR"],
         "together v2t": joined.metrics["v2t"]["MRR"],
         "together t2v R@1, 5, 10": [joined.metrics["t2v"][f"R@{k:02d}"] for k in (1, 5, 10)],
-        "intervals": {side: bootstrap(own)[side]["MRR"] for side in ("t2v", "v2t")},
+        "intervals": {side: confidence_intervals(own)[side]["MRR"] for side in ("t2v", "v2t")},
         "chosen": {key: value for key, value in best.items() if key != "validation_MRR"},
         "videos": len(video),
         "captions": len(text),

@@ -29,7 +29,7 @@ import reelstore
 from reelstore.align.closed_form.kernel_ridge import squared_distances
 from reelstore.datasets.splits import split_of_group
 from reelstore.doctor.geometry import unit
-from reelstore.evaluation import Evaluation, bootstrap, evaluate
+from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.video import Sampling
 from reelstore.video.decode import decode
 
@@ -67,7 +67,10 @@ def main() -> None:
             scores = Members(features, captions, videos, train).scores(part["test"], *settings)
             evaluation = evaluated(scores)
             run[name] = {
-                direction: {**evaluation.metrics[direction], "interval": bootstrap(evaluation)[direction]["MRR"]}
+                direction: {
+                    **evaluation.metrics[direction],
+                    "interval": confidence_intervals(evaluation)[direction]["MRR"],
+                }
                 for direction in ("t2v", "v2t")
             }
         found.append(run)
