@@ -233,7 +233,7 @@ def _shares(params: Params, dataset: Dataset) -> dict[str, float]:
 
 def _settings(params: Params, aligner: str) -> dict[str, Any]:
     if aligner not in params.aligners and aligner not in ALIGNERS:
-        raise UnknownNameError("aligner", aligner, [*params.aligners, *ALIGNERS])
+        raise UnknownNameError("aligner", aligner, {*params.aligners, *ALIGNERS})
     settings = dict(params.aligners.get(aligner, {"kind": aligner}))
     make_aligner(settings, name=aligner)
     settings = all_settings(settings)
