@@ -117,6 +117,16 @@ FILES |= {
 }
 
 
+def between_flv_tags(content: bytes) -> set[int]:
+    """Where an FLV may end without a trace: behind a tag, or behind the length that follows it."""
+    ends, start = set(), 13
+    while content.startswith(b"FLV") and start < len(content):
+        start += 11 + int.from_bytes(content[start + 1 : start + 4], "big")
+        ends |= {start, start + 4}
+        start += 4
+    return ends
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_cut_within_any_part_is_refused_and_a_whole_one_is_not(name: str) -> None:
     content = FILES[name]()
@@ -124,6 +134,8 @@ def test_a_file_cut_within_any_part_is_refused_and_a_whole_one_is_not(name: str)
     assert len(whole) == (4 if name == "avif" else 24)
     for stop in [*range(len(content) // 20, len(content), len(content) // 12), len(content) - 1]:
         stop -= not stop % 2  # packets are of even length: between two of them a cut can't be told
+        if stop in between_flv_tags(content):
+            continue
         try:
             pixels = decode(content[:stop], sampling=ALL).pixels
         except UndecodableVideoError:
