@@ -148,10 +148,11 @@ def test_too_few_groups_are_an_error(project):
         redrawn(few, SHARES, seed=0)
 
 
-def test_the_command_prints_tables_and_writes_json(project):
-    done = CliRunner().invoke(main, ["splits", MODEL, "unaligned", "small", "--seeds", "3", "--out", "found.json"])
-    assert done.exit_code == 0, done.output
-    found = json.loads(Path("found.json").read_text())
+def test_the_command_prints_tables_or_json(project):
+    command = ["splits", MODEL, "unaligned", "small", "--seeds", "3"]
+    done, as_json = CliRunner().invoke(main, command), CliRunner().invoke(main, [*command, "--json"])
+    assert (done.exit_code, as_json.exit_code) == (0, 0), done.output
+    found = json.loads(as_json.stdout)
     row = next(line for line in done.stdout.splitlines() if line.startswith("small  "))
     mean = found["aligners"]["small"]["t2v"]["mean"]
     assert f"{mean:.4f}" in row

@@ -1,7 +1,6 @@
 """`splits`: whether a claim about aligners holds over random splits."""
 
 import json
-from pathlib import Path
 
 import click
 
@@ -13,8 +12,8 @@ from reelstore.params import load_params
 @click.argument("model", metavar="VIDEO+TEXT")
 @click.argument("aligners", nargs=-1, required=True)
 @click.option("--seeds", type=click.IntRange(2, 1000), default=10, show_default=True, help="Splits, seeds from 0.")
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file for all results.")
-def splits(model: str, aligners: tuple[str, ...], seeds: int, out: Path | None) -> None:
+@click.option("--json", "as_json", is_flag=True, help="All results as JSON instead of tables.")
+def splits(model: str, aligners: tuple[str, ...], seeds: int, as_json: bool) -> None:
     """Fit and measure ALIGNERS on random splits: mean, spread, and differences to the first on the same splits.
 
     An aligner is a name of params.yaml, or a kind with its default settings. The project's own split, models and
@@ -25,12 +24,9 @@ def splits(model: str, aligners: tuple[str, ...], seeds: int, out: Path | None) 
     \b
         reelstore splits efficientnet-lite0+minilm-l6 ridge kernel-ridge cca --seeds 10
     """
-    from reelstore.io import write_atomically
     from reelstore.params.names import split_model
     from reelstore.pipeline.splits import run_splits
 
     video, text = split_model(model)
     report = run_splits(load_params(), video=video, text=text, aligners=aligners, seeds=range(seeds), progress=say)
-    if out is not None:
-        write_atomically(out, (json.dumps(report.as_json(), indent=1) + "\n").encode())
-    echo(report.summary())
+    echo(json.dumps(report.as_json(), indent=1) if as_json else report.summary())
