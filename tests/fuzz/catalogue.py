@@ -102,7 +102,7 @@ def evaluate(name: str) -> Command:
     plots = f"plots/drawn/{MODEL}/{name}/evaluation"
     return Command(
         f"evaluate {VIDEO} {TEXT} {name}",
-        reads=("data/drawn/dataset.json", *model, *BOTH),
+        reads=(*DATA, *model, *BOTH),
         folders=(plots,),
         files=(f"metrics/drawn/{MODEL}/{name}.json",),
     )

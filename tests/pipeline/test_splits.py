@@ -115,6 +115,17 @@ def test_a_trained_aligner_has_the_seed_of_its_split(project):
     assert kept.results["mlp"] == again.results["mlp"][::-1]
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"aligner": 1}', "{}".encode("utf-16"), b"null"])
+def test_a_kept_result_that_is_damaged_is_named(project, content):
+    run("small")
+    kept = next(Path("runs/splits").rglob("small-1-*.json"))
+    kept.write_bytes(content)
+    done = CliRunner().invoke(main, ["splits", MODEL, "small", "--seeds", "3"])
+    assert done.exit_code == 1
+    assert kept.as_posix() in done.output and "Remove it: the result is computed again." in done.output
+    assert kept.read_bytes() == content
+
+
 def test_published_splits_give_their_proportions(project):
     dataset = read_index(Path("data/drawn"))
     parts = ["train"] * 30 + ["validation"] * 15 + ["test"] * 15
