@@ -30,15 +30,15 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.evaluation import evaluate
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 KINDS = ("procrustes", "ridge", "cca", "kernel-ridge", "asif")
 CAPTIONS, N_LATENTS = 18, 64
@@ -118,9 +118,9 @@ def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int) -> dict[s
         return tried[-1]
 
     aligner, _ = make_aligner({"kind": kind})
-    workplace = Workplace(folder / "checkpoints", lambda row: None, lambda line: None)
+    context = FitContext(folder / "checkpoints", lambda row: None, lambda line: None)
     start, worked = time.perf_counter(), time.process_time()
-    aligner.fit(train, validation, validate=validate, workplace=workplace)
+    aligner.fit(train, validation, validate=validate, context=context)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     peak = memory.peak
     start = time.perf_counter()

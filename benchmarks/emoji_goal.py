@@ -21,17 +21,17 @@ from typing import Any
 import numpy as np
 
 import reelstore
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.datasets.splits import split_of_group
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.compare import compare
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 from reelstore.video import Sampling
 from reelstore.video.decode import decode
 
@@ -101,12 +101,12 @@ def measured(
     aligner, _ = make_aligner(settings)
     parts = {split: paired(videos, texts, captions, split_of, split) for split in SHARES}
     tried: list[dict[str, float]] = []
-    workplace = Workplace(Path("runs"), lambda row: tried.append(dict(row)), lambda line: None)
+    context = FitContext(Path("runs"), lambda row: tried.append(dict(row)), lambda line: None)
 
     def validate(video: Any, text: Any, video_of_caption: Any) -> float:
         return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
-    aligner.fit(parts["train"], parts["validation"], validate=validate, workplace=workplace)
+    aligner.fit(parts["train"], parts["validation"], validate=validate, context=context)
     seconds = time.perf_counter() - started
     test = parts["test"]
     video, text = mapped(aligner.transform_video, test.videos), mapped(aligner.transform_text, test.captions)

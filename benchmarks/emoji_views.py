@@ -27,13 +27,13 @@ from PIL import Image
 
 import reelstore
 from reelstore.align.closed_form.kernel_ridge import squared_distances
+from reelstore.arrays import Float64Array
 from reelstore.datasets.splits import split_of_group
 from reelstore.doctor.geometry import unit
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.video import Sampling
 from reelstore.video.decode import decode
 
-Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.intp]
 FRAMES = 8
 TEXTS = ((0.0, 0.3), (0.0, 0.5), (0.0, 0.7), (0.25, 0.7))
@@ -93,7 +93,7 @@ def chosen(
     return best, tried[best]
 
 
-def evaluated(scores: Floats) -> Evaluation:
+def evaluated(scores: Float64Array) -> Evaluation:
     """Of (n, n) scores of each clip's query with each clip."""
     return evaluate(scores=scores, video_of_caption=np.arange(len(scores)), ks=(1, 5, 10))
 
@@ -118,9 +118,9 @@ class Members:
             kernel = np.mean([gaussian(side, side[train], gamma, train) for side in sides], axis=0)
             values, vectors = np.linalg.eigh(kernel[train])
             self._kernels.append((kernel, np.maximum(values, 1e-6), vectors))
-        self._cosines: dict[Any, list[tuple[Floats, Floats, Floats, Floats]]] = {}
+        self._cosines: dict[Any, list[tuple[Float64Array, Float64Array, Float64Array, Float64Array]]] = {}
 
-    def scores(self, rows: Rows, labels: tuple[float, ...], back: float) -> Floats:
+    def scores(self, rows: Rows, labels: tuple[float, ...], back: float) -> Float64Array:
         """(n, n) of the queries of some clips with these clips."""
         total = np.zeros((len(rows), len(rows)))
         for label, text in product(labels, TEXTS):
@@ -128,7 +128,9 @@ class Members:
                 total += query[rows] @ forward[rows].T + back * mapped[rows] @ kernel[rows].T
         return total
 
-    def _fitted(self, label: float, power: float, share: float) -> list[tuple[Floats, Floats, Floats, Floats]]:
+    def _fitted(
+        self, label: float, power: float, share: float
+    ) -> list[tuple[Float64Array, Float64Array, Float64Array, Float64Array]]:
         key = label, power, share
         if key not in self._cosines:
             query, train = self._queries(*key), self._train
@@ -142,7 +144,7 @@ class Members:
                 self._cosines[key].append((query, unit(forward), unit(mapped), unit(own)))
         return self._cosines[key]
 
-    def _queries(self, label: float, power: float, share: float) -> Floats:
+    def _queries(self, label: float, power: float, share: float) -> Float64Array:
         """(n_videos, dim), each clip's captions together, length 1."""
         seen = np.isin(self._owner, self._train)
         texts = unit(unit(self._text) - unit(self._text)[seen].mean(axis=0))
@@ -158,7 +160,7 @@ class Members:
         return unit(together)
 
 
-def combined(features: dict[str, Any]) -> list[Floats]:
+def combined(features: dict[str, Any]) -> list[Float64Array]:
     """What kernels are taken of: stages of frames, stages and head over all views in colour, stages with the grey."""
     coloured = {
         part: np.mean([unit(values) for name, values in features.items() if name.endswith(part) and name[0] != "g"], 0)
@@ -168,10 +170,10 @@ def combined(features: dict[str, Any]) -> list[Floats]:
     return [unit(features["frames stages"]), coloured["stages"], coloured["head"], grey]
 
 
-def gaussian(values: Floats, others: Floats, gamma: float, train: Rows) -> Floats:
+def gaussian(values: Float64Array, others: Float64Array, gamma: float, train: Rows) -> Float64Array:
     """Kernel of rows of length 1, its width relative to the median squared distance in train."""
     distances = squared_distances(values, others)
-    kernel: Floats = np.exp(-gamma * distances / np.median(distances[train]))
+    kernel: Float64Array = np.exp(-gamma * distances / np.median(distances[train]))
     return kernel
 
 

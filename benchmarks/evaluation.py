@@ -262,10 +262,10 @@ def measure(workload: Workload, rounds: int, names: list[str]) -> list[dict]:
 
 def write_store(folder: Path, n_captions: int, n_videos: int) -> None:
     """Both sides in float16, drawn and written block by block; a caption is near its video."""
-    from reelstore.store.schema import VariantSpec
+    from reelstore.store.format import VariantSpec
     from reelstore.store.table import RowTable
     from reelstore.store.update import VariantUpdate
-    from reelstore.store.writer import row_fingerprints
+    from reelstore.store.write import row_fingerprints
 
     def update(side: str, keys: list) -> VariantUpdate:
         spec = VariantSpec(side, "drawn", "mean", DIM, 0, "float16", {})

@@ -19,16 +19,16 @@ import numpy as np
 import torch
 import yaml
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.datasets import llm_like
 from reelstore.params import PairsParams, load_params
-from reelstore.pipeline.align.rows import training_rows
-from reelstore.pipeline.dataset import build_dataset
-from reelstore.pipeline.embed.stage import run_embed
-from reelstore.pipeline.pairs import run_pairs
-from reelstore.store.reader import open_variant
+from reelstore.project.align.rows import training_rows
+from reelstore.project.dataset import build_dataset
+from reelstore.project.embed.stage import run_embed
+from reelstore.project.pairs import run_pairs
+from reelstore.store.read import open_variant
 
 SIDES = ("video", "text")
 MODEL = ("llm-like", "llm-like")
@@ -166,8 +166,8 @@ def fitted(method: str, settings: dict[str, Any]) -> tuple[Transform, PairedRows
     rows = training_rows(params, video=MODEL[0], text=MODEL[1], aligner=method)
     aligner, _ = make_aligner(settings)
     digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    place = Workplace(Path("runs/checkpoints", f"{method}-{digest}"), lambda row: None, lambda line: None)
-    aligner.fit(rows.train, rows.validation, validate=mrr, workplace=place)
+    place = FitContext(Path("runs/checkpoints", f"{method}-{digest}"), lambda row: None, lambda line: None)
+    aligner.fit(rows.train, rows.validation, validate=mrr, context=place)
 
     def transform(side: str, items: Any) -> Any:
         return aligner.transform_video(items) if side == "video" else aligner.transform_text(items)

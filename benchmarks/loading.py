@@ -31,11 +31,11 @@ import numpy as np
 import torch
 
 from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
-from reelstore.store.reader import Rows, aligned_empty, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, aligned_empty, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 DIM, BATCH = 4096, 1024
 

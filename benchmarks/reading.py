@@ -70,7 +70,7 @@ class Workload:
 
     def buffer(self) -> np.ndarray:
         """Where a batch goes."""
-        from reelstore.store.reader import aligned_empty
+        from reelstore.store.read import aligned_empty
 
         return aligned_empty((self.batch * 25 if self.ragged else self.batch, *self.row), DTYPE)
 
@@ -89,7 +89,7 @@ class Data:
 
 def draw(workload: Workload, seed: int) -> Data:
     """Values of a workload: random bits, none of them NaN or infinity."""
-    from reelstore.store.reader import aligned_empty
+    from reelstore.store.read import aligned_empty
 
     rng = np.random.default_rng(seed)
     counts = rng.integers(5, 26, workload.n_items) if workload.ragged else np.ones(workload.n_items, dtype=np.int64)
@@ -158,16 +158,16 @@ class Contender:
 
 
 class Reelstore(Contender):
-    name, modules, folder = "reelstore", ("reelstore.store.reader",), "zarr"
+    name, modules, folder = "reelstore", ("reelstore.store.read",), "zarr"
     gives_out = True
 
     def write(self, data: Data, folder: Path) -> None:
         from hashlib import sha256
 
-        from reelstore.store.schema import VariantSpec
+        from reelstore.store.format import VariantSpec
         from reelstore.store.table import RowTable
         from reelstore.store.update import VariantUpdate
-        from reelstore.store.writer import row_fingerprints
+        from reelstore.store.write import row_fingerprints
 
         workload = data.workload
         side = workload.side
@@ -581,7 +581,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def workplace(folder: Path | None) -> Iterator[Path]:
+def context(folder: Path | None) -> Iterator[Path]:
     """A folder for one workload's files, empty again afterwards."""
     path = Path(tempfile.mkdtemp(prefix="reading-", dir=folder))
     try:
@@ -621,7 +621,7 @@ def main() -> None:
     measured: list[dict[str, Any]] = []
     opening: dict[str, Any] = {}
     for workload in workloads:
-        with workplace(given.folder) as folder:
+        with context(given.folder) as folder:
             measured.append(measure(workload, folder, repeats=repeats, seed=given.seed))
             if not opening:
                 say(f"{workload.name}: opening")

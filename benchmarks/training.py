@@ -24,16 +24,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.loading.batches import PairBatch
 from reelstore.align.loading.loader import PairLoader
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 N_VALIDATION = 100
 
@@ -113,9 +113,9 @@ def measure(
         trainer={"accelerator": "cpu", "enable_progress_bar": False, "limit_train_batches": steps or 1.0},
     )  # fmt: skip
     started = time.perf_counter()
-    workplace = Workplace(folder / "checkpoints", lambda row: None, lambda line: None)
+    context = FitContext(folder / "checkpoints", lambda row: None, lambda line: None)
     try:
-        aligner.fit(PairedRows(videos, captions, own), validation, validate=lambda *_: 0.5, workplace=workplace)
+        aligner.fit(PairedRows(videos, captions, own), validation, validate=lambda *_: 0.5, context=context)
     finally:
         PairLoader.__iter__, Training.on_train_epoch_end = batches, epoch_end  # type: ignore[method-assign]
     seconds = time.perf_counter() - started

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 N_FRAMES = 8
 TOKENS = (5, 16)

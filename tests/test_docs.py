@@ -14,10 +14,10 @@ import yaml
 
 from reelstore.cli import main
 from reelstore.params import parse_params
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -1,4 +1,4 @@
-"""Imports run one way: cli -> pipeline -> the folders in the middle -> pooling, ranking -> records, errors, params."""
+"""Imports run one way: cli -> project -> the folders in the middle -> store -> pooling, ranking -> the floor."""
 
 import ast
 import subprocess
@@ -8,17 +8,15 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
-FLOOR = {"git", "records", "errors", "params", "io", "plain", "tables", "parquet"}
+FLOOR = {"arrays", "records", "errors", "params", "io", "plain", "tables", "parquet"}
 LOW = {"pooling", "ranking"}
-MIDDLE = {"datasets", "video", "encoders", "store", "exchange", "pairs", "align", "evaluation", "report", "tracking"}
-MIDDLE |= {"presets", "doctor"}
-READERS = {"align", "doctor", "evaluation", "pairs"}
-"""These may read embeddings, through store.reader alone."""
+MIDDLE = {"align", "convert", "datasets", "doctor", "encoders", "evaluation", "pairs", "report", "video"}
 HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
 
 
 def level(room: str) -> int:
-    return 0 if room in FLOOR else 1 if room in LOW else 2 if room in MIDDLE else 3 if room == "pipeline" else 4
+    floors = (FLOOR, LOW, {"store"}, MIDDLE, {"project"})
+    return next((number for number, rooms in enumerate(floors) if room in rooms), len(floors))
 
 
 def imported(path: Path) -> set[str]:
@@ -41,8 +39,8 @@ def test_imports_run_one_way(path: Path) -> None:
         other = name.split(".")[0]
         if other == room:
             continue
-        allowed = level(other) < level(room) or (room in READERS and name.startswith("store.reader"))
-        assert allowed or level(room) == 0 == level(other), f"{path.relative_to(SOURCE)} imports reelstore.{name}"
+        allowed = level(other) < level(room) or level(room) == 0 == level(other)
+        assert allowed, f"{path.relative_to(SOURCE)} imports reelstore.{name}"
 
 
 def test_help_imports_nothing_heavy() -> None:

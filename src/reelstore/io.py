@@ -6,7 +6,7 @@ import secrets
 import shlex
 import shutil
 import stat
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -16,6 +16,8 @@ from reelstore.errors import DamagedFileError, IrregularFileError, OccupiedError
 
 PARTIAL = ".partial"
 """Ending of a file that isn't whole yet; .dvcignore keeps such files out of every version."""
+Progress = Callable[[int, int], None]
+"""Called with what is done and what is to do, in rows or files."""
 SMALL_FILE_BYTES = 256 * 2**20
 """Limit for settings, manifests and results, which are read whole; far above what any of them has."""
 _PART_BYTES = 4096
@@ -373,3 +375,16 @@ def _unique(path: Path) -> Path:
 def _to_disk(path: Path) -> None:
     with open(path, "rb") as file:
         os.fsync(file.fileno())
+
+
+def no_progress(done: int, total: int) -> None:
+    """A `Progress` that shows nothing."""
+
+
+def readable_bytes(n_bytes: float) -> str:
+    """1536 -> '1.5 KiB'."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if n_bytes < 1024:
+            return f"{n_bytes:.0f} B" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1024
+    return f"{n_bytes:.1f} TiB"

@@ -3,15 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Float32Array, FloatArray
 from reelstore.errors import UnknownNameError
 
-Tokens = npt.NDArray[np.floating]
 VERSION = 1
 """Raise it when a pooling's output changes: it is part of every pooled row's fingerprint."""
 
-POOLINGS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]] = {
+POOLINGS: dict[str, Callable[[Float32Array], Float32Array]] = {
     "first": lambda tokens: tokens[0],
     "last": lambda tokens: tokens[-1],
     "max": lambda tokens: tokens.max(axis=0),
@@ -20,7 +19,7 @@ POOLINGS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 }
 
 
-def pool(tokens: Tokens, pooling: str) -> npt.NDArray[np.float32]:
+def pool(tokens: FloatArray, pooling: str) -> Float32Array:
     """The pooled embedding of one item.
 
     Args:

@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Float64Array, IntArray, UInt8Array
 from reelstore.errors import DatasetError
 
 Side = Literal["video", "text"]
@@ -211,9 +211,9 @@ class Frames:
         average_fps: frames per second by the file's header; None where it says nothing.
     """
 
-    pixels: npt.NDArray[np.uint8]
-    pts_seconds: npt.NDArray[np.float64]
-    indices: npt.NDArray[np.int64] | None = None
+    pixels: UInt8Array
+    pts_seconds: Float64Array
+    indices: IntArray | None = None
     average_fps: float | None = None
 
     def __post_init__(self) -> None:
@@ -243,3 +243,8 @@ def _refuse_duplicates(kind: str, keys: Iterable[object]) -> None:
         if key in seen:
             raise DatasetError(f"The {kind} {key!r} occurs twice. Keys must be unique.")
         seen.add(key)
+
+
+def same_text(text: str) -> str:
+    """What two captions have in common that are one to a reader: case and blanks don't count."""
+    return " ".join(text.lower().split())

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.align.base import LabelledRows, PairedRows, Workplace
-from reelstore.align.pairing import Listed
+from reelstore.align.base import FitContext, LabelledRows, PairedRows
+from reelstore.align.pairing import LabelledPairs
 from reelstore.evaluation import evaluate
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 VIDEO_DIM, TEXT_DIM, LATENT_DIM = 24, 16, 6
 N_VIDEOS, CAPTIONS_PER_VIDEO = 150, 3
@@ -103,12 +103,12 @@ class Towers:
         wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
         captions = [*right.captions.ids, *wrong]
         at = {key: number for number, key in enumerate(dict.fromkeys(captions))}
-        listed = Listed(
+        labelled = LabelledPairs(
             np.tile(right.video_of_caption, 2),
             np.array([at[key] for key in captions]),
             np.repeat([1.0, 0.0], len(wrong)),
         )
-        shown = LabelledRows(right.videos, self.captions.select(list(at)), listed)
+        shown = LabelledRows(right.videos, self.captions.select(list(at)), labelled)
         return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
 
 
@@ -122,8 +122,8 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> Towers:
 
 
 @pytest.fixture
-def workplace(tmp_path: Path) -> Workplace:
-    return Workplace(tmp_path / "checkpoints", lambda row: None, lambda line: None)
+def context(tmp_path: Path) -> FitContext:
+    return FitContext(tmp_path / "checkpoints", lambda row: None, lambda line: None)
 
 
 def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:

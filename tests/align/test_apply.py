@@ -13,18 +13,18 @@ from reelstore.errors import AlignerError, ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
 from reelstore.params import parse_params
-from reelstore.pipeline.align.apply import run_apply
-from reelstore.pipeline.align.stage import run_align
-from reelstore.pipeline.evaluate.stage import run_evaluate
-from reelstore.pipeline.evaluate.store import evaluate_store
-from reelstore.pipeline.stores.inventory import inventory
-from reelstore.pipeline.stores.repair import repair
-from reelstore.pipeline.stores.verify import verify
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.project.align.apply import run_apply
+from reelstore.project.align.stage import run_align
+from reelstore.project.evaluate.stage import run_evaluate
+from reelstore.project.evaluate.store import evaluate_store
+from reelstore.project.stores.inventory import inventory
+from reelstore.project.stores.repair import repair
+from reelstore.project.stores.verify import verify
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 MODEL = "fake-video+fake-text"
 N_VIDEOS, N_CAPTIONS = 60, 2

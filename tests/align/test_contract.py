@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.items import Items, read_items
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import ALIGNERS, FittedAligner, all_settings, load_aligner, make_aligner
 from reelstore.errors import AlignerError
 from reelstore.evaluation import evaluate
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 TRAINED = {"max_epochs": 40, "dropout": 0.1, "lr": 0.005}
 SETTINGS = {
@@ -45,10 +45,10 @@ CHANCE = sum(1 / rank for rank in range(1, 31)) / 30
 """Of the MRR among 30 videos."""
 
 
-def fit_new(kind: str, towers, validate, workplace: Workplace, *, shuffled: bool = False) -> FittedAligner:
+def fit_new(kind: str, towers, validate, context: FitContext, *, shuffled: bool = False) -> FittedAligner:
     aligner, pooling = make_aligner(SETTINGS[kind])
     train, validation = (part(towers, aligner, *some) for some in ((0, 90, shuffled), (90, 120)))
-    aligner.fit(train, validation, validate=validate, workplace=workplace)
+    aligner.fit(train, validation, validate=validate, context=context)
     return FittedAligner(aligner, kind, all_settings(SETTINGS[kind]), pooling, DATA)
 
 
@@ -59,8 +59,8 @@ def fit(towers, tmp_path_factory):
 
     def fit(kind: str, *, shuffled: bool = False) -> FittedAligner:
         if (kind, shuffled) not in fitted:
-            workplace = Workplace(tmp_path_factory.mktemp("checkpoints"), lambda row: None, lambda line: None)
-            fitted[kind, shuffled] = fit_new(kind, towers, mrr, workplace, shuffled=shuffled)
+            context = FitContext(tmp_path_factory.mktemp("checkpoints"), lambda row: None, lambda line: None)
+            fitted[kind, shuffled] = fit_new(kind, towers, mrr, context, shuffled=shuffled)
         return fitted[kind, shuffled]
 
     return fit
@@ -151,9 +151,9 @@ class TestEveryAligner:
 
     def test_fitting_twice_gives_the_same_two_files_and_logs_every_try(self, kind, fit, towers, tmp_path: Path) -> None:
         rows: list[dict] = []
-        workplace = Workplace(tmp_path / "checkpoints", lambda row: rows.append(dict(row)), lambda line: None)
+        context = FitContext(tmp_path / "checkpoints", lambda row: rows.append(dict(row)), lambda line: None)
         fit(kind).save(tmp_path / "once")
-        fit_new(kind, towers, mrr, workplace).save(tmp_path / "again")
+        fit_new(kind, towers, mrr, context).save(tmp_path / "again")
         assert files(tmp_path / "once") == files(tmp_path / "again")
         assert set(files(tmp_path / "once")) == {"aligner.json", "aligner.safetensors"}
         assert rows

@@ -7,12 +7,12 @@ from reelstore.align.registry import make_aligner
 from reelstore.errors import ParamsError
 
 
-def test_its_cosine_is_the_mean_of_its_members_cosines(towers, validate, workplace) -> None:
+def test_its_cosine_is_the_mean_of_its_members_cosines(towers, validate, context) -> None:
     train, validation = towers.part(0, 90), towers.part(90, 120)
     cosines = {}
     for kind, settings in {"ridge": {}, "procrustes": {}, "ensemble": {"members": ["ridge", "procrustes"]}}.items():
         aligner, _ = make_aligner({"kind": kind, **settings})
-        aligner.fit(train, validation, validate=validate, workplace=workplace)
+        aligner.fit(train, validation, validate=validate, context=context)
         video = aligner.transform_video(validation.video_array())
         text = aligner.transform_text(validation.text_array())
         cosines[kind] = text @ video.T

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from reelstore.align import items, mapping
-from reelstore.align.items import ItemTokens, batches, read_items
+from reelstore.align.items import batches, read_items
 from reelstore.align.mapping import first_equal, mapped, mapped_batches
+from reelstore.arrays import Tokens
 from reelstore.errors import AlignerError
 
 
@@ -16,7 +17,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sums(given: items.Items) -> np.ndarray:
-    if isinstance(given, ItemTokens):
+    if isinstance(given, Tokens):
         return np.add.reduceat(given.values.astype(np.float32), given.offsets[:-1], axis=0)
     return given.astype(np.float32) * 2
 
@@ -84,7 +85,7 @@ def test_a_row_without_tokens_is_named(write_variant) -> None:
 
 def test_tokens_are_padded_with_zeros_and_a_mask(write_variant) -> None:
     tokens = read_items(write_variant("ragged", [np.ones((1, 4)), np.full((3, 4), 2.0)]), np.array([1, 0]))
-    assert isinstance(tokens, ItemTokens)
+    assert isinstance(tokens, Tokens)
     values, mask = tokens.padded()
     assert mask.tolist() == [[True] * 3, [True, False, False]]
     assert np.array_equal(values.sum(axis=(1, 2)), [24, 4])

@@ -6,8 +6,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from reelstore.align import items, spectrum
-from reelstore.align.items import ItemTokens, read_items
+from reelstore.align.items import read_items
 from reelstore.align.preprocess import Preprocessing, mean_direction_of, unit
+from reelstore.arrays import Tokens
 from reelstore.errors import AlignerError, ParamsError
 
 
@@ -73,7 +74,7 @@ def test_without_mean_every_token_is_preprocessed_by_itself(write_variant, batch
     tokens = [np.random.default_rng(n).normal(size=(1 + n % 4, 4)) + 5 for n in range(20)]
     rows = write_variant("ragged", tokens)
     got = fitted(["drop_first", "standardise"], rows).apply(read_items(rows, np.arange(20)))
-    assert isinstance(got, ItemTokens) and got.counts.tolist() == [max(1, n % 4) for n in range(20)]
+    assert isinstance(got, Tokens) and got.counts.tolist() == [max(1, n % 4) for n in range(20)]
     np.testing.assert_allclose(got.values.mean(axis=0), 0, atol=1e-4)
     np.testing.assert_allclose(got.values.std(axis=0), 1, atol=1e-4)
 

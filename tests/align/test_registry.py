@@ -71,9 +71,9 @@ def test_tensors_of_something_else_are_refused(tmp_path, kind):
         load_aligner(tmp_path)
 
 
-def test_towers_of_another_shape_are_refused(towers, workplace, validate, tmp_path):
+def test_towers_of_another_shape_are_refused(towers, context, validate, tmp_path):
     aligner, _ = make_aligner({"kind": "mlp", "widths": [8, 4], "max_epochs": 1})
-    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=validate, workplace=workplace)
+    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=validate, context=context)
     save(tmp_path, settings={"kind": "mlp", "widths": [9, 4]}, tensors=aligner.tensors())
     with pytest.raises(AlignerError, match="aren't those of a mlp aligner"):
         load_aligner(tmp_path)

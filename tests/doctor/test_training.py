@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from reelstore.doctor.training import TrainingWatch, chance_level
+from reelstore.doctor.training import TrainingMonitor, chance_level
 
 N, DIM = 200, 16
 OWN = np.repeat(np.arange(N), 2)
@@ -49,7 +49,7 @@ def collapsed(rng: np.random.Generator) -> Sample:
 
 
 def found(*views: View) -> dict[str, str]:
-    watch = TrainingWatch()
+    watch = TrainingMonitor()
     for view in views:
         watch.look(view)
     return {check.name: check.level for check in watch.checks() if check.level != "ok"}
@@ -94,7 +94,7 @@ def test_a_loss_that_is_no_number_is_named_alone() -> None:
 
 
 def test_an_aligner_that_is_not_trained_has_no_checks() -> None:
-    assert TrainingWatch().checks() == []
+    assert TrainingMonitor().checks() == []
 
 
 def test_guessing_is_at_chance_level_and_a_little_more_is_not() -> None:
@@ -105,7 +105,7 @@ def test_guessing_is_at_chance_level_and_a_little_more_is_not() -> None:
 
 
 def test_cosines_of_right_and_wrong_pairs_are_the_samples(tmp_path: object) -> None:
-    watch = TrainingWatch()
+    watch = TrainingMonitor()
     sample = learned(np.random.default_rng(0))
     watch.look(View(1, sample))
     right = (sample.text * sample.video[OWN]).sum(axis=1)

@@ -15,11 +15,11 @@ from reelstore.errors import EvaluationError, ParamsError, WeightsError
 from reelstore.evaluation.prompt_generator import PromptGenerator
 from reelstore.evaluation.rerank_xclip import conditioned_scores
 from reelstore.records import Frames
-from reelstore.store.reader import open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 REFERENCE = Path(__file__).parent / "xclip_reference" / "outputs.npz"
 TOLERANCE = 1e-5

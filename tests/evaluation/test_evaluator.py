@@ -125,7 +125,7 @@ def test_a_matrix_small_enough_to_check_by_hand():
     assert found.metrics["v2t"]["MRR"] == 1.0
     assert found.t2v.rank.tolist() == [1, 2, 3]
     assert found.t2v.greater.tolist() == [0, 1, 2]
-    assert found.t2v.best_wrong.tolist() == [1, 0, 0]
+    assert found.t2v.hardest_negative.tolist() == [1, 0, 0]
     np.testing.assert_allclose(found.t2v.gap, [0.8, -0.1, -0.2])
 
 
@@ -313,7 +313,7 @@ def test_infinite_scores_are_in_order_and_nan_is_not():
     scores = np.array([[np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
     found = evaluate(scores=scores, relevance=[0, 2], ks=(1,), answers=True)
     assert found.ranks["retrieval"].rank.tolist() == [1, 2]
-    assert found.ranks["retrieval"].best_wrong.tolist() == [1, 0]
+    assert found.ranks["retrieval"].hardest_negative.tolist() == [1, 0]
     scores[1, 1] = np.nan
     with pytest.raises(NonFiniteError, match="rows 0 to 1 hold NaN: 1"):
         evaluate(scores=scores, relevance=[0, 2])
@@ -345,7 +345,7 @@ def test_the_first_protocol_searches_one_caption_a_video():
     found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,), answers=True)
     # Captions 0 and 2 are searched: video 0 finds its own first, video 1 prefers caption 0.
     assert found.v2t.rank.tolist() == [1, 2]
-    assert found.v2t.best_wrong.tolist() == [2, 0]
+    assert found.v2t.hardest_negative.tolist() == [2, 0]
     assert found.metrics["t2v"] == from_scores(scores, [0, 0, 1, 1], ks=(1,)).metrics["t2v"]
 
 
@@ -367,12 +367,12 @@ def test_group_max_ranks_videos_by_their_best_caption(seed):
         found = evaluate(text, video, owner, **options)
         assert found.v2t.query.tolist() == have.tolist()
         assert found.v2t.rank.tolist() == want.ranks["retrieval"].rank.tolist()
-        assert found.v2t.best_wrong.tolist() == have[want.ranks["retrieval"].best_wrong].tolist()
+        assert found.v2t.hardest_negative.tolist() == have[want.ranks["retrieval"].hardest_negative].tolist()
         assert found.v2t.gap.tolist() == want.ranks["retrieval"].gap.tolist()
         plain = evaluate(text, video, owner, similarity=similarity, ks=(1, 5), answers=True)
         assert found.metrics["t2v"] == plain.metrics["t2v"]
-        assert found.t2v.best_wrong.tolist() == plain.t2v.best_wrong.tolist()
-    assert evaluate(text, video, owner, v2t="group_max").t2v.best_wrong is None
+        assert found.t2v.hardest_negative.tolist() == plain.t2v.hardest_negative.tolist()
+    assert evaluate(text, video, owner, v2t="group_max").t2v.hardest_negative is None
 
 
 def test_group_max_refuses_captions_of_several_videos():

@@ -122,7 +122,7 @@ def test_scikit_learn_agrees_on_graded_ties_in_both_directions(gain, of):
             plain = evaluate(text, video, relevance=grades > 0, similarity="dot", ks=(1, 4), answers=True)
             names = set(plain.metrics[direction]) - {"nDCG@04"}
             assert all(found.metrics[direction][name] == plain.metrics[direction][name] for name in names)
-            assert found.ranks[direction].best_wrong.tolist() == plain.ranks[direction].best_wrong.tolist()
+            assert found.ranks[direction].hardest_negative.tolist() == plain.ranks[direction].hardest_negative.tolist()
 
 
 def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
@@ -133,7 +133,7 @@ def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
         grades[0, 0] = 2
         found = evaluate(scores=scores, relevance=grades, relevant_from=2, answers=True)
         plain = evaluate(scores=scores, relevance=grades == 2, answers=True)
-        for name in ("query", "n_right", "rank", "greater", "equal", "best_wrong", "gap"):
+        for name in ("query", "n_right", "rank", "greater", "equal", "hardest_negative", "gap"):
             ours, theirs = getattr(found.ranks["retrieval"], name), getattr(plain.ranks["retrieval"], name)
             assert ours.tolist() == theirs.tolist(), name
         for name in set(plain.metrics["retrieval"]) - {"nDCG@10"}:
@@ -178,7 +178,7 @@ def test_what_was_not_retrieved_earns_nothing_and_its_rank_follows_the_others_in
         name: found.metrics["retrieval"][name] for name in ("hit@04", "recall@04", "MRR", "MAP", "nDCG@04")
     } == dict.fromkeys(("hit@04", "recall@04", "MRR", "MAP", "nDCG@04"), 0.0)
     assert ranks.rank.tolist() == [3.5, 2.5] and found.metrics["retrieval"]["MedR"] == 3.0
-    assert ranks.gap.tolist() == [-np.inf, 0.0] and ranks.best_wrong.tolist() == [0, 1]
+    assert ranks.gap.tolist() == [-np.inf, 0.0] and ranks.hardest_negative.tolist() == [0, 1]
     assert found.metrics["health"]["not_retrieved"] == 2
     assert found.curve("retrieval", 4)["recall"].tolist() == [0.0]
     both = evaluate(scores=scores, video_of_caption=[0, 3])

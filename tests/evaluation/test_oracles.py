@@ -175,7 +175,7 @@ def test_the_same_values_give_the_same_ranks_in_any_dtype_order_block_and_on_a_d
             assert found.metrics == plain.metrics, (seed, change)
         moved = evaluate(text[captions], video, owner[captions], similarity=similarity, answers=True).t2v
         order = np.argsort(captions[moved.query])
-        for name in ("greater", "equal", "best_wrong", "gap"):
+        for name in ("greater", "equal", "hardest_negative", "gap"):
             assert getattr(moved, name)[order].tolist() == getattr(plain.t2v, name).tolist(), (seed, name)
         wide = [side.double().numpy() for side in brain]
         if all(np.isfinite(side).all() for side in wide):

@@ -16,11 +16,11 @@ from reelstore.evaluation import evaluate
 from reelstore.evaluation.prompt_generator import FORMAT, PromptGenerator
 from reelstore.evaluation.rerank import Stored
 from reelstore.evaluation.rerank_xclip import Conditioned, XClipReranker, conditioned_scores
-from reelstore.store.reader import open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 DIM, HEADS, LAYERS, PATCHES = 48, 6, 3, 7
 
@@ -266,7 +266,7 @@ def test_a_pair_has_the_same_bits_in_whatever_block_and_memory(generator: Prompt
     found = [evaluate(scores=scorer, video_of_caption=owner, answers=True, memory=memory) for memory in (2**14, 2**30)]
     ready = evaluate(scores=whole, video_of_caption=owner, answers=True)
     assert found[0].metrics == found[1].metrics == ready.metrics
-    assert found[0].t2v.best_wrong.tolist() == ready.t2v.best_wrong.tolist()
+    assert found[0].t2v.hardest_negative.tolist() == ready.t2v.hardest_negative.tolist()
 
 
 @pytest.mark.parametrize(

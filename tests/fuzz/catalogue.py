@@ -336,14 +336,6 @@ COMMANDS: dict[str, Command] = {
         says_on_stdout=True,
         then="verify store/drawn",
     ),
-    "migrate": Command(
-        "migrate old",
-        reads=("old/**/*", "old/**/zarr.json"),
-        folders=("old",),
-        touches=("runs",),
-        overlay="golden",
-        then="verify old",
-    ),
     "reproduce report": Command(
         "reproduce report --only report-01 --width 8 --token-width 8 --epochs 1 --steps 2",
         reads=(*DATA, *BOTH, "runs/reproduce/**/*"),
@@ -419,5 +411,5 @@ COMMANDS: dict[str, Command] = {
 }
 """Name -> command. Every one of them reads params.yaml too, unless it is about stores alone."""
 
-WITHOUT_PARAMS = ("ls", "info", "verify", "migrate", "params", "import", "export", "compare")
+WITHOUT_PARAMS = ("ls", "info", "verify", "params", "import", "export", "compare")
 """First words of commands that don't read params.yaml."""

@@ -687,8 +687,7 @@ CLIPS: dict[str, Change] = {name: _clip(make) for name, make in CLIPS_OF.items()
 
 def reseal(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     """Give a variant digests of its files as they are, changed attributes, and the checksum of those."""
-    from reelstore.store.manifest import manifest_bytes
-    from reelstore.store.schema import variant_digest
+    from reelstore.store.format import manifest_bytes, variant_digest
 
     manifest = folder / "zarr.json"
     ours = json.loads(manifest.read_text())["attributes"]["reelstore"]
@@ -730,7 +729,7 @@ def _lie(rng: random.Random, path: Path) -> None:
                 del ours[key]
             ours.update(changed)
         if rng.random() < 0.5:
-            from reelstore.store.schema import variant_digest
+            from reelstore.store.format import variant_digest
 
             with contextlib.suppress(AttributeError, TypeError, UnicodeError):
                 ours["digest"] = variant_digest(ours["digests"])

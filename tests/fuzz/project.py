@@ -106,7 +106,6 @@ def make(root: Path, command: Run) -> None:
     for maker in ("language_model", "clip", "siglip2", "xclip"):
         getattr(checkpoints, maker)(overlays / "weights" / "weights" / maker)
     msrvtt.write(overlays / "msrvtt" / "msrvtt", n_train=12, n_validate=3, n_test=9, n_1k=4, n_miech=(10, 4))
-    shutil.copytree(ROOT / "tests" / "golden" / "store-v1", overlays / "golden" / "old")
     _repository(folder, overlays / "repository")
     _reproduced(folder, overlays, command)
     _planned(folder, overlays, command)

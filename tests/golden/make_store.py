@@ -1,7 +1,7 @@
 """Writes the golden store of the present schema version: PYTHONPATH=src python tests/golden/make_store.py
 
 It holds every layout, a failed row, an item without tokens, and names beyond ASCII. Made once for each schema version,
-it stays in tests/golden/store-v<version> for good: later code must read or migrate it. `expected` says what is in it.
+it stays in tests/golden/store-v<version> for good: later code must read it. `expected` says what is in it.
 """
 
 from collections.abc import Iterator
@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.store.schema import SCHEMA_VERSION, VariantSpec
+from reelstore.store.format import SCHEMA_VERSION, VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 GOLDEN = Path(__file__).parent / f"store-v{SCHEMA_VERSION}"
 VIDEOS = [f"vidéo {number}" for number in range(70)]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 
 @pytest.fixture

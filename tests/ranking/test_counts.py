@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from reelstore.errors import NonFiniteError, UnknownNameError
 from reelstore.ranking import PairCounts, count_pairs, count_scores, score_matrix
-from reelstore.ranking.problem import Problem
+from reelstore.ranking.problem import CountState
 from reelstore.ranking.scorers import Matrix
 from reelstore.ranking.tiles import Tile
 
@@ -91,7 +91,7 @@ def check(counts: dict, scores: np.ndarray, relevant: np.ndarray) -> None:
         assert list(zip(*(column.tolist() for column in columns), strict=True)) == counted_by_hand(matrix, right)
         asked = right.any(axis=1) & ~right.all(axis=1)
         best = np.where(asked, np.where(right, -np.inf, matrix).argmax(axis=1), -1)
-        assert found.best_wrong.tolist() == best.tolist()
+        assert found.hardest_negative.tolist() == best.tolist()
 
 
 def drawn(kind: str, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -217,12 +217,12 @@ def test_zero_padding_changes_no_bit():
     assert np.array_equal(score_matrix(text, video), score_matrix(*padded))
 
 
-def test_the_best_wrong_item_is_the_first_of_the_highest():
+def test_the_hardest_negative_item_is_the_first_of_the_highest():
     text = np.array([[1.0, 0.0]])
     video = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
     counts = count_pairs(text, video, np.array([0]), np.array([0]), answers=True)
-    assert counts["t2v"].best_wrong.tolist() == [2]
-    assert counts["v2t"].best_wrong.tolist() == [
+    assert counts["t2v"].hardest_negative.tolist() == [2]
+    assert counts["v2t"].hardest_negative.tolist() == [
         -1,
         -1,
         -1,
@@ -321,9 +321,9 @@ def test_several_right_items_are_ordered_by_defined_scores() -> None:
 
 def test_estimates_as_wrong_as_they_may_be_change_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
-    sign, estimate = generator.choice([-1.0, 1.0], size=300), Problem.estimate
+    sign, estimate = generator.choice([-1.0, 1.0], size=300), CountState.estimate
     monkeypatch.setattr(
-        Problem, "estimate", lambda self, product, error: estimate(self, product + sign * 0.999 * error, error)
+        CountState, "estimate", lambda self, product, error: estimate(self, product + sign * 0.999 * error, error)
     )
     text, video = embeddings(300, 64, 0, np.float32), embeddings(300, 64, 1, np.float32)
     rivals = (video + 1e-6 * generator.normal(size=video.shape)).astype(np.float32)

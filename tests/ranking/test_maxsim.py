@@ -97,7 +97,7 @@ def test_evaluate_takes_it_by_name_in_both_directions():
         wrong = np.where(of, -np.inf, matrix)[asked]
         best = np.where(of, matrix, -np.inf)[asked].max(axis=1)
         assert found.ranks[direction].greater.tolist() == (wrong > best[:, None]).sum(axis=1).tolist()
-        assert found.ranks[direction].best_wrong.tolist() == wrong.argmax(axis=1).tolist()
+        assert found.ranks[direction].hardest_negative.tolist() == wrong.argmax(axis=1).tolist()
     assert found.similarity == "maxsim: mean over text tokens of the highest cosine"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from reelstore.pipeline.report.published import published_sections
+from reelstore.project.report.published import published_sections
 from reelstore.report.page import Table
 from reelstore.report.published import load_published
 

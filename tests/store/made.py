@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 DIM = 6
 

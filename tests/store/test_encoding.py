@@ -19,8 +19,8 @@ from numcodecs import Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from reelstore.errors import StoreError
-from reelstore.store.bounded import zstd_content_bytes
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
+from reelstore.store.zarr_array import zstd_content_bytes
 
 Index = np.ndarray
 ABSENT = 2**64 - 1
@@ -196,13 +196,13 @@ def test_a_chunk_that_expands_beyond_its_size_is_refused_within_its_memory(writt
 import json, pathlib, resource, sys
 import numpy, zarr
 from reelstore.errors import StoreError
-from reelstore.store import bounded, unmapped
-from reelstore.store.reader import open_variant
+from reelstore.store import zarr_array
+from reelstore.store.read import open_variant
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 for folder, file in json.loads(sys.argv[1]).items():
     for held in (2**30, 0):
-        unmapped.HELD_BYTES = held
+        zarr_array.HELD_BYTES = held
         try:
             found = open_variant(pathlib.Path(folder)).take([0])
         except StoreError as error:

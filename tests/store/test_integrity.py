@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError
-from reelstore.store.integrity import check_groups, check_variant
-from reelstore.store.reader import open_variant
-from reelstore.store.walk import variant_folders
+from reelstore.store.groups import variant_folders
+from reelstore.store.read import open_variant
+from reelstore.store.verify import check_groups, check_variant
 
 from .made import files, folder_of, soak, spec, write
 
@@ -88,7 +88,7 @@ def test_a_bad_shard_is_named_with_its_rows_and_only_those_are_made_again(stored
     n_first = 150 if of.layout == "ragged" else 64
     assert f"rows 0 to {n_first - 1}, 'video0' to 'video{n_first - 1}'" in finding
     report = write(folder, of, KEYS, failed=("video7", "video100"))
-    assert report.mended == (shard.relative_to(folder).as_posix(),)
+    assert report.repaired == (shard.relative_to(folder).as_posix(),)
     assert report.n_new == n_first if of.layout != "ragged" else report.n_new <= n_first
     assert files(folder) == before
 
@@ -136,8 +136,7 @@ def test_every_variant_below_a_folder_is_looked_at_damaged_ones_too(tmp_path: Pa
 
 def test_files_that_agree_with_their_digests_and_not_with_each_other_are_found(tmp_path: Path) -> None:
     """As a writer with a fault would leave them."""
-    from reelstore.store.manifest import manifest_bytes, read_manifest
-    from reelstore.store.schema import variant_digest
+    from reelstore.store.format import manifest_bytes, read_manifest, variant_digest
 
     of = spec()
     folder = folder_of(tmp_path, of)

@@ -12,8 +12,8 @@ import pytest
 
 from reelstore import io
 from reelstore.errors import StoreNotFoundError
-from reelstore.store.integrity import check_variant
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
+from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, soak, spec, value_of, write
 
@@ -97,7 +97,7 @@ def resumed(tmp_path: Path, stores, kill: Callable[[Callable[[], None]], bool]) 
     check_between(folder, of)
     report = write(folder, of, NEW)
     assert report.n_new in (0, N_NEW), "rows that were published are never made again"
-    assert not report.mended
+    assert not report.repaired
     assert files(folder) == expected
     assert not list(check_variant(folder, quick=False))
     return ended

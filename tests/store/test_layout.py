@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
 
 from .made import soak
 
@@ -254,7 +254,7 @@ def test_a_folder_behind_a_link_is_read(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("rows", [HUGE, 2**40])
 def test_a_shape_that_manifest_and_metadata_agree_on_asks_for_its_files(folder: Path, rows: int) -> None:
     """Nothing is reserved or counted before the files are there."""
-    from reelstore.store.arrays import open_array
+    from reelstore.store.variant import open_array
 
     path = folder / "fingerprint/zarr.json"
     metadata = json.loads(path.read_text())

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,11 +14,9 @@ import numpy as np
 import pytest
 
 from reelstore.errors import ReelstoreError, SchemaError, StoreError
-from reelstore.store.integrity import check_variant
-from reelstore.store.manifest import manifest_bytes, parse_manifest
-from reelstore.store.migrate import migrate
-from reelstore.store.reader import open_variant
-from reelstore.store.schema import variant_digest
+from reelstore.store.format import manifest_bytes, parse_manifest, variant_digest
+from reelstore.store.read import open_variant
+from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, soak, spec, write
 
@@ -114,8 +111,6 @@ def test_every_lie_is_found_by_whatever_reads_or_writes(stored: Any, tmp_path: P
         for quick in (True, False):
             assert list(check_variant(folder, quick=quick)), f"verify finds {what}"
         assert files(tmp_path) == before, what
-        with suppress(ReelstoreError):
-            migrate(folder)
         try:
             write(folder, of, KEYS, failed=("video7",))
         except ReelstoreError:
@@ -161,35 +156,3 @@ def test_a_link_inside_the_folder_and_a_name_that_climbs_write_nothing(stored: A
 def test_what_isn_t_a_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(SchemaError, match=r"^here/zarr\.json"):
         parse_manifest(content, "here/zarr.json")
-
-
-OLD_LIES: list[Any] = [
-    {"shape": [2**62, 4]},
-    {"shape": [-1]},
-    {"shape": []},
-    {"shape": "many"},
-    {"data_type": "object"},
-    {"data_type": "float64"},
-    {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [0, 4]}}},
-    {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2**62, 4]}}},
-    {"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": ["a"]}}},
-    {"chunk_grid": None},
-    {"codecs": []},
-    {"node_type": "group"},
-]
-
-
-@pytest.mark.parametrize("lie", OLD_LIES, ids=repr)
-@pytest.mark.parametrize("array", ["values", "status", "offsets"])
-def test_arrays_of_version_1_that_lie_are_not_migrated(tmp_path: Path, array: str, lie: dict[str, Any]) -> None:
-    """Of that version, an array's own file alone says how it lies in files."""
-    folder = tmp_path / "golden" / "text" / "golden" / "tokens"
-    shutil.copytree(Path(__file__).parents[1] / "golden" / "store-v1" / "text" / "golden" / "tokens", folder)
-    path = folder / array / "zarr.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **lie}))
-    attributes = attributes_of(folder)
-    reseal(folder, _with_digests(attributes, {f"{array}/zarr.json": hashlib.sha256(path.read_bytes()).hexdigest()}))
-    before = files(tmp_path)
-    with pytest.raises(ReelstoreError):
-        migrate(folder)
-    assert files(tmp_path) == before

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.reader import Rows, open_variant
+from reelstore.store.read import Rows, open_variant
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="looks into Linux's /proc")
 
@@ -296,7 +296,7 @@ import sys
 import numpy
 before = {name.split(".")[0] for name in sys.modules}
 import reelstore
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
 pooled, ragged = (open_variant(__import__("pathlib").Path(path)) for path in sys.argv[1:])
 pooled.split("test").take([0, 1]), pooled["video3"], list(pooled.walk([2])), ragged.take_padded([0, 1])
 assert pooled.mapped and ragged.mapped
@@ -318,7 +318,7 @@ def test_files_read_in_order_give_what_their_mapping_gives(
     positions = st.lists(st.integers(0, len(mapped) - 1), max_size=80)
     picks = np.array(data.draw(st.one_of(positions, positions.map(lambda found: sorted(set(found))))), dtype=np.int64)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("reelstore.store.mapped._READ_BYTES", read_bytes)
+        patch.setattr("reelstore.store.mmap._READ_BYTES", read_bytes)
         for take in {"pooled": ["take"], "dense": ["take", "take_padded"], "ragged": ["take_ragged", "take_padded"]}[
             layout
         ]:

@@ -3,20 +3,17 @@
 import os
 import shutil
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reelstore.errors import OccupiedError, SchemaError, StoreError
-from reelstore.pipeline.stores.inventory import inventory
-from reelstore.store.claim import is_variant
-from reelstore.store.integrity import check_between, check_groups, check_variant
-from reelstore.store.journal import remove_variant
-from reelstore.store.migrate import migrate
-from reelstore.store.reader import open_variant
-from reelstore.store.walk import variant_folders
+from reelstore.project.stores.inventory import inventory
+from reelstore.store.commit import is_variant, remove_variant
+from reelstore.store.groups import variant_folders
+from reelstore.store.read import open_variant
+from reelstore.store.verify import check_between, check_groups, check_variant
 
 from .made import files, folder_of, spec, write
 
@@ -185,9 +182,6 @@ def test_what_isn_t_ours_is_refused_by_name_and_untouched(tmp_path: Path, name: 
     before = tree(tmp_path)
     with pytest.raises((OccupiedError, SchemaError), match=str(folder.parents[1])):
         write(folder, of, [*KEYS, "another"])
-    assert tree(tmp_path) == before
-    with suppress(OccupiedError, SchemaError, StoreError):
-        migrate(folder)
     assert tree(tmp_path) == before
     store = tmp_path / "store"
     variants = variant_folders(store)

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import StoreError
-from reelstore.store import mapped
-from reelstore.store.reader import Rows, open_variant
+from reelstore.store import mmap as mapped
+from reelstore.store.read import Rows, open_variant
 
 RAW = ["as written", "shards of zarr-python", "chunks of zarr-python", "shards of tensorstore"]
 
@@ -81,7 +81,7 @@ def test_arrays_share_the_mappings_of_a_process(written: Any, monkeypatch: pytes
 CHILD = """
 import ctypes, mmap, os, pathlib, resource, sys, threading
 import numpy as np
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
 
 def used(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
@@ -116,7 +116,7 @@ print("mapped" if rows.mapped else "read")
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """75 files of 512 KiB."""
-    from reelstore.store.schema import VariantSpec
+    from reelstore.store.format import VariantSpec
     from reelstore.store.table import RowTable
     from reelstore.store.update import VariantUpdate
 
@@ -222,7 +222,7 @@ def test_files_that_changed_since_they_were_checked_are_named(written: Any, spoi
 
 def test_values_read_through_zarr_are_of_the_version_that_was_opened(written: Any, monkeypatch: Any) -> None:
     """No mapping keeps the old files, and zarr-python opens them each time."""
-    monkeypatch.setattr("reelstore.store.unmapped.HELD_BYTES", 0)
+    monkeypatch.setattr("reelstore.store.zarr_array.HELD_BYTES", 0)
     early = written("pooled", [1] * 70, "zstd")
     rows = early.open()
     np.testing.assert_array_equal(rows.take([3, 1]), [early.values[3], early.values[1]])

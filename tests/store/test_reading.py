@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import FailedRowError, RowPositionError, StoreError
-from reelstore.store.reader import aligned_empty
+from reelstore.store.read import aligned_empty
 
 
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
@@ -29,7 +29,7 @@ def test_values_are_the_same_however_they_lie_in_files(library, layout: str, enc
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
 @pytest.mark.parametrize("encoding", ["zstd", "gzip chunks", "big endian", "half rows"])
 def test_arrays_too_large_to_hold_are_read_as_asked(library, monkeypatch, layout: str, encoding: str) -> None:
-    monkeypatch.setattr("reelstore.store.unmapped.HELD_BYTES", 0)
+    monkeypatch.setattr("reelstore.store.zarr_array.HELD_BYTES", 0)
     variant = library[layout, encoding]
     rows = variant.open()
     order = [46, 0, 3, 3, -1, 20, 45, -47]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from reelstore.errors import StoreError
-from reelstore.store.reader import open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import open_variant
 from reelstore.store.staging import StagedIndex, Staging, staged_rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 
 def test_rows_that_repeat_in_every_task_cost_one_reading_of_each(tmp_path: Path, monkeypatch) -> None:

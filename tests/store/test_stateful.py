@@ -14,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from reelstore.errors import StoreNotFoundError
 from reelstore.pooling import pool
-from reelstore.store.integrity import check_variant
-from reelstore.store.reader import open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.verify import check_variant
+from reelstore.store.write import row_fingerprints
 
 from .made import files, folder_of, soak, spec, table_of, value_of
 

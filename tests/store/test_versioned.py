@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.store.integrity import check_variant
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
+from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, spec, write
 

@@ -11,16 +11,15 @@ import pytest
 import zarr
 
 from reelstore.errors import OccupiedError, SchemaError, StoreError, StoreNotFoundError
-from reelstore.pipeline.stores.inventory import inventory
-from reelstore.pipeline.stores.verify import verify
+from reelstore.project.stores.inventory import inventory
+from reelstore.project.stores.verify import verify
 from reelstore.records import ARRAY_NAMES, RESERVED_NAMES
-from reelstore.store.groups import GROUP, drop_consolidated
-from reelstore.store.integrity import check_between, check_groups, check_variant
-from reelstore.store.journal import remove_variant
-from reelstore.store.reader import open_store, open_variant
+from reelstore.store.commit import remove_variant
+from reelstore.store.groups import GROUP, drop_consolidated, variant_folders
+from reelstore.store.read import open_store, open_variant
 from reelstore.store.update import VariantUpdate
-from reelstore.store.walk import variant_folders
-from reelstore.store.writer import VariantWriter
+from reelstore.store.verify import check_between, check_groups, check_variant
+from reelstore.store.write import VariantWriter
 
 from .made import files, folder_of, spec, table_of, value_of, write
 

@@ -25,7 +25,7 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 from reelstore.errors import ForeignFileError
-from reelstore.exchange.parquet import VectorTable
+from reelstore.convert.parquet import VectorTable
 from reelstore.tables import arrow
 from reelstore.tables.arrow import ArrowFile
 for path in sorted(Path(sys.argv[1]).iterdir()):

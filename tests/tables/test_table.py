@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from reelstore.convert.keys import KeyTable
 from reelstore.errors import ForeignFileError, ReelstoreError
-from reelstore.exchange.keys import KeyTable
 from reelstore.tables import ENDINGS, arrow, read_table
 
 DIGITS = "9" * 5000

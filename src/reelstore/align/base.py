@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.epoch_view import EpochView
-from reelstore.align.items import Items, ItemTokens
-from reelstore.align.pairing import Listed
+from reelstore.align.epoch_stats import EpochStats
+from reelstore.align.items import Items
+from reelstore.align.pairing import LabelledPairs
+from reelstore.arrays import Float32Array, IntArray, Tokens
 from reelstore.errors import AlignerError
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
-Floats = npt.NDArray[np.float32]
-Validate = Callable[[Floats, Floats, npt.NDArray[np.int64]], float]
+Validate = Callable[[Float32Array, Float32Array, IntArray], float]
 """(video, text, video_of_caption) -> text-to-video MRR; higher is better."""
 
 
@@ -31,7 +30,7 @@ class LabelledRows:
 
     videos: Rows
     captions: Rows
-    pairs: Listed
+    pairs: LabelledPairs
 
 
 @dataclass(frozen=True)
@@ -47,24 +46,24 @@ class PairedRows:
 
     videos: Rows
     captions: Rows
-    video_of_caption: npt.NDArray[np.int64]
+    video_of_caption: IntArray
     labelled: LabelledRows | None = None
 
     def __post_init__(self) -> None:
         if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
             raise AlignerError(f"{len(self.videos)} videos and {len(self.captions)} captions can't be aligned.")
 
-    def video_array(self) -> Floats:
+    def video_array(self) -> Float32Array:
         """(n_videos, dim) float32 of a pooled variant, all of it in memory."""
         return self.videos.array().astype(np.float32)
 
-    def text_array(self) -> Floats:
+    def text_array(self) -> Float32Array:
         """(n_captions, dim) float32 of a pooled variant, all of it in memory."""
         return self.captions.array().astype(np.float32)
 
 
 @dataclass(frozen=True)
-class Workplace:
+class FitContext:
     """Where an aligner may leave what isn't its result, and what watches it.
 
     Attributes:
@@ -79,14 +78,14 @@ class Workplace:
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
-    observe: Callable[[EpochView], None] = lambda view: None
+    observe: Callable[[EpochStats], None] = lambda view: None
     revision: str = ""
 
 
 class Aligner(Protocol):
     """Fitted by `fit`, it maps rows of either side to unit vectors of one space.
 
-    What it is given of a side is `Items`: (n, dim) of a pooled variant, `ItemTokens` of one that holds tokens. It is
+    What it is given of a side is `Items`: (n, dim) of a pooled variant, `Tokens` of one that holds tokens. It is
     applied by batches (`mapping.mapped_batches`), so a row's result must depend on that row alone.
 
     `tensors` and `restore` carry what was learned; with the settings they are all there is to save.
@@ -97,23 +96,23 @@ class Aligner(Protocol):
 
     layouts: ClassVar[tuple[str, ...]]
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Learn from `train`, choose by `validation`, and log what was tried."""
         ...
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim) float32, length 1."""
         ...
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, joint dim) float32, length 1."""
         ...
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """What was learned."""
         ...
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`.
 
         Raises:
@@ -149,19 +148,19 @@ def check_width(items: Items, width: int, side: str) -> None:
     Raises:
         AlignerError: they are another encoder's.
     """
-    values = items.values if isinstance(items, ItemTokens) else items
+    values = items.values if isinstance(items, Tokens) else items
     if values.ndim != 2 or values.shape[1] != width:
-        what = "tokens" if isinstance(items, ItemTokens) else "embeddings"
+        what = "tokens" if isinstance(items, Tokens) else "embeddings"
         raise AlignerError(f"This aligner was fitted on {side} {what} {width} wide; these are {values.shape}.")
 
 
-def embeddings(items: Items, width: int, side: str) -> Floats:
+def embeddings(items: Items, width: int, side: str) -> Float32Array:
     """(n, width) as float32, for an aligner that takes no tokens.
 
     Raises:
         AlignerError: these are tokens, or have another width: they are another variant's or encoder's.
     """
     check_width(items, width, side)
-    if isinstance(items, ItemTokens):
+    if isinstance(items, Tokens):
         raise AlignerError(f"This aligner was fitted on {side} embeddings, not tokens; these are {items}.")
     return items.astype(np.float32, copy=False)

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from reelstore.align.base import POOLED, Aligner, Floats, PairedRows, Validate, Workplace
+from reelstore.align.base import POOLED, Aligner, FitContext, PairedRows, Validate
 from reelstore.align.items import Items
 from reelstore.align.mapping import mapped
 from reelstore.align.tensors import named, under
+from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, ParamsError
 
 
@@ -34,28 +35,28 @@ class Ensemble:
             if "pooled" not in member.layouts:
                 raise ParamsError(f"ensemble: {kind} takes tokens; members take pooled variants.")
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Fit the members one after the other; the row logged last is the ensemble's own."""
         for kind, member in self._members.items():
-            own = replace(workplace, checkpoints=workplace.checkpoints / kind)
-            member.fit(train, validation, validate=validate, workplace=own)
+            own = replace(context, checkpoints=context.checkpoints / kind)
+            member.fit(train, validation, validate=validate, context=own)
         video = mapped(self.transform_video, validation.videos)
         text = mapped(self.transform_text, validation.captions)
-        workplace.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+        context.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, sum of the members' joint dims), length 1."""
         return _joined([member.transform_video(video) for member in self._members.values()])
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, sum of the members' joint dims), length 1."""
         return _joined([member.transform_text(text) for member in self._members.values()])
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """Each member's, as `kernel-ridge/…`."""
         return {f"{kind}/{name}": t for kind, member in self._members.items() for name, t in member.tensors().items()}
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`."""
         for name in tensors:
             if name.partition("/")[0] not in self._members:
@@ -73,6 +74,6 @@ class Ensemble:
         return next(iter(self._members.values())).width_of(side)
 
 
-def _joined(parts: Sequence[Floats]) -> Floats:
-    joined: Floats = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
+def _joined(parts: Sequence[Float32Array]) -> Float32Array:
+    joined: Float32Array = np.concatenate(parts, axis=1) / np.float32(len(parts) ** 0.5)
     return joined

@@ -7,17 +7,17 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from reelstore.align.base import Floats
-from reelstore.align.items import BATCH_ROWS, Indices, Items, ItemTokens, batches, read_items
-from reelstore.store.reader import Rows
+from reelstore.align.items import BATCH_ROWS, Items, batches, read_items
+from reelstore.arrays import Float32Array, IntArray, Tokens
+from reelstore.store.read import Rows
 
 REPEATED_BYTES = 256 * 2**20
 """Of mapped rows that are kept because they occur again; beyond that they wait in a temporary file."""
 
-Transform = Callable[[Items], Floats]
+Transform = Callable[[Items], Float32Array]
 
 
-def mapped(transform: Transform, rows: Rows) -> Floats:
+def mapped(transform: Transform, rows: Rows) -> Float32Array:
     """All rows mapped, (n, joint dim) float32, in memory.
 
     Args:
@@ -28,7 +28,7 @@ def mapped(transform: Transform, rows: Rows) -> Floats:
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
 
 
-def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, Floats]]:
+def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[IntArray, Float32Array]]:
     """Positions and their mapped rows, (k, joint dim) float32, batch after batch, in order.
 
     A matrix product may round a row differently at different places, and equal embeddings, such as those of a caption
@@ -38,7 +38,7 @@ def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, 
     first = first_equal(rows)
     repeated = np.unique(first[first != np.arange(len(first))])
     with ExitStack() as stack:
-        kept: Floats | None = None
+        kept: Float32Array | None = None
         for positions in batches(rows):
             new = positions[first[positions] == positions]
             fresh = mapped_items(transform, read_items(rows, new)) if len(new) else None
@@ -55,9 +55,9 @@ def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[Indices, 
             yield positions, out
 
 
-def mapped_items(transform: Transform, items: Items) -> Floats:
+def mapped_items(transform: Transform, items: Items) -> Float32Array:
     """Some items mapped as they would be among a store's rows, (n, joint dim) float32."""
-    if isinstance(items, ItemTokens) or len(items) == BATCH_ROWS:
+    if isinstance(items, Tokens) or len(items) == BATCH_ROWS:
         return transform(items)
     parts = []
     for start in range(0, len(items), BATCH_ROWS):
@@ -67,14 +67,14 @@ def mapped_items(transform: Transform, items: Items) -> Floats:
     return np.concatenate(parts)
 
 
-def first_equal(rows: Rows) -> Indices:
+def first_equal(rows: Rows) -> IntArray:
     """(n,) position of the first row with the very same values, itself where there is none before it."""
     seen: dict[bytes, int] = {}
     first = np.empty(len(rows), dtype=np.int64)
     for positions in batches(rows):
         items = read_items(rows, positions)
         for number, position in enumerate(positions.tolist()):
-            if isinstance(items, ItemTokens):
+            if isinstance(items, Tokens):
                 row = items.values[items.offsets[number] : items.offsets[number + 1]]
             else:
                 row = items[number]
@@ -83,7 +83,7 @@ def first_equal(rows: Rows) -> Indices:
     return first
 
 
-def _found(repeated: Indices, new: Indices) -> tuple[Indices, Indices]:
+def _found(repeated: IntArray, new: IntArray) -> tuple[IntArray, IntArray]:
     """Places in `repeated` and in `new` of what both have."""
     slots = np.searchsorted(repeated, new)
     there = slots < len(repeated)
@@ -91,7 +91,7 @@ def _found(repeated: Indices, new: Indices) -> tuple[Indices, Indices]:
     return slots[there], np.flatnonzero(there)
 
 
-def _space(shape: tuple[int, int], stack: ExitStack) -> Floats:
+def _space(shape: tuple[int, int], stack: ExitStack) -> Float32Array:
     if shape[0] * shape[1] * 4 <= REPEATED_BYTES:
         return np.empty(shape, dtype=np.float32)
     return np.memmap(stack.enter_context(tempfile.TemporaryFile()), dtype=np.float32, mode="w+", shape=shape)

@@ -1,14 +1,13 @@
 """Which caption is shown with which video in an epoch."""
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
+from reelstore.arrays import Array, IntArray
 
 
-class Listed(NamedTuple):
+class LabelledPairs(NamedTuple):
     """Pairs given one by one, right ones and wrong ones; each is shown as often as it is there.
 
     Attributes:
@@ -17,9 +16,9 @@ class Listed(NamedTuple):
         label: (n_pairs,) 1 where the caption is the video's own, 0 where it isn't.
     """
 
-    video: Indices
-    caption: Indices
-    label: npt.NDArray[Any]
+    video: IntArray
+    caption: IntArray
+    label: Array
 
 
 class ListedPairs:
@@ -33,17 +32,17 @@ class ListedPairs:
         labels: (n,) float32, of the pairs in the order of `of`.
     """
 
-    def __init__(self, listed: Listed, *, place_of_video: Indices | None = None) -> None:
-        by_place = listed.video if place_of_video is None else place_of_video[listed.video]
+    def __init__(self, labelled: LabelledPairs, *, place_of_video: IntArray | None = None) -> None:
+        by_place = labelled.video if place_of_video is None else place_of_video[labelled.video]
         order = np.argsort(by_place, kind="stable")
-        self._videos: Indices = listed.video[order]
-        self._captions: Indices = listed.caption[order]
-        self.labels = np.asarray(listed.label, dtype=np.float32)[order]
+        self._videos: IntArray = labelled.video[order]
+        self._captions: IntArray = labelled.caption[order]
+        self.labels = np.asarray(labelled.label, dtype=np.float32)[order]
 
     def __len__(self) -> int:
         return len(self._videos)
 
-    def of(self, epoch: int) -> tuple[Indices, Indices]:
+    def of(self, epoch: int) -> tuple[IntArray, IntArray]:
         """(n,) videos and (n,) captions."""
         return self._videos, self._captions
 
@@ -64,21 +63,21 @@ class EpochPairs:
 
     def __init__(
         self,
-        video_of_caption: Indices,
+        video_of_caption: IntArray,
         n_videos: int,
         *,
         captions_per_video: Literal["one", "all"],
         seed: int,
-        place_of_video: Indices | None = None,
+        place_of_video: IntArray | None = None,
     ) -> None:
         place = np.arange(n_videos) if place_of_video is None else place_of_video
         self._seed = seed
         self._one = captions_per_video == "one"
         self._video_of_caption = video_of_caption
-        self._captions: Indices = np.argsort(place[video_of_caption], kind="stable")  # each video's side by side
+        self._captions: IntArray = np.argsort(place[video_of_caption], kind="stable")  # each video's side by side
         counts = np.bincount(video_of_caption, minlength=n_videos)
         by_place = np.argsort(place, kind="stable")
-        self._videos: Indices = by_place[counts[by_place] > 0]
+        self._videos: IntArray = by_place[counts[by_place] > 0]
         self._counts = counts[self._videos]
         self._starts = np.cumsum(self._counts) - self._counts
         self._n_videos = n_videos
@@ -87,7 +86,7 @@ class EpochPairs:
     def __len__(self) -> int:
         return len(self._videos) if self._one else len(self._captions)
 
-    def of(self, epoch: int) -> tuple[Indices, Indices]:
+    def of(self, epoch: int) -> tuple[IntArray, IntArray]:
         """(n,) videos and (n,) captions, listed by video."""
         if not self._one:
             return self._video_of_caption[self._captions], self._captions

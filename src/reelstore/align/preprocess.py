@@ -4,15 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.items import Array, Items, ItemTokens, batches, read_items, width
+from reelstore.align.items import Items, batches, read_items, width
 from reelstore.align.spectrum import covariance_directions
 from reelstore.align.tensors import Shape, above_zero, check_tensors, whole
+from reelstore.arrays import Array, Float32Array, FloatArray, Tokens
 from reelstore.errors import AlignerError, ParamsError
-from reelstore.store.reader import Rows
-
-Floats = npt.NDArray[np.float32]
+from reelstore.store.read import Rows
 
 STEPS: dict[str, str] = {
     "drop_first": "leave out the first token, such as a language model's BOS, of items that have more",
@@ -59,7 +57,7 @@ class Preprocessing:
             raise ParamsError(f"components is {components}, at least 1; shrinkage is {shrinkage}, 0 to 1.")
         self.steps = tuple(steps)
         self._components, self._shrinkage = components, shrinkage
-        self._learned: dict[str, Floats] = {}
+        self._learned: dict[str, Float32Array] = {}
 
     def fit(self, rows: Rows) -> None:
         """Learn from training rows what the steps need."""
@@ -103,11 +101,11 @@ class Preprocessing:
         widths = [tensor.shape[1] for name, tensor in self._learned.items() if name.endswith(".projection")]
         return widths[-1] if widths else self.dim_in
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """What was learned: `dim`, and of step number n `n.mean`, `n.deviation` or `n.projection` (dim, components)."""
         return dict(self._learned)
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`.
 
         Raises:
@@ -132,35 +130,35 @@ class Preprocessing:
                 above_zero(tensors[name], name)
         self._learned = {name: tensors[name] for name in shapes}
 
-    def _vectors(self, rows: Rows, n_steps: int) -> Iterator[Floats]:
+    def _vectors(self, rows: Rows, n_steps: int) -> Iterator[Float32Array]:
         """Embeddings or tokens of all rows after the first steps, (k, dim) at a time."""
         for positions in batches(rows):
             items = self._applied(read_items(rows, positions), n_steps)
-            vectors = items.values if isinstance(items, ItemTokens) else items
+            vectors = items.values if isinstance(items, Tokens) else items
             yield vectors.astype(np.float32, copy=False)
 
     def _applied(self, items: Items, n_steps: int) -> Items:
         for number, step in enumerate(self.steps[:n_steps]):
-            if isinstance(items, ItemTokens):
+            if isinstance(items, Tokens):
                 if step == "drop_first":
                     items = without_first(items)
                     continue
                 if step == "mean":
                     items = mean_of_tokens(items)
                     continue
-                items = ItemTokens(self._of_vectors(number, step, items.values), items.offsets)
+                items = Tokens(self._of_vectors(number, step, items.values), items.offsets)
             elif step not in _OF_TOKENS:
                 items = self._of_vectors(number, step, items)
-        if isinstance(items, ItemTokens):
-            return ItemTokens(items.values.astype(np.float32, copy=False), items.offsets)
+        if isinstance(items, Tokens):
+            return Tokens(items.values.astype(np.float32, copy=False), items.offsets)
         return items.astype(np.float32, copy=False)
 
-    def _of_vectors(self, number: int, step: str, values: Array) -> Floats:
+    def _of_vectors(self, number: int, step: str, values: FloatArray) -> Float32Array:
         values = values.astype(np.float32, copy=False)
         if step == "unit":
             return unit(values)
         learned = self._learned
-        out: Floats = np.subtract(values, learned[f"{number}.mean"], dtype=np.float32)
+        out: Float32Array = np.subtract(values, learned[f"{number}.mean"], dtype=np.float32)
         if step == "standardise":
             out /= learned[f"{number}.deviation"]
         elif step == "whiten":
@@ -168,39 +166,39 @@ class Preprocessing:
         return out
 
 
-def unit(values: npt.NDArray[Any]) -> Floats:
+def unit(values: Array) -> Float32Array:
     """Rows scaled to length 1, float32; a zero row stays zero."""
     wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)  # float16 overflows and is slow
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    scaled: Floats = (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
+    scaled: Float32Array = (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
     return scaled
 
 
-def without_first(items: ItemTokens) -> ItemTokens:
+def without_first(items: Tokens) -> Tokens:
     """The tokens without the first one of each item, but for items that have no other."""
     kept = np.ones(len(items.values), dtype=bool)
     kept[items.offsets[:-1][items.counts > 1]] = False
     counts = np.where(items.counts > 1, items.counts - 1, items.counts)
-    return ItemTokens(items.values[kept], np.concatenate([[0], np.cumsum(counts)]))
+    return Tokens(items.values[kept], np.concatenate([[0], np.cumsum(counts)]))
 
 
-def mean_of_tokens(items: ItemTokens) -> Floats:
+def mean_of_tokens(items: Tokens) -> Float32Array:
     """(n_items, dim) float32, the mean of each item's tokens, summed in float32; every item must have one."""
     if len(items) and items.counts.min() < 1:
         raise AlignerError(f"Item {int(items.counts.argmin())} of {len(items)} has no tokens, so they have no mean.")
     sums = np.add.reduceat(items.values.astype(np.float32, copy=False), items.offsets[:-1], axis=0)
-    means: Floats = np.divide(sums, items.counts[:, None], dtype=np.float32, casting="unsafe")
+    means: Float32Array = np.divide(sums, items.counts[:, None], dtype=np.float32, casting="unsafe")
     return means
 
 
-def mean_direction_of(rows: Rows) -> Floats:
+def mean_direction_of(rows: Rows) -> Float32Array:
     """(dim,) mean of a pooled variant's rows after scaling each to length 1."""
     side = Preprocessing(["unit", "centre"])
     side.fit(rows)
     return side.tensors()["1.mean"]
 
 
-def _mean_and_deviation(vectors: Iterator[Floats]) -> tuple[Floats, Floats]:
+def _mean_and_deviation(vectors: Iterator[Float32Array]) -> tuple[Float32Array, Float32Array]:
     """(dim,) each; a dimension that doesn't vary has deviation 1."""
     count = 0
     shift: Any = 0.0

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import Aligner, Floats
+from reelstore.align.base import Aligner
 from reelstore.align.items import Items
 from reelstore.align.limits import LIMITS
+from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
 from reelstore.io import read_json, refuse_irregular, replace_together
 from reelstore.params.plain import shown
 from reelstore.params.ranges import check
 from reelstore.plain import typed
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 ALIGNERS: dict[str, str] = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
@@ -62,11 +63,11 @@ class FittedAligner:
     pooling: Mapping[str, str]
     data: Mapping[str, Mapping[str, str]]
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_video(video)
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, joint dim) float32, length 1."""
         return self.aligner.transform_text(text)
 
@@ -120,7 +121,7 @@ class FittedAligner:
         described = json.dumps(about, indent=1, sort_keys=True) + "\n"
         return {"aligner.safetensors": save(self._tensors()), "aligner.json": described.encode()}
 
-    def _tensors(self) -> dict[str, Floats]:
+    def _tensors(self) -> dict[str, Float32Array]:
         return {name: np.ascontiguousarray(tensor) for name, tensor in sorted(self.aligner.tensors().items())}
 
 
@@ -226,7 +227,7 @@ def _about(path: Path) -> _About:
     return about
 
 
-def _tensors_of(path: Path) -> dict[str, Floats]:
+def _tensors_of(path: Path) -> dict[str, Float32Array]:
     from safetensors import SafetensorError, safe_open
 
     refuse_irregular(path)

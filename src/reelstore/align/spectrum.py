@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Doubles = npt.NDArray[np.float64]
+from reelstore.arrays import Array, Float64Array
+
 EXACT_DIM = 1024
 """Up to this width all eigenvectors are computed, which takes seconds; beyond it, the wanted ones are iterated to."""
 _OVERSAMPLED, _RESIDUAL, _GAIN, _MAX_ITERATIONS = 32, 1e-6, 1e-4, 60
@@ -24,13 +24,13 @@ class Directions:
         mean_variance: over all `dim` dimensions, those left out too.
     """
 
-    mean: Doubles
-    directions: Doubles
-    variances: Doubles
+    mean: Float64Array
+    directions: Float64Array
+    variances: Float64Array
     mean_variance: float
 
 
-def covariance_directions(blocks: Iterator[npt.NDArray[Any]], k: int) -> Directions:
+def covariance_directions(blocks: Iterator[Array], k: int) -> Directions:
     """The k leading principal components of rows that come in blocks (n, dim); fewer where the rows span fewer.
 
     One pass; products are float32, sums over blocks float64.
@@ -54,7 +54,7 @@ def covariance_directions(blocks: Iterator[npt.NDArray[Any]], k: int) -> Directi
     return Directions(shift + offset, vectors[:, kept], np.maximum(values[kept], 0), mean_variance)
 
 
-def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
+def top_eigenpairs(symmetric: Float64Array, k: int) -> tuple[Float64Array, Float64Array]:
     """The k largest eigenvalues, descending, and their eigenvectors as columns.
 
     Where k is a small part of a wide matrix, by block iteration with a fixed start, until each residual is within 1e-6
@@ -80,11 +80,11 @@ def top_eigenpairs(symmetric: Doubles, k: int) -> tuple[Doubles, Doubles]:
     return values[:k].copy(), basis[:, :k].copy()
 
 
-def _orthonormal(columns: Doubles) -> Doubles:
+def _orthonormal(columns: Float64Array) -> Float64Array:
     """The same span; by products alone, which take a fraction of the time of reflections."""
     try:
         triangle = np.linalg.cholesky(columns.T @ columns)
     except np.linalg.LinAlgError:  # columns that are nearly dependent
         return np.linalg.qr(columns)[0]
-    span: Doubles = columns @ np.linalg.inv(triangle).T
+    span: Float64Array = columns @ np.linalg.inv(triangle).T
     return span

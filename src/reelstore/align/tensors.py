@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array
 from reelstore.errors import AlignerError, MissingTensorError
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ Shape = Sequence[int | str]
 """Widths; a name stands for a width that is the same wherever the name is."""
 
 
-def check_tensors(tensors: Mapping[str, npt.NDArray[Any]], shapes: Mapping[str, Shape]) -> dict[str, int]:
+def check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, Shape]) -> dict[str, int]:
     """The widths behind the names in `shapes`, if the tensors are float32, finite and of these shapes.
 
     Tensors of other shapes may broadcast: what they give would be numbers without a meaning.
@@ -61,7 +61,7 @@ def named(prefix: str) -> Iterator[None]:
         raise type(error)(f"{prefix}{error}") from error
 
 
-def whole(tensor: npt.NDArray[Any], name: str, *, at_most: int = MAX_WIDTH) -> int:
+def whole(tensor: Array, name: str, *, at_most: int = MAX_WIDTH) -> int:
     """The only number of a tensor, from 1.
 
     Raises:
@@ -73,7 +73,7 @@ def whole(tensor: npt.NDArray[Any], name: str, *, at_most: int = MAX_WIDTH) -> i
     return int(value)
 
 
-def above_zero(tensor: npt.NDArray[Any], name: str) -> None:
+def above_zero(tensor: Array, name: str) -> None:
     """Refuse numbers that are divided by, or rates.
 
     Raises:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from reelstore.align.base import POOLED, Floats, PairedRows, Validate, Workplace, embeddings
+from reelstore.align.base import POOLED, FitContext, PairedRows, Validate, embeddings
 from reelstore.align.items import Items
 from reelstore.align.mapping import mapped
 from reelstore.align.preprocess import unit
 from reelstore.align.tensors import check_tensors, whole
+from reelstore.arrays import Float32Array
 
 
 class Unaligned:
@@ -19,26 +20,26 @@ class Unaligned:
     def __init__(self) -> None:
         self._widths = np.zeros(2, dtype=np.float32)
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Remember both widths."""
         self._widths = np.array([train.videos.dim, train.captions.dim], dtype=np.float32)
         video = mapped(self.transform_video, validation.videos)
         text = mapped(self.transform_text, validation.captions)
-        workplace.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+        context.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """(n, video dim) -> (n, wider dim), length 1."""
         return self._padded(embeddings(video, self.width_of("video"), "video"))
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """(n, text dim) -> (n, wider dim), length 1."""
         return self._padded(embeddings(text, self.width_of("text"), "text"))
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """Both widths."""
         return {"widths": self._widths}
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`."""
         check_tensors(tensors, {"widths": (2,)})
         for width in tensors["widths"]:
@@ -49,5 +50,5 @@ class Unaligned:
         """Of an embedding of this side."""
         return int(self._widths[0 if side == "video" else 1])
 
-    def _padded(self, values: Floats) -> Floats:
+    def _padded(self, values: Float32Array) -> Float32Array:
         return unit(np.pad(values, [(0, 0), (0, int(self._widths.max()) - values.shape[1])]))

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from reelstore import __version__
-from reelstore.cli import doctor, embed, exchange, measure, params, preset, reproduce, search, splits, stages, stores
+from reelstore.cli import convert, doctor, embed, measure, params, preset, reproduce, search, splits, stages, stores
 from reelstore.cli.border import border
 
 
@@ -69,8 +69,7 @@ for _command in (
     stores.info,
     stores.verify,
     stores.repair,
-    stores.migrate,
-    exchange.import_,
-    exchange.export,
+    convert.import_,
+    convert.export,
 ):
     main.add_command(_command)

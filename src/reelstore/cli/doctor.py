@@ -10,7 +10,7 @@ from reelstore.cli.progress import echo
 from reelstore.params import load_params
 
 if TYPE_CHECKING:
-    from reelstore.pipeline.doctor import DoctorReport
+    from reelstore.project.doctor import DoctorReport
 
 
 @click.command()
@@ -35,7 +35,7 @@ def doctor(
         reelstore doctor efficientnet-lite0+minilm-l6 --aligner mlp
         reelstore doctor --store store/mine --video clip/mean --text clip/mean
     """
-    from reelstore.pipeline.doctor import run_doctor, run_doctor_of_aligner, run_doctor_of_store
+    from reelstore.project.doctor import run_doctor, run_doctor_of_aligner, run_doctor_of_store
 
     if store is not None:
         if model is not None or aligner is not None or video is None or text is None:

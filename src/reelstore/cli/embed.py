@@ -11,7 +11,7 @@ from reelstore.errors import PlanError
 from reelstore.params import Params, load_params
 
 if TYPE_CHECKING:
-    from reelstore.pipeline.embed.stage import EmbedReport
+    from reelstore.project.embed.stage import EmbedReport
 
 
 class _EmbedCommands(click.Group):
@@ -75,11 +75,11 @@ def embed_run(encoder: str, retry_failed: bool, dry_run: bool, workers: int | No
     """
     params = load_params()
     if dry_run:
-        from reelstore.pipeline.stores.estimate import estimate_embed
+        from reelstore.project.stores.estimate import estimate_embed
 
         echo(estimate_embed(params, encoder, retry_failed=retry_failed).summary())
         return
-    from reelstore.pipeline.embed.stage import run_embed
+    from reelstore.project.embed.stage import run_embed
 
     with Bar(f"embed {encoder}") as bar:
         report = run_embed(
@@ -99,7 +99,7 @@ def embed_plan(encoder: str, retry_failed: bool) -> None:
     \b
         reelstore embed plan video/efficientnet-lite0
     """
-    from reelstore.pipeline.embed.stage import freeze_plan
+    from reelstore.project.embed.stage import freeze_plan
 
     plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
     echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
@@ -116,7 +116,7 @@ def embed_task(words: tuple[str, ...]) -> None:
     \b
         reelstore embed task video/efficientnet-lite0 3 4
     """
-    from reelstore.pipeline.embed.stage import run_planned
+    from reelstore.project.embed.stage import run_planned
 
     params = load_params()
     numbers = [int(word) for word in dict.fromkeys(words) if _is_number(word)]
@@ -140,7 +140,7 @@ def embed_check(encoder: str, videos: int) -> None:
     \b
         reelstore embed check video/efficientnet-lite0
     """
-    from reelstore.pipeline.embed.check_input import check_input
+    from reelstore.project.embed.check_input import check_input
 
     echo(check_input(load_params(), encoder, n_videos=videos))
 
@@ -155,7 +155,7 @@ def embed_finalise(encoder: tuple[str, ...]) -> None:
     \b
         reelstore embed finalise video/efficientnet-lite0
     """
-    from reelstore.pipeline.embed.stage import finalise
+    from reelstore.project.embed.stage import finalise
 
     params = load_params()
     _echo_report(finalise(params, _planned(params, list(encoder))))
@@ -173,7 +173,7 @@ def _is_number(word: str) -> bool:
 
 def _planned(params: Params, names: list[str]) -> str:
     """The encoder named, or the only one that has a plan."""
-    from reelstore.pipeline.embed.stage import open_plans
+    from reelstore.project.embed.stage import open_plans
 
     plans = names or open_plans(params)
     if len(plans) != 1:

@@ -65,7 +65,7 @@ def evaluate(
     if named is not None and video is None:
         video, text, aligner = video_side, text_side, named
     if video is not None and text is not None and aligner is not None:
-        from reelstore.pipeline.evaluate.stage import run_evaluate
+        from reelstore.project.evaluate.stage import run_evaluate
 
         echo(run_evaluate(load_params(), video=video, text=text, aligner=aligner).summary())
         return
@@ -73,7 +73,7 @@ def evaluate(
         raise click.UsageError("Give VIDEO TEXT ALIGNER; or --text, --video and --keys; or --store.")
     how: dict[str, Any] = {"similarity": similarity, "ties": ties, "ks": ks, "output": output}
     if keys is None:
-        from reelstore.pipeline.evaluate.store import evaluate_store
+        from reelstore.project.evaluate.store import evaluate_store
 
         assert store is not None
         echo(evaluate_store(store, text=text_side, video=video_side, split=split, **how).summary())
@@ -82,11 +82,11 @@ def evaluate(
         raise click.UsageError("--keys is the table of two files; give them with --text and --video.")
     files = Path(text_side), Path(video_side), keys
     if store is None:
-        from reelstore.pipeline.evaluate.files import evaluate_files
+        from reelstore.project.evaluate.files import evaluate_files
 
         echo(evaluate_files(*files, split=split, **how).summary())
         return
-    from reelstore.pipeline.evaluate.store import evaluate_store, import_pair
+    from reelstore.project.evaluate.store import evaluate_store, import_pair
 
     with Bar("import") as bar:
         echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
@@ -107,7 +107,7 @@ def protocol(video: str, text: str, aligner: str, protocol: str) -> None:
     
         reelstore protocol efficientnet-lite0 minilm-l6 ridge dsl
     """
-    from reelstore.pipeline.evaluate.protocol import run_protocol
+    from reelstore.project.evaluate.protocol import run_protocol
 
     report = run_protocol(load_params(), video=video, text=text, aligner=aligner, protocol=protocol)
     echo(report.summary())
@@ -142,7 +142,7 @@ def compare(
         reelstore compare plots/emoji/efficientnet-lite0+minilm-l6/ridge --rev main --fail-if 't2v.R@01 < -0.5pt'
     """
     from reelstore.evaluation.files import json_bytes
-    from reelstore.pipeline.evaluate.compare import run_compare
+    from reelstore.project.evaluate.compare import run_compare
 
     report = run_compare(first, second, revisions=revisions, fail_if=fail_if, primary=primary, n_changed=changed)
     echo(json_bytes(report.as_json()).decode().rstrip() if as_json else report.summary())
@@ -160,7 +160,7 @@ def metrics(action: str) -> None:
     \b
         reelstore metrics check
     """
-    from reelstore.pipeline.evaluate.thresholds import check_thresholds
+    from reelstore.project.evaluate.thresholds import check_thresholds
 
     report = check_thresholds(load_params())
     echo(report.summary())
@@ -177,6 +177,6 @@ def oracle() -> None:
     \b
         reelstore oracle
     """
-    from reelstore.pipeline.evaluate.oracle import run_oracle
+    from reelstore.project.evaluate.oracle import run_oracle
 
     echo(run_oracle(load_params()).summary())

@@ -16,6 +16,6 @@ def params(section: str | None) -> None:
         reelstore params
         reelstore params embed
     """
-    from reelstore.pipeline.explain import explain_params
+    from reelstore.project.explain import explain_params
 
     echo(explain_params(section))

@@ -26,7 +26,7 @@ def preset_list() -> None:
     \b
         reelstore preset list
     """
-    from reelstore.presets.catalogue import load_preset, preset_names
+    from reelstore.project.presets.catalogue import load_preset, preset_names
 
     for name in preset_names():
         echo(f"{name}: {load_preset(name).description}")
@@ -42,7 +42,7 @@ def preset_show(name: str) -> None:
     \b
         reelstore preset show msrvtt-xclip
     """
-    from reelstore.presets.catalogue import load_preset
+    from reelstore.project.presets.catalogue import load_preset
 
     echo(load_preset(name).text, nl=False)
 
@@ -60,6 +60,6 @@ def preset_apply(name: str, dry_run: bool) -> None:
     \b
         reelstore preset apply msrvtt-xclip
     """
-    from reelstore.pipeline.preset import apply_preset
+    from reelstore.project.preset import apply_preset
 
     echo(apply_preset(name, dry_run=dry_run).summary())

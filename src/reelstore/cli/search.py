@@ -26,7 +26,7 @@ def search(
         reelstore search efficientnet-lite0+minilm-l6 "a smiling cat"
         reelstore search efficientnet-lite0+minilm-l6 "a cat" "a dog" --aligner mlp --split test -k 3 --json
     """
-    from reelstore.pipeline.search import run_search
+    from reelstore.project.search import run_search
 
     report = run_search(load_params(), model, sentences, aligner=aligner, k=k, split=split)
     echo(report.as_json() if as_json else report.summary())

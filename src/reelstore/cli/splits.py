@@ -25,7 +25,7 @@ def splits(model: str, aligners: tuple[str, ...], seeds: int, as_json: bool) -> 
         reelstore splits efficientnet-lite0+minilm-l6 ridge kernel-ridge cca --seeds 10
     """
     from reelstore.params.names import split_model
-    from reelstore.pipeline.splits import run_splits
+    from reelstore.project.splits import run_splits
 
     video, text = split_model(model)
     report = run_splits(load_params(), video=video, text=text, aligners=aligners, seeds=range(seeds), progress=say)

@@ -19,7 +19,7 @@ def dataset() -> None:
     \b
         reelstore dataset
     """
-    from reelstore.pipeline.dataset import build_dataset
+    from reelstore.project.dataset import build_dataset
 
     params = load_params()
     report = build_dataset(params.dataset, folder=params.data_folder, progress=say)
@@ -38,7 +38,7 @@ def pool(encoder: str, store: Path | None) -> None:
         reelstore pool video/efficientnet-lite0
         reelstore pool text/video-llama-7b --store store/mine
     """
-    from reelstore.pipeline.pool import run_pool
+    from reelstore.project.pool import run_pool
 
     with Bar(f"pool {encoder}") as bar:
         if store is not None:
@@ -60,7 +60,7 @@ def grid(video: str, text: str, grid: str) -> None:
         reelstore grid efficientnet-lite0 minilm-l6
         reelstore grid video-llama-7b video-llama-7b after-llama
     """
-    from reelstore.pipeline.grid import run_grid
+    from reelstore.project.grid import run_grid
 
     echo(run_grid(load_params(), video=video, text=text, name=grid).summary())
 
@@ -86,7 +86,7 @@ def pairs(set: str, stage: str | None) -> None:
     \b
         reelstore pairs captions
     """
-    from reelstore.pipeline.pairs import run_pairs
+    from reelstore.project.pairs import run_pairs
 
     echo(run_pairs(load_params(), set if stage is None else _set_of(stage)).summary())
 
@@ -101,7 +101,7 @@ def leakage(variant: str) -> None:
     \b
         reelstore leakage video/efficientnet-lite0/mean
     """
-    from reelstore.pipeline.pairs import run_leakage
+    from reelstore.project.pairs import run_leakage
 
     echo(run_leakage(load_params(), variant).summary())
 
@@ -116,7 +116,7 @@ def align(video: str, text: str, aligner: str) -> None:
     \b
         reelstore align efficientnet-lite0 minilm-l6 ridge
     """
-    from reelstore.pipeline.align.stage import run_align
+    from reelstore.project.align.stage import run_align
 
     report = run_align(load_params(), video=video, text=text, aligner=aligner, progress=say)
     if report is not None:
@@ -136,7 +136,7 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
     \b
         reelstore check-loader efficientnet-lite0 minilm-l6 mlp
     """
-    from reelstore.pipeline.align.check_loader import check_loader as run_check
+    from reelstore.project.align.check_loader import check_loader as run_check
 
     report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
     echo(report.summary())
@@ -157,7 +157,7 @@ def apply(video: str, text: str, aligner: str) -> None:
         reelstore apply efficientnet-lite0 minilm-l6 ridge
         reelstore info store/emoji/video/efficientnet-lite0+minilm-l6/aligned.ridge
     """
-    from reelstore.pipeline.align.apply import run_apply
+    from reelstore.project.align.apply import run_apply
 
     with Bar(f"apply {aligner}") as bar:
         report = run_apply(load_params(), video=video, text=text, aligner=aligner, progress=bar)
@@ -173,7 +173,7 @@ def report() -> None:
     \b
         reelstore report
     """
-    from reelstore.pipeline.report.stage import run_report
+    from reelstore.project.report.stage import run_report
 
     echo(run_report(load_params()).summary())
 
@@ -187,6 +187,6 @@ def show() -> None:
     \b
         reelstore show
     """
-    from reelstore.pipeline.report.show import results
+    from reelstore.project.report.show import results
 
     echo(results(load_params()).summary())

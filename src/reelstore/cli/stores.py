@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from reelstore.cli.progress import Bar, echo
-from reelstore.errors import StoreError, StoreNotFoundError
+from reelstore.errors import StoreError
 from reelstore.params import load_params
 
 
@@ -22,7 +22,7 @@ def ls(path: Path) -> None:
     \b
         reelstore ls store
     """
-    from reelstore.pipeline.stores.inventory import inventory
+    from reelstore.project.stores.inventory import inventory
 
     found = inventory(path)
     echo(found.summary())
@@ -40,7 +40,7 @@ def info(path: Path) -> None:
     \b
         reelstore info store/emoji/video/efficientnet-lite0/mean
     """
-    from reelstore.pipeline.stores.inventory import describe
+    from reelstore.project.stores.inventory import describe
 
     echo(describe(path))
 
@@ -60,7 +60,7 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
         reelstore verify store/emoji
         reelstore verify store/emoji/video/efficientnet-lite0/mean --quick
     """
-    from reelstore.pipeline.stores.verify import verify as run_verify
+    from reelstore.project.stores.verify import verify as run_verify
 
     with Bar("verify", unit="variant") as bar:
         report = run_verify(path, quick=quick, all_rows=all_rows, progress=bar)
@@ -79,31 +79,10 @@ def repair(path: Path) -> None:
     \b
         reelstore repair store/emoji
     """
-    from reelstore.pipeline.stores.repair import repair as run_repair
+    from reelstore.project.stores.repair import repair as run_repair
 
     with Bar("repair") as bar:
         report = run_repair(load_params(), path, progress=bar)
     echo(report.summary())
     if report.after.findings:
         sys.exit(1)
-
-
-@click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
-def migrate(path: Path) -> None:
-    """Bring every variant at or below PATH to the present schema; nothing is embedded again.
-
-    Example:
-
-    \b
-        reelstore migrate store
-    """
-    from reelstore.store.migrate import migrate as migrate_variant
-    from reelstore.store.walk import variant_folders
-
-    folders = variant_folders(path)
-    if not folders:
-        raise StoreNotFoundError(f"{path} holds no embeddings. Make them with dvc repro, or fetch with dvc pull.")
-    for folder in folders:
-        report = migrate_variant(folder)
-        echo(f"{folder}: " + ("is of the present schema" if report is None else f"migrated, {report.n_rows} rows"))

@@ -13,7 +13,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Built:
+class BuildResult:
     """A dataset, and in words what was left out of it."""
 
     dataset: Dataset
@@ -23,4 +23,4 @@ class Built:
 class DatasetBuilder(Protocol):
     """Fetches or reads a dataset; clips that it fetches go to `folder`/clips."""
 
-    def __call__(self, params: DatasetParams, folder: Path, *, say: Say) -> Built: ...
+    def __call__(self, params: DatasetParams, folder: Path, *, say: Say) -> BuildResult: ...

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from reelstore.datasets.base import Built, Say
+from reelstore.datasets.base import BuildResult, Say
 from reelstore.datasets.clips import write_clip
 from reelstore.datasets.emoji_groups import SKIN_TONES, near_duplicate_groups
 from reelstore.datasets.index import CLIPS
@@ -32,7 +32,7 @@ _CODES = re.compile(r"[0-9A-Fa-f]{1,6}([-_][0-9A-Fa-f]{1,6}){0,15}")
 SHORTCODES = ("emojibase", "cldr", "github", "iamcal", "joypixels")
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
+def build(params: DatasetParams, folder: Path, *, say: Say) -> BuildResult:
     """Fetch, choose, caption and split the clips."""
     packages = _packages(Path(params.source))
     tarballs = [download(package, DOWNLOADS, say=say) for package in packages]
@@ -59,7 +59,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
                 write_clip(clips / f"{stem}.webp", content)
     dataset = _dataset(params, clips, digests, emoji)
     left_out = [f"{n_toned} with a skin tone", f"{n_still} that don't move", f"{len(nameless)} without captions"]
-    return Built(dataset, tuple(words for words in left_out if not words.startswith("0 ")))
+    return BuildResult(dataset, tuple(words for words in left_out if not words.startswith("0 ")))
 
 
 def captions_of(entry: Mapping[str, Any], shortcodes: Iterable[str], *, limit: int) -> list[str]:

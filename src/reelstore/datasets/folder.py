@@ -3,7 +3,7 @@
 from hashlib import file_digest
 from pathlib import Path
 
-from reelstore.datasets.base import Built, Say
+from reelstore.datasets.base import BuildResult, Say
 from reelstore.datasets.clips import irregular_clips, refuse_outside, stems, video_files
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError, ForeignFileError
@@ -17,7 +17,7 @@ OPTIONAL_COLUMNS = ("path", "split", "group")
 INDEX = "caption_index"
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
+def build(params: DatasetParams, folder: Path, *, say: Say) -> BuildResult:
     """Read the table, find each video's file, hash it, and split.
 
     The table has a row for each caption, or for several where `caption` is a list: `video_id`, `caption`, and if wanted
@@ -50,7 +50,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
         captions += [Caption(video_id, index, texts[row]) for index, row in numbered[: params.max_captions]]
     n_unused = len(video_files(source)) - len(set(files.values()))
     left_out = (f"{n_unused} files without captions",) if n_unused > 0 else ()
-    return Built(Dataset(params.name, source, tuple(videos), tuple(captions)), left_out)
+    return BuildResult(Dataset(params.name, source, tuple(videos), tuple(captions)), left_out)
 
 
 def read_captions(path: Path) -> Table:

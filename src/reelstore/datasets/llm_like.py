@@ -10,12 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.datasets.base import Built, Say
+from reelstore.arrays import Array, Float64Array, UInt8Array
+from reelstore.datasets.base import BuildResult, Say
 from reelstore.datasets.clips import write_clip
 from reelstore.errors import DatasetError, ReelstoreError
 from reelstore.io import make_output_folder, open_regular
@@ -44,8 +43,6 @@ RANGES = {
 """Least and most of each knob: what can be drawn, in a time that somebody waits for."""
 TRIES = 1000
 """Captions drawn for one that nobody has said yet."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ class Knobs:
             raise DatasetError(f"llm-like: splits must add up to n_videos ({self.n_videos}), not {dict(self.splits)}.")
 
     @property
-    def popularity(self) -> Floats:
+    def popularity(self) -> Float64Array:
         """(n_concepts,) adding up to 1."""
         weight = (np.arange(self.n_concepts) + 1 + self.zipf_offset) ** -self.zipf_exponent
         return np.asarray(weight / weight.sum())
@@ -110,7 +107,7 @@ def read_knobs(path: Path) -> Knobs:
     return knobs
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
+def build(params: DatasetParams, folder: Path, *, say: Say) -> BuildResult:
     """Draw `dataset.seed`'s videos and captions; the splits are those of the knobs."""
     knobs = read_knobs(Path(params.source))
     clips = folder / CLIPS
@@ -131,10 +128,10 @@ def build(params: DatasetParams, folder: Path, *, say: Say) -> Built:
             text = _new_caption(knobs, strengths, rng, texts)
             texts.add(text)
             captions.append(Caption(video_id, index, text))
-    return Built(Dataset(params.name, clips, tuple(videos), tuple(captions)))
+    return BuildResult(Dataset(params.name, clips, tuple(videos), tuple(captions)))
 
 
-def _new_caption(knobs: Knobs, strengths: npt.NDArray[np.uint8], rng: np.random.Generator, texts: set[str]) -> str:
+def _new_caption(knobs: Knobs, strengths: UInt8Array, rng: np.random.Generator, texts: set[str]) -> str:
     """One that isn't among the texts: said twice, it would be right for two videos."""
     for _ in range(TRIES):
         text = draw_caption(knobs, strengths, rng)
@@ -143,7 +140,7 @@ def _new_caption(knobs: Knobs, strengths: npt.NDArray[np.uint8], rng: np.random.
     raise DatasetError(f"llm-like: after {len(texts)} captions no new one is found; raise words_least.")
 
 
-def draw_video(knobs: Knobs, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+def draw_video(knobs: Knobs, rng: np.random.Generator) -> UInt8Array:
     """(n_concepts,) strengths; 0 for what isn't shown."""
     n_shown = min(knobs.concepts_least + int(rng.poisson(knobs.concepts_more)), knobs.n_concepts)
     shown = rng.choice(knobs.n_concepts, size=n_shown, replace=False, p=knobs.popularity)
@@ -153,7 +150,7 @@ def draw_video(knobs: Knobs, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return strengths
 
 
-def draw_caption(knobs: Knobs, strengths: npt.NDArray[np.uint8], rng: np.random.Generator) -> str:
+def draw_caption(knobs: Knobs, strengths: UInt8Array, rng: np.random.Generator) -> str:
     """A line of words about a video."""
     n_words = knobs.words_least + int(rng.poisson(knobs.words_more))
     shown = strengths / strengths.sum(dtype=np.int64)
@@ -167,7 +164,7 @@ def draw_caption(knobs: Knobs, strengths: npt.NDArray[np.uint8], rng: np.random.
     return " ".join(words)
 
 
-def picture(strengths: npt.NDArray[np.uint8], rng: np.random.Generator) -> bytes:
+def picture(strengths: UInt8Array, rng: np.random.Generator) -> bytes:
     """A PNG, 16 x 16: red is the concept's strength; green and blue are noise, which sets equal videos apart."""
     from PIL import Image
 
@@ -178,7 +175,7 @@ def picture(strengths: npt.NDArray[np.uint8], rng: np.random.Generator) -> bytes
     return out.getvalue()
 
 
-def strengths_of(path: Path) -> npt.NDArray[np.uint8]:
+def strengths_of(path: Path) -> UInt8Array:
     """(n_concepts,) strengths as a picture shows them."""
     from PIL import Image
 
@@ -186,7 +183,7 @@ def strengths_of(path: Path) -> npt.NDArray[np.uint8]:
         with open_regular(path) as file, Image.open(file, formats=("PNG",)) as image:
             if image.size != (SIDE, SIDE):  # known before anything is decoded
                 raise DatasetError(f"its size is {image.size[0]} x {image.size[1]}")
-            pixels: npt.NDArray[Any] = np.asarray(image)
+            pixels: Array = np.asarray(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DatasetError(f"{path} is no picture of llm-like: {error}.") from error
     if pixels.shape != (SIDE, SIDE, 3) or pixels.dtype != np.uint8:
@@ -194,7 +191,7 @@ def strengths_of(path: Path) -> npt.NDArray[np.uint8]:
     return np.ascontiguousarray(pixels[..., 0]).reshape(-1)
 
 
-def log_likelihood(knobs: Knobs, strengths: npt.NDArray[np.uint8], texts: list[str]) -> Floats:
+def log_likelihood(knobs: Knobs, strengths: UInt8Array, texts: list[str]) -> Float64Array:
     """(n_captions, n_videos) log p(words | video), but for what all videos share: the exact Bayes score of a caption.
 
     Each concept word of a caption adds log((1 - wrong_share) s + wrong_share p) with s the concept's share of the
@@ -215,7 +212,7 @@ def log_likelihood(knobs: Knobs, strengths: npt.NDArray[np.uint8], texts: list[s
     return np.asarray(counts @ logs.T)
 
 
-def log_prior(knobs: Knobs, texts: list[str]) -> Floats:
+def log_prior(knobs: Knobs, texts: list[str]) -> Float64Array:
     """(n_captions,) log p(words) by popularity: taken off the likelihood it says which caption is a video's own."""
     logs = np.log(knobs.popularity)
     return np.array([sum(logs[int(word[1:])] for word in text.split() if word.startswith("c")) for text in texts])

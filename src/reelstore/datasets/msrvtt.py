@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
 
-from reelstore.datasets.base import Built, Say
+from reelstore.datasets.base import BuildResult, Say
 from reelstore.datasets.clips import clips_by_stem, irregular_clips
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
@@ -20,7 +20,7 @@ from reelstore.records import Caption, Dataset, Video
 DEFAULT_CUT = "1k-a"
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, Cut] = CUTS) -> Built:
+def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, Cut] = CUTS) -> BuildResult:
     """Read the annotations, divide the clips as `dataset.cut` says, and find each one's file by its name.
 
     A clip without a file is left out with its captions, and counted beside every score.
@@ -73,7 +73,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
         protocols=protocols,
         missing={part: ids for part, ids in missing.items() if ids},
     )
-    return Built(dataset, tuple(_left_out(dataset)))
+    return BuildResult(dataset, tuple(_left_out(dataset)))
 
 
 def _parts(params: DatasetParams) -> Sequence[str]:

@@ -65,10 +65,10 @@ def read_annotations(source: Path) -> Annotations:
                     f"{shortened(line)}."
                 )
             sentences.setdefault(video_id, []).extend((line["sen_id"], text) for text in texts)
-    strangers = [video_id for video_id in sentences if video_id not in split_of]
-    if strangers:
-        path = named_in[strangers[0]]
-        raise DatasetError(f"{path}: sentences name {strangers[0]}, which `videos` doesn't have.")
+    unrecognised = [video_id for video_id in sentences if video_id not in split_of]
+    if unrecognised:
+        path = named_in[unrecognised[0]]
+        raise DatasetError(f"{path}: sentences name {unrecognised[0]}, which `videos` doesn't have.")
     ordered = {v: tuple(text for _, text in sorted(of, key=lambda s: s[0])) for v, of in sentences.items()}
     return Annotations(files, split_of, ordered)
 

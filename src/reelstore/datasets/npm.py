@@ -96,9 +96,9 @@ def download(package: Package, folder: Path, *, say: Say) -> Path:
         return path
     make_output_folder(folder)
     say(f"fetching {package.name}@{package.version}")
-    with TemporaryDirectory(dir=folder, suffix=".partial") as workplace:
-        _pack(package, Path(workplace))
-        fetched = Path(workplace) / package.file_name
+    with TemporaryDirectory(dir=folder, suffix=".partial") as context:
+        _pack(package, Path(context))
+        fetched = Path(context) / package.file_name
         if not fetched.is_file():
             raise DownloadError(f"npm said it fetched {package.name}@{package.version}, but left no {fetched.name}.")
         found = integrity_of(fetched)

@@ -1,17 +1,13 @@
 """Is one split made as another? The distribution of its rows against that of the rows that are fitted on."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.stats import ks_2samp
 
+from reelstore.arrays import Array, Float64Array
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import unit
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 
 LEAST = 20
 APART = 0.7
@@ -130,6 +126,6 @@ def _rounding(known: Array, asked: Array) -> tuple[float, float, str]:
     return abs(gaps[kind]), 0.0 if abs(gaps[kind]) > 0.9 else 1.0, words
 
 
-def _ks(one: Floats, other: Floats) -> tuple[float, float]:
+def _ks(one: Float64Array, other: Float64Array) -> tuple[float, float]:
     found = ks_2samp(one, other, method="asymp")
     return float(found.statistic), float(found.pvalue)

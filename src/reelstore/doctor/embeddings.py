@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array
 from reelstore.doctor.findings import Check, Level
 from reelstore.doctor.geometry import (
     alignment,
@@ -20,10 +19,7 @@ from reelstore.doctor.geometry import (
     unit,
 )
 from reelstore.doctor.permutation import Found
-from reelstore.store.reader import Rows
-
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
+from reelstore.store.read import Rows
 
 MAX_ROWS = 2000
 """Rows looked at where pairs of them count; drawn with a fixed seed."""

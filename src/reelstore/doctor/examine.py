@@ -1,11 +1,10 @@
 """Every check of a sample of pairs: what `reelstore doctor` says beyond rows of one variant and what splits share."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import IntArray
 from reelstore.doctor import embeddings
 from reelstore.doctor.drift import drift
 from reelstore.doctor.findings import Check
@@ -19,7 +18,6 @@ from reelstore.doctor.shifts import off_by_one
 from reelstore.doctor.values import repeats, value_checks
 from reelstore.ranking import count_pairs
 
-Array = npt.NDArray[Any]
 HARMLESS = 0.9
 """Of the probe's MRR, that the towers have as they are, from which a common mean does no harm."""
 MAX_AGREEING = 1000
@@ -107,6 +105,6 @@ def _unaligned(sample: Sample, split: str) -> tuple[Found, int, int]:
     return find(text, video, owner), int((counts.equal > 0).sum()), len(rows)
 
 
-def _spread(n_rows: int) -> npt.NDArray[np.int64]:
+def _spread(n_rows: int) -> IntArray:
     """At most `MAX_ROWS` places, evenly spaced."""
     return np.linspace(0, n_rows - 1, min(n_rows, embeddings.MAX_ROWS)).astype(np.int64)

@@ -1,15 +1,11 @@
 """Numbers that say how rows lie: parallel, in few dimensions, as neighbours of the same rows."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Array = npt.NDArray[Any]
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray
 
 
-def unit(values: Array) -> Floats:
+def unit(values: Array) -> Float64Array:
     """(n, dim) float64 rows of length 1; a zero row stays zero."""
     wide = values.astype(np.float64)
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
@@ -32,7 +28,7 @@ def usual_nearest(values: Array) -> float:
     return float(np.median(similar.max(axis=1)))
 
 
-def two_kinds(values: Array) -> tuple[float, npt.NDArray[np.bool_]]:
+def two_kinds(values: Array) -> tuple[float, BoolArray]:
     """How far rows fall into two groups by their cosine with the common direction, and the smaller group.
 
     Returns:
@@ -92,12 +88,12 @@ def top_share(values: Array, n_dims: int) -> float:
     return float(variances[:n_dims].sum() / total) if total else 0.0
 
 
-def kernel_alignment(first: Array, second: Array) -> tuple[Floats, Floats]:
+def kernel_alignment(first: Array, second: Array) -> tuple[Float64Array, Float64Array]:
     """Gram matrices (n, n) of centred rows, made ready for `alignment`."""
     return _debiased(first), _debiased(second)
 
 
-def alignment(first: Floats, second: Floats) -> float:
+def alignment(first: Float64Array, second: Float64Array) -> float:
     """Debiased linear CKA of two Gram matrices from `kernel_alignment`: 0 for rows that have nothing in common, 1 for
     the same up to rotation and scale. Sources: Kornblith et al. 2019; Song et al. 2012 for the estimator.
     """
@@ -105,7 +101,7 @@ def alignment(first: Floats, second: Floats) -> float:
     return float((first * second).sum() / scale) if scale else 0.0
 
 
-def neighbours(values: Array, k: int) -> npt.NDArray[np.int64]:
+def neighbours(values: Array, k: int) -> IntArray:
     """(n, k) positions of each row's nearest other rows by cosine, the mean taken off."""
     wide = unit(values)
     scores = unit(wide - wide.mean(axis=0))
@@ -114,7 +110,7 @@ def neighbours(values: Array, k: int) -> npt.NDArray[np.int64]:
     return np.argpartition(-similar, k, axis=1)[:, :k]
 
 
-def mutual_neighbours(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> float:
+def mutual_neighbours(first: IntArray, second: IntArray) -> float:
     """Share of rows' neighbours that both sides have. Source: Huh et al. 2024, mutual nearest-neighbour alignment."""
     n, k = first.shape
     rows = np.repeat(np.arange(n), k)
@@ -123,13 +119,13 @@ def mutual_neighbours(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64
     return float(flags[rows, second.ravel()].mean())
 
 
-def permuted(indices: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def permuted(indices: IntArray, order: IntArray) -> IntArray:
     """Neighbours as they would be if row i were row order[i]."""
     place = np.argsort(order)
     return np.asarray(place[indices[order]])
 
 
-def _debiased(values: Array) -> Floats:
+def _debiased(values: Array) -> Float64Array:
     """A Gram matrix with its diagonal out and rows and columns centred so that unrelated rows give 0 on average."""
     wide = unit(values)
     wide = wide - wide.mean(axis=0)

@@ -1,19 +1,13 @@
 """Hubs: items that are among the nearest of most queries, whatever is asked."""
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import skew
 
+from reelstore.arrays import BoolArray, Float64Array
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import same_width, unit
 from reelstore.doctor.probe import Probe
 from reelstore.doctor.sample import Sample
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 NEAREST = 10
 LEAST = 40
@@ -68,9 +62,7 @@ def hubs(sample: Sample, probe: Probe | None, *, shared: bool, stored: bool = Tr
     return [max(of, key=lambda check: (check.level != "ok", check.value)) for of in checks.values() if of]
 
 
-def _hubs(
-    about: str, scores: Floats, own: npt.NDArray[np.bool_], names: list[str], asked: str, apart: bool
-) -> list[Check]:
+def _hubs(about: str, scores: Float64Array, own: BoolArray, names: list[str], asked: str, apart: bool) -> list[Check]:
     """Skewness of how often an item is among the `NEAREST`. Source: Radovanovic et al. 2010."""
     n_queries, n_items = scores.shape
     if n_items < LEAST or n_queries < LEAST:

@@ -1,20 +1,15 @@
 """Do captions belong to their videos? The probe of each split, against shuffled pairs and against the other splits."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import binom, norm
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.findings import Check, Level
 from reelstore.doctor.geometry import unit
 from reelstore.doctor.permutation import Found
 from reelstore.doctor.probe import Probe
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 ENOUGH = 20
 """Videos of a split from which its probe says something."""
@@ -182,7 +177,7 @@ def wrong_captions(probe: Probe) -> list[Check]:
     return checks
 
 
-def _among_siblings(text: Array, owner: Ints, n_videos: int) -> _Wrong | None:
+def _among_siblings(text: Array, owner: IntArray, n_videos: int) -> _Wrong | None:
     """Each caption against the other captions of its video, and against those of others.
 
     Rows are centred, or standardised too: whichever makes a video's captions more alike.
@@ -205,14 +200,14 @@ def _among_siblings(text: Array, owner: Ints, n_videos: int) -> _Wrong | None:
     return _of("captions", max(found, key=lambda places: float(places.mean())), WRONG)
 
 
-def _of(what: str, places: Floats, allowed: float) -> _Wrong:
+def _of(what: str, places: Float64Array, allowed: float) -> _Wrong:
     """The lowest tenth against that of two normal distributions with this AUC (the binormal model of an ROC curve)."""
     auc = float(np.clip(places.mean(), 0.5, 0.999))
     expected = float(norm.cdf(norm.ppf(TAIL) - 2**0.5 * norm.ppf(auc))) / TAIL
     return _Wrong(what, float((places < TAIL).mean()) / TAIL, expected, allowed, len(places))
 
 
-def _places(scores: Floats, own: Ints) -> Floats:
+def _places(scores: Float64Array, own: IntArray) -> Float64Array:
     """(n,) share of other items that score lower than the query's own."""
     right = scores[np.arange(len(scores)), own][:, None]
     lower = (scores < right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2

@@ -2,18 +2,13 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.geometry import unit
 from reelstore.ranking.reciprocal import reciprocal_ranks
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 N_PERMUTATIONS = 999
 _QUERIES = 512
@@ -29,9 +24,9 @@ class Found:
         n_queries: (n_items,) queries behind each row.
     """
 
-    reciprocals: Floats
-    places: Floats
-    n_queries: Ints
+    reciprocals: Float64Array
+    places: Float64Array
+    n_queries: IntArray
 
     @property
     def n_items(self) -> int:
@@ -54,13 +49,13 @@ class Found:
         """MRR of a constant score."""
         return float((1 / np.arange(1, self.n_items + 1)).mean())
 
-    def mrr_at(self, items: Ints) -> float:
+    def mrr_at(self, items: IntArray) -> float:
         """MRR if row u's item were items[u]."""
         weights = self.n_queries / max(int(self.n_queries.sum()), 1)
         return float(weights @ self.reciprocals[np.arange(self.n_items), items])
 
     @cached_property
-    def _null(self) -> tuple[Floats, Floats]:
+    def _null(self) -> tuple[Float64Array, Float64Array]:
         rng = np.random.default_rng(0)
         rows = np.arange(self.n_items)
         weights = self.n_queries / max(int(self.n_queries.sum()), 1)
@@ -90,7 +85,7 @@ class Found:
         return float(self._null[1].std())
 
 
-def find(queries: Array, items: Array, owner: Ints) -> Found:
+def find(queries: Array, items: Array, owner: IntArray) -> Found:
     """Rank all items for every query by cosine.
 
     Args:

@@ -1,19 +1,14 @@
 """Is there anything to learn? A ridge regression from video to text, cross-validated where it was fitted."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import eigh
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.geometry import unit
 from reelstore.doctor.permutation import Found, find
 from reelstore.doctor.sample import Sample
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 COMPONENTS = 128
 STRENGTH = 1.0
@@ -46,7 +41,7 @@ class Probe:
         self._fits = [_Fit(sample.video, known, asked) for known, asked in [*parts, (train, others)]]
         self.predicted = self.predict(np.arange(len(sample.video)))
 
-    def predict(self, partners: Ints) -> Floats:
+    def predict(self, partners: IntArray) -> Float64Array:
         """Every video in text space, (n_videos, d), of regressions on pairs (video, captions of partners[video]).
 
         A partner of -1 is none: the mean caption.
@@ -57,13 +52,13 @@ class Probe:
             predicted[fit.asked] = fit.predict(targets)
         return predicted
 
-    def found(self, split: str, predicted: Floats | None = None) -> Found:
+    def found(self, split: str, predicted: Float64Array | None = None) -> Found:
         """How captions of a split find their videos."""
         predicted = self.predicted if predicted is None else predicted
         rows, owner = self.sample.captions_of(split)
         return find(self.text[rows], predicted[self.sample.videos_of(split)], owner)
 
-    def means_found(self, split: str, predicted: Floats) -> float:
+    def means_found(self, split: str, predicted: Float64Array) -> float:
         """AUC of videos' mean captions: a quick look at `found`."""
         rows = self.sample.videos_of(split)
         scores = unit(self.means[rows]) @ unit(predicted[rows]).T
@@ -75,18 +70,18 @@ class Probe:
 class _Fit:
     """One regression: its inputs whitened, its Gram matrix made, for whatever targets."""
 
-    def __init__(self, video: Array, known: Ints, asked: Ints) -> None:
+    def __init__(self, video: Array, known: IntArray, asked: IntArray) -> None:
         self.known, self.asked = known, asked
         of_video = _whitening(video[known])
         self._inputs = of_video(video[known])
         self._asked = of_video(video[asked])
         self._gram = self._inputs.T @ self._inputs + STRENGTH * len(known) * np.eye(self._inputs.shape[1])
 
-    def predict(self, targets: Floats) -> Floats:
+    def predict(self, targets: Float64Array) -> Float64Array:
         return np.asarray(self._asked @ np.linalg.solve(self._gram, self._inputs.T @ targets[self.known]))
 
 
-def _whitening(values: Array) -> Callable[[Array], Floats]:
+def _whitening(values: Array) -> Callable[[Array], Float64Array]:
     """Rows -> at most `COMPONENTS` components of variance 1 over `values`, made of length 1 and standardised."""
     lengthened = unit(values)
     mean, spread = lengthened.mean(axis=0), lengthened.std(axis=0)

@@ -3,18 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.geometry import unit
 from reelstore.pooling import pool
-from reelstore.store.reader import Rows
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from reelstore.store.read import Rows
 
 MAX_VIDEOS = 2000
 """Videos of a split that are looked at; drawn with a fixed seed."""
@@ -44,14 +40,14 @@ class Sample:
 
     video: Array
     text: Array
-    video_of_caption: Ints
+    video_of_caption: IntArray
     splits: npt.NDArray[np.str_]
     video_ids: Sequence[str]
     captions: Sequence[tuple[str, int]]
-    video_places: Ints
-    caption_places: Ints
-    video_split_places: Ints
-    caption_split_places: Ints
+    video_places: IntArray
+    caption_places: IntArray
+    video_split_places: IntArray
+    caption_split_places: IntArray
 
     @cached_property
     def names(self) -> list[str]:
@@ -61,7 +57,7 @@ class Sample:
         return sorted(order, key=lambda name: (name != "train", order[name], name))
 
     @cached_property
-    def n_captions(self) -> Ints:
+    def n_captions(self) -> IntArray:
         """(n_videos,) captions of each video."""
         return np.bincount(self.video_of_caption, minlength=len(self.video)).astype(np.int64)
 
@@ -71,23 +67,23 @@ class Sample:
         return self.splits[self.video_of_caption]
 
     @cached_property
-    def mean_captions(self) -> Floats:
+    def mean_captions(self) -> Float64Array:
         """(n_videos, other dim) sum of each video's captions, each scaled to length 1; 0 where there are none."""
         total = np.zeros((len(self.video), self.text.shape[1]))
         np.add.at(total, self.video_of_caption, unit(self.text))
         return total
 
     @cached_property
-    def one_caption(self) -> Ints:
+    def one_caption(self) -> IntArray:
         """One caption of each video that has some, drawn with a fixed seed."""
         order = np.random.default_rng(0).permutation(len(self.text))
         return np.sort(order[np.unique(self.video_of_caption[order], return_index=True)[1]]).astype(np.int64)
 
-    def videos_of(self, split: str) -> Ints:
+    def videos_of(self, split: str) -> IntArray:
         """Rows of a split's videos that have captions."""
         return np.flatnonzero((self.splits == split) & (self.n_captions > 0))
 
-    def captions_of(self, split: str) -> tuple[Ints, Ints]:
+    def captions_of(self, split: str) -> tuple[IntArray, IntArray]:
         """Rows of a split's captions, and the place of each one's video in `videos_of`."""
         videos = self.videos_of(split)
         rows = np.flatnonzero(self.caption_splits == split)
@@ -134,7 +130,7 @@ def draw_sample(videos: Rows, texts: Rows, *, seed: int = 0) -> Sample:
     )
 
 
-def pooled_values(rows: Rows, positions: Ints) -> Array:
+def pooled_values(rows: Rows, positions: IntArray) -> Array:
     """(k, dim) values of a pooled variant, or the mean of each row's tokens in float32."""
     if rows.layout == "pooled":
         return np.asarray(rows.take(positions))
@@ -145,7 +141,7 @@ def pooled_values(rows: Rows, positions: Ints) -> Array:
     return values
 
 
-def _drawn(splits: npt.NDArray[np.str_], rng: np.random.Generator) -> Ints:
+def _drawn(splits: npt.NDArray[np.str_], rng: np.random.Generator) -> IntArray:
     """Ascending rows: all of a split, or runs of it."""
     chosen = []
     for name in np.unique(splits):
@@ -158,7 +154,7 @@ def _drawn(splits: npt.NDArray[np.str_], rng: np.random.Generator) -> Ints:
     return np.sort(np.concatenate(chosen)).astype(np.int64) if chosen else np.zeros(0, dtype=np.int64)
 
 
-def _within(splits: npt.NDArray[np.str_]) -> Ints:
+def _within(splits: npt.NDArray[np.str_]) -> IntArray:
     """(n,) how many earlier rows are of the same split."""
     places = np.empty(len(splits), dtype=np.int64)
     for name in np.unique(splits):
@@ -174,6 +170,6 @@ def _spread(places: list[int], most: int) -> list[int]:
     return [places[number] for number in sorted(set(np.linspace(0, len(places) - 1, most).round().astype(int)))]
 
 
-def _blocks(positions: Ints) -> Iterator[tuple[int, Ints]]:
+def _blocks(positions: IntArray) -> Iterator[tuple[int, IntArray]]:
     for start in range(0, len(positions), _BLOCK):
         yield start, positions[start : start + _BLOCK]

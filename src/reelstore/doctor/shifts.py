@@ -2,19 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Float64Array, IntArray
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import unit
 from reelstore.doctor.probe import Probe
 from reelstore.doctor.sample import Sample
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 LEAST = 20
 """Videos of a split from which a shift can be told."""
@@ -128,7 +123,7 @@ def _of_captions(probe: Probe, splits: list[str]) -> Iterator[_Shift]:
             )
 
 
-def _scores(probe: Probe, captions: Ints, videos: Ints) -> Floats:
+def _scores(probe: Probe, captions: IntArray, videos: IntArray) -> Float64Array:
     """(n, n_videos) cosines of captions and predicted videos, plus those with the videos' other captions."""
     sample, text = probe.sample, unit(probe.text)
     total = np.zeros((len(sample.video), text.shape[1]))
@@ -140,7 +135,7 @@ def _scores(probe: Probe, captions: Ints, videos: Ints) -> Floats:
     return np.asarray(scores)
 
 
-def neighbours_of(places: Ints, by: int) -> Ints:
+def neighbours_of(places: IntArray, by: int) -> IntArray:
     """(n,) row whose place is `by` further; -1 where there is none. Places ascend."""
     rows = np.searchsorted(places, places + by)
     inside = rows < len(places)
@@ -148,7 +143,7 @@ def neighbours_of(places: Ints, by: int) -> Ints:
     return np.where(inside, rows, -1).astype(np.int64)
 
 
-def neighbours_in_splits(sample: Sample, by: int) -> Ints:
+def neighbours_in_splits(sample: Sample, by: int) -> IntArray:
     """(n_videos,) the same within each video's split."""
     partners = np.full(len(sample.video), -1, dtype=np.int64)
     for name in np.unique(sample.splits):
@@ -158,22 +153,24 @@ def neighbours_in_splits(sample: Sample, by: int) -> Ints:
     return partners
 
 
-def _captioned(sample: Sample, partners: Ints) -> Ints:
+def _captioned(sample: Sample, partners: IntArray) -> IntArray:
     return np.where((partners >= 0) & (sample.n_captions[partners] > 0), partners, -1)
 
 
-def _reciprocals(queries: Floats, items: Floats, own: Ints | None = None) -> Floats:
+def _reciprocals(queries: Float64Array, items: Float64Array, own: IntArray | None = None) -> Float64Array:
     scores = unit(queries) @ unit(items).T
     return _reciprocal(scores, np.arange(len(queries)) if own is None else own)
 
 
-def _reciprocal(scores: Floats, own: Ints) -> Floats:
+def _reciprocal(scores: Float64Array, own: IntArray) -> Float64Array:
     """1 / rank of each query's item, half of the ties above it."""
     right = scores[np.arange(len(scores)), own][:, None]
     return np.asarray(1 / (1 + (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2))
 
 
-def _compared(split: str, kind: str, by: int, of_fit: bool, of_split: bool, shifted: Floats, as_is: Floats) -> _Shift:
+def _compared(
+    split: str, kind: str, by: int, of_fit: bool, of_split: bool, shifted: Float64Array, as_is: Float64Array
+) -> _Shift:
     gain = shifted - as_is
     error = max(float(gain.std(ddof=1)) / len(gain) ** 0.5, 1e-9)
     mean = float(gain.mean())

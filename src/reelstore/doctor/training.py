@@ -6,12 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Float32Array, IntArray
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import effective_rank, mean_cosine
-
-Floats = npt.NDArray[np.float32]
 
 LOSS_SHARE = 0.97
 """Of the constant predictor's loss: above it, nothing was learned."""
@@ -26,20 +24,20 @@ class Sample(Protocol):
     """Some videos and their captions, mapped into the joint space."""
 
     @property
-    def video(self) -> Floats:
+    def video(self) -> Float32Array:
         """(n_videos, dim), length 1."""
 
     @property
-    def text(self) -> Floats:
+    def text(self) -> Float32Array:
         """(n_captions, dim), length 1."""
 
     @property
-    def video_of_caption(self) -> npt.NDArray[np.int64]:
+    def video_of_caption(self) -> IntArray:
         """(n_captions,)"""
 
 
 class View(Protocol):
-    """A look at a training after an epoch; `reelstore.align.epoch_view.EpochView` is one."""
+    """A look at a training after an epoch; `reelstore.align.epoch_stats.EpochView` is one."""
 
     @property
     def epoch(self) -> int:
@@ -115,10 +113,10 @@ class Vitals:
 
 
 @dataclass
-class TrainingWatch:
+class TrainingMonitor:
     """Sees a training epoch by epoch, and says at its end what is wrong with it.
 
-    `look` is what `Workplace.observe` is given; it never breaks training off.
+    `look` is what `FitContext.observe` is given; it never breaks training off.
     """
 
     looks: list[Vitals] = field(default_factory=list)
@@ -275,7 +273,7 @@ def _memorised(last: Vitals) -> Check:
     )
 
 
-def _some(values: Floats) -> Floats:
+def _some(values: Float32Array) -> Float32Array:
     """Evenly spaced rows, at most `MAX_ROWS`."""
     if len(values) <= MAX_ROWS:
         return values

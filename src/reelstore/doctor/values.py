@@ -1,15 +1,12 @@
 """Values of stored rows as numbers: clipped, underflowing, constant, repeated."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Array, IntArray
 from reelstore.doctor.findings import Check, Level
-
-Array = npt.NDArray[Any]
-Floats = npt.NDArray[np.float64]
 
 CLIPPED = 0.005
 """Share of values at the largest magnitude from which they were clipped."""
@@ -190,7 +187,7 @@ def _repeats(values: Array, names: Sequence[str], contents: Sequence[str] | None
     )
 
 
-def _groups(values: Array) -> npt.NDArray[np.int64]:
+def _groups(values: Array) -> IntArray:
     """(n,) number of the group of rows that are one, up to `NEAR` of the usual distance."""
     groups = _equal(values)
     first = np.unique(groups, return_index=True)[1]
@@ -210,7 +207,7 @@ def _groups(values: Array) -> npt.NDArray[np.int64]:
     return np.unique(nearest[groups], return_inverse=True)[1].reshape(-1).astype(np.int64)
 
 
-def _equal(values: Array) -> npt.NDArray[np.int64]:
+def _equal(values: Array) -> IntArray:
     """(n,) number of each row's value, in the order in which they come."""
     seen: dict[bytes, int] = {}
     return np.array([seen.setdefault(row.tobytes(), len(seen)) for row in values], dtype=np.int64)

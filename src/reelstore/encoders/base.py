@@ -6,9 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from reelstore.arrays import Array, Float32Array
 from reelstore.records import Side
 
 TOKENS = "tokens"
@@ -80,14 +78,14 @@ class Encoder(Protocol):
     spec: EncoderSpec
     batch_size: int
 
-    def prepare(self, item: Any) -> npt.NDArray[Any]:
+    def prepare(self, item: Any) -> Array:
         """`Frames` or a caption's text -> the network's input for one item."""
         ...
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> Hashable:
+    def bucket(self, prepared: Array) -> Hashable:
         """Items with equal buckets have the same batch shape."""
         ...
 
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Every output of each item, (n_tokens, dim) or (dim,) float32, in the order given."""
         ...

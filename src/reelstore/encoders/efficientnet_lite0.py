@@ -11,12 +11,12 @@ from itertools import accumulate
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from reelstore.arrays import Array, Float32Array
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.checkpoint import read_pth, refuse_meaningless
 from reelstore.encoders.input_statistics import InputStatistics, input_statistics
@@ -101,7 +101,7 @@ class EfficientNetLite0:
             threads=threads,
         )
 
-    def prepare(self, item: Frames) -> npt.NDArray[np.float32]:
+    def prepare(self, item: Frames) -> Float32Array:
         """Frames -> (n_frames, 3, 224, 224) float32. The whole frame is squeezed to a square: nothing is cropped."""
         resized = np.stack(
             [
@@ -112,12 +112,12 @@ class EfficientNetLite0:
         normalised = (resized.astype(np.float32) - MEAN) / STD  # (n_frames, 224, 224, 3)
         return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2))
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """Videos with equally many frames share a batch."""
         return len(prepared)
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Tokens of each video, (n_frames, 1280), and its `stages`, (n_frames, 2048), where they are asked for."""
         n_frames = len(batch[0])
         pixels = np.zeros((self.batch_size, n_frames, 3, SIZE, SIZE), dtype=np.float32)
@@ -137,7 +137,7 @@ class EfficientNetLite0:
         }
         return [{name: values[position] for name, values in arrays.items()} for position in range(len(batch))]
 
-    def input_statistics(self, batch: Sequence[npt.NDArray[Any]]) -> InputStatistics | None:
+    def input_statistics(self, batch: Sequence[Array]) -> InputStatistics | None:
         """Prepared videos at the network's first batch norm, which `encode` has folded away."""
         network = load_network(read_pth(self._weights), fold=False).to(self._device)
         return input_statistics(network, torch.from_numpy(np.concatenate(batch)).to(self._device))

@@ -4,12 +4,11 @@ Preprocessing: the checkpoint's tokenizer files, around the caption the template
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.caption_tokens import CAPTION, CaptionTokenizer
 from reelstore.encoders.checkpoint import refuse_nonfinite
@@ -104,7 +103,7 @@ class HfLm:
             threads=threads,
         )
 
-    def prepare(self, item: str) -> npt.NDArray[np.int64]:
+    def prepare(self, item: str) -> IntArray:
         """A caption -> the token ids of its prompt, (n_tokens,) int64."""
         longest = self._lengths[-1]
         ids = self._tokenizer.ids(item)
@@ -119,12 +118,12 @@ class HfLm:
             ids = self._tokenizer.ids(item[:fits])
         return np.array(ids, dtype=np.int64)
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """The padded length."""
         return next(length for length in self._lengths if length >= len(prepared))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """States of each prompt's tokens at every layer, (n_tokens, dim), without padding."""
         # Padding goes to the right, whatever the tokenizer prefers: a causal model's real tokens then neither see it
         # nor are moved by it. Which id fills it plays no part.
@@ -142,7 +141,7 @@ class HfLm:
         ]
 
     @torch.inference_mode()
-    def _states(self, ids: npt.NDArray[np.int64], mask: npt.NDArray[np.int64]) -> tuple[torch.Tensor, ...]:
+    def _states(self, ids: IntArray, mask: IntArray) -> tuple[torch.Tensor, ...]:
         """(batch, length, dim) of the embeddings and after each block."""
         states: tuple[torch.Tensor, ...] = self._network(
             input_ids=torch.from_numpy(ids).to(self._device),

@@ -13,10 +13,10 @@ from math import isfinite
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
+from reelstore.arrays import Array, Float32Array, IntArray, UInt8Array
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.errors import ParamsError
 from reelstore.records import Frames, Side
@@ -30,8 +30,6 @@ N_FUNCTION_WORDS = 64
 N_SLOTS = 32
 """Tokens of a video, as a Q-Former with 32 queries gives."""
 BOS = -1
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ class _Side:
         self.mean = self._massive(own, geometry.outlier_share)
         self.bos = self._massive(own, geometry.bos_share)
 
-    def _massive(self, rng: np.random.Generator, share: float) -> Floats:
+    def _massive(self, rng: np.random.Generator, share: float) -> Float32Array:
         """(width,) as long as the mean, `share` of its squared length in the outlier dimensions."""
         rest = (_directions(rng, 1, len(self._spread)) @ self._spread)[0]
         rest[self.outliers] = 0
@@ -125,7 +123,7 @@ class _Side:
         rest[self.outliers] = np.float32(share**0.5) * self.held
         return np.asarray(np.float32(self.geometry.mean) * rest)
 
-    def swayed(self, states: Floats, sway: Floats) -> Floats:
+    def swayed(self, states: Float32Array, sway: Float32Array) -> Float32Array:
         """States (n, width) whose outlier dimensions are off by `sway` (n, outliers) of what they hold."""
         held = self.mean[self.outliers] * np.float32(self.geometry.outlier_spread)
         states[:, self.outliers] += sway * held
@@ -161,21 +159,21 @@ class LlmLikeVideo:
         self._seed = seed
         self.spec = _spec("video", self._side.geometry, seed, N_SLOTS, batch_size, threads)
 
-    def prepare(self, item: Frames) -> npt.NDArray[np.uint8]:
+    def prepare(self, item: Frames) -> UInt8Array:
         """(16, 16, 3) uint8; a picture of this size stays as it is."""
         size = (CONCEPTS_A_SIDE, CONCEPTS_A_SIDE)
         return np.asarray(Image.fromarray(item.pixels[0]).resize(size, Image.Resampling.BOX))
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """All share one."""
         return 0
 
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, Floats]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """(32, width) of each."""
         with threadpool_limits(self._threads):
             return [{TOKENS: self._states(pixels)} for pixels in batch]
 
-    def _states(self, pixels: npt.NDArray[Any]) -> Floats:
+    def _states(self, pixels: Array) -> Float32Array:
         side, geometry = self._side, self._side.geometry
         rng = _stream(self._seed, pixels.tobytes())
         strengths = pixels[..., 0].reshape(-1).astype(np.float32)  # (n_concepts,)
@@ -218,20 +216,20 @@ class LlmLikeText:
         self._seed = seed
         self.spec = _spec("text", self._side.geometry, seed, None, batch_size, threads)
 
-    def prepare(self, item: str) -> npt.NDArray[np.int64]:
+    def prepare(self, item: str) -> IntArray:
         """(1 + n_words,) int64: -1, then below 256 a concept, from there a function word."""
         return np.array([BOS, *map(_word, item.split())], dtype=np.int64)
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """All share one."""
         return 0
 
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, Floats]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """(1 + n_words, width) of each."""
         with threadpool_limits(self._threads):
             return [{TOKENS: self._states(words)} for words in batch]
 
-    def _states(self, words: npt.NDArray[Any]) -> Floats:
+    def _states(self, words: Array) -> Float32Array:
         side, geometry = self._side, self._side.geometry
         states = np.empty((len(words), geometry.width), dtype=np.float32)
         states[0] = side.bos
@@ -245,7 +243,7 @@ class LlmLikeText:
         side.swayed(states[1:], sway)
         return states
 
-    def _known_to_text_alone(self, words: npt.NDArray[Any]) -> tuple[Floats, Floats, Floats]:
+    def _known_to_text_alone(self, words: Array) -> tuple[Float32Array, Float32Array, Float32Array]:
         """(n_words, private_rank), (n_words, outliers), (n_words, width): row i is drawn from the words up to i."""
         geometry = self._side.geometry
         n_kept = geometry.private_rank + geometry.outliers
@@ -286,12 +284,12 @@ def _stream(seed: int, content: bytes) -> np.random.Generator:
     return np.random.default_rng([seed, int.from_bytes(sha256(content).digest()[:16], "big")])
 
 
-def _directions(rng: np.random.Generator, n: int, width: int) -> Floats:
+def _directions(rng: np.random.Generator, n: int, width: int) -> Float32Array:
     """(n, width), each of length about 1."""
     return rng.standard_normal((n, width), dtype=np.float32) / np.float32(width**0.5)
 
 
-def _noise(rng: np.random.Generator, shape: tuple[int, ...], length: float) -> Floats:
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], length: float) -> Float32Array:
     """Of this length, about, along the last axis."""
     return rng.standard_normal(shape, dtype=np.float32) * np.float32(length / shape[-1] ** 0.5)
 

@@ -5,12 +5,11 @@ Preprocessing: tokenizer.json of the package, lower case; 256 tokens, `max_seq_l
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.caption_tokens import CaptionTokenizer
 from reelstore.encoders.hub import load_network, open_folder
@@ -65,16 +64,16 @@ class MiniLmL6:
             threads=threads,
         )
 
-    def prepare(self, item: str) -> npt.NDArray[np.int64]:
+    def prepare(self, item: str) -> IntArray:
         """A caption -> its token ids, (n_tokens,) int64."""
         return np.array(self._tokenizer.ids(item), dtype=np.int64)
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """The padded length."""
         return next(length for length in BUCKETS if length >= len(prepared))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """States of each caption's tokens, (n_tokens, 384), without padding."""
         length = self.bucket(batch[0])
         ids = np.full((self.batch_size, length), self._padding, dtype=np.int64)

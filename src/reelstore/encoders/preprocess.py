@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from reelstore.arrays import Float32Array, UInt8Array
 from reelstore.encoders.folder import read_settings
 from reelstore.errors import UndecodableVideoError, WeightsError
 
@@ -76,7 +76,7 @@ class Preprocessing:
         assert isinstance(self.size, tuple)  # read_preprocessing refuses the rest
         return self.size
 
-    def __call__(self, frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(self, frames: UInt8Array) -> Float32Array:
         """(n_frames, height, width, 3) RGB -> (n_frames, 3, *shape)."""
         height, width = self._resized(*frames.shape[1:3])
         resized = np.stack([np.asarray(Image.fromarray(f).resize((width, height), self.resample)) for f in frames])

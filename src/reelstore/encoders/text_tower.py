@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import EMBEDDING, EncoderSpec, Output
 from reelstore.encoders.caption_tokens import CaptionTokenizer
 from reelstore.encoders.checkpoint import refuse_nonfinite
@@ -105,16 +105,16 @@ class TextTower:
             threads=threads,
         )
 
-    def prepare(self, item: str) -> npt.NDArray[np.int64]:
+    def prepare(self, item: str) -> IntArray:
         """A caption -> its token ids, (n_tokens,) int64."""
         return np.array(self._tokenizer.ids(self._rule.cleaned(item)), dtype=np.int64)
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """The padded length."""
         return next(length for length in self._rule.lengths if length >= len(prepared))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """`embedding` of each caption, (dim,)."""
         ids = np.full((self.batch_size, self.bucket(batch[0])), self._rule.pad_id, dtype=np.int64)
         n_tokens = [1] * self.batch_size  # a row without any token would give NaN

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Float32Array, UInt8Array
 from reelstore.encoders.base import Encoder, EncoderSpec
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError
@@ -15,8 +16,6 @@ from reelstore.records import Frames, Side
 
 if TYPE_CHECKING:
     from reelstore.encoders.input_statistics import InputStatistics
-
-Values = npt.NDArray[np.float32]
 
 
 def encoder(
@@ -52,7 +51,7 @@ class ReadyEncoder:
         """What determines its numbers."""
         return self.encoder.spec
 
-    def encode_frames(self, frames: npt.ArrayLike, *, seconds: npt.ArrayLike | None = None) -> dict[str, Values]:
+    def encode_frames(self, frames: npt.ArrayLike, *, seconds: npt.ArrayLike | None = None) -> dict[str, Float32Array]:
         """Every output for a batch of videos of equally many frames.
 
         Args:
@@ -80,7 +79,7 @@ class ReadyEncoder:
                 )
         return {name: np.stack(values) for name, values in results.items()}
 
-    def encode_texts(self, texts: Sequence[str]) -> dict[str, list[Values]]:
+    def encode_texts(self, texts: Sequence[str]) -> dict[str, list[Float32Array]]:
         """Every output for each text, in order.
 
         Returns:
@@ -116,7 +115,7 @@ class ReadyEncoder:
             method = "encode_texts" if self.spec.side == "text" else "encode_frames"
             raise ParamsError(f"{self.spec.side}/{self.spec.name} is of the other side: use {method}.")
 
-    def _checked(self, frames: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    def _checked(self, frames: npt.ArrayLike) -> UInt8Array:
         pixels = np.asarray(frames)
         if pixels.ndim != 5 or pixels.shape[-1] != 3 or pixels.dtype != np.uint8 or not pixels.size:
             raise ParamsError(
@@ -124,7 +123,7 @@ class ReadyEncoder:
             )
         return pixels
 
-    def _encoded(self, items: Sequence[Any]) -> dict[str, list[Values]]:
+    def _encoded(self, items: Sequence[Any]) -> dict[str, list[Float32Array]]:
         prepared = [self.encoder.prepare(item) for item in items]
         by_bucket: dict[Any, list[int]] = {}
         for position, item in enumerate(prepared):

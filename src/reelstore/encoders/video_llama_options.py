@@ -1,13 +1,12 @@
 """What both sides of Video-LLaMA share: their options checked, and items and sequences in one shape."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reelstore.arrays import Array, Float32Array
 from reelstore.errors import ParamsError
 
 VERSION = 1
@@ -20,7 +19,7 @@ def padded(length: int) -> int:
     return -(-length // PAD_TO) * PAD_TO
 
 
-def record(**fields: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def record(**fields: Array) -> Array:
     """Arrays of several kinds as one, so that an item stays one array."""
     one = np.zeros((), dtype=[(name, values.dtype, values.shape) for name, values in fields.items()])
     for name, values in fields.items():
@@ -28,7 +27,7 @@ def record(**fields: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return one
 
 
-def arrays(values: Tensor) -> npt.NDArray[np.float32]:
+def arrays(values: Tensor) -> Float32Array:
     """NumPy has no bfloat16."""
     return values.float().cpu().numpy()
 

@@ -1,13 +1,12 @@
 """Video-LLaMA, captions: the states of their tokens inside its LLaMA, with and without a prompt."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.video_llama_files import (
     MODELS,
@@ -131,7 +130,7 @@ class VideoLlamaText:
             )
         return max_tokens
 
-    def prepare(self, item: str) -> npt.NDArray[Any]:
+    def prepare(self, item: str) -> Array:
         """A caption -> one record of token ids: `caption` and `prompted`, empty where the span isn't wanted."""
         alone = self._ids("{caption}", item) if "caption" in self._spans else []
         prompted = self._ids(self._prompt, item) if self._is_prompted else []
@@ -145,14 +144,14 @@ class VideoLlamaText:
                 return ids
             caption = caption[: min(len(caption) - 1, len(caption) * self._max_tokens // len(ids))]
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> tuple[int, int]:
+    def bucket(self, prepared: Array) -> tuple[int, int]:
         """The padded lengths."""
         return padded(len(prepared["caption"])), padded(len(prepared["prompted"]))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Every output of each caption, without padding."""
-        results: list[dict[str, npt.NDArray[np.float32]]] = [{} for _ in batch]
+        results: list[dict[str, Float32Array]] = [{} for _ in batch]
         for field in ("caption", "prompted"):
             spans = [span for span in self._spans if span.startswith(field)]
             if not spans:
@@ -164,7 +163,7 @@ class VideoLlamaText:
                         result[_text_output(layer, span)] = (own[-1] if span == "prompted-last" else own).copy()
         return results
 
-    def _states(self, sequences: Sequence[npt.NDArray[np.int64]]) -> dict[int, Tensor]:
+    def _states(self, sequences: Sequence[IntArray]) -> dict[int, Tensor]:
         """States of each layer, (batch, padded length, dim)."""
         ids = np.zeros((self.batch_size, padded(len(sequences[0]))), dtype=np.int64)
         for position, sequence in enumerate(sequences):

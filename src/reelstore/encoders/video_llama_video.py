@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
 
+from reelstore.arrays import Array, Float32Array, Float64Array, UInt8Array
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
 from reelstore.encoders.video_llama_files import (
     MODELS,
@@ -149,7 +149,7 @@ class VideoLlamaVideo:
             parts.append(f"LLaMA in {short(llama)}, padded to multiples of {PAD_TO}; prompt {self._prompt!r}")
         return "; ".join([*parts, digests(paths)])
 
-    def prepare(self, item: Frames) -> npt.NDArray[Any]:
+    def prepare(self, item: Frames) -> Array:
         """Frames -> one record: `pixels` (n_frames, size, size, 3) uint8; the prompt's ids, `before` and `after`."""
         pixels = np.stack([_squeezed(picture, self.frame_size) for picture in item.pixels])
         if len(pixels) > self._vision.max_frames:
@@ -172,7 +172,7 @@ class VideoLlamaVideo:
             )
         return [self._tokenizer.bos, *before], after
 
-    def _seconds(self, item: Frames) -> npt.NDArray[np.float64]:
+    def _seconds(self, item: Frames) -> Float64Array:
         """Index by average rate, as the original counts; by their own times for frames that have neither."""
         if item.indices is not None and item.average_fps:
             return item.indices / item.average_fps
@@ -183,12 +183,12 @@ class VideoLlamaVideo:
             )
         return item.pts_seconds
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> tuple[int, int]:
+    def bucket(self, prepared: Array) -> tuple[int, int]:
         """Videos of equally many frames and equally long padded prompts share a batch."""
         return len(prepared["pixels"]), padded(len(prepared["before"]) + len(prepared["after"]))
 
     @torch.inference_mode()
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Every output of each video."""
         pixels = np.zeros((self.batch_size, *batch[0]["pixels"].shape), dtype=np.uint8)
         for position, prepared in enumerate(batch):
@@ -204,7 +204,7 @@ class VideoLlamaVideo:
                 result |= {f"layer-{layer}.{span}": spans[span].copy() for span in self._spans}
         return results
 
-    def _states(self, tokens: Tensor, batch: Sequence[npt.NDArray[Any]]) -> dict[int, Tensor]:
+    def _states(self, tokens: Tensor, batch: Sequence[Array]) -> dict[int, Tensor]:
         """States of the prompts with the videos in them, (batch, padded length, dim) for each layer."""
         if self._llama is None:
             return {}
@@ -221,7 +221,7 @@ class VideoLlamaVideo:
         return self._llama.states(embedded)
 
 
-def _squeezed(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _squeezed(picture: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """The whole picture at another size; as the decoder gives them they have it already."""
     if picture.shape[:2] == size:
         return picture

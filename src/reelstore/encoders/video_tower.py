@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from reelstore.arrays import Array, Float32Array
 from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.checkpoint import refuse_nonfinite
 from reelstore.encoders.folder import refusing
@@ -64,7 +64,7 @@ class VideoTower:
             threads=threads,
         )
 
-    def prepare(self, item: Frames) -> npt.NDArray[np.float32]:
+    def prepare(self, item: Frames) -> Float32Array:
         """Frames -> (n_frames, 3, height, width) float32.
 
         Raises:
@@ -75,11 +75,11 @@ class VideoTower:
             raise ParamsError(f"{self._source} takes {expected} frames of a video, not {len(item)}.")
         return self._preprocessing(item.pixels)
 
-    def bucket(self, prepared: npt.NDArray[Any]) -> int:
+    def bucket(self, prepared: Array) -> int:
         """Videos with equally many frames share a batch."""
         return len(prepared)
 
-    def encode(self, batch: Sequence[npt.NDArray[Any]]) -> list[dict[str, npt.NDArray[np.float32]]]:
+    def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Every output of each video."""
         pixels = np.zeros((self.batch_size, *batch[0].shape), dtype=np.float32)
         for position, prepared in enumerate(batch):
@@ -87,7 +87,7 @@ class VideoTower:
         results = {name: values.float().cpu().numpy() for name, values in self._run(pixels).items()}
         return [{name: values[row] for name, values in results.items()} for row in range(len(batch))]
 
-    def input_statistics(self, batch: Sequence[npt.NDArray[Any]]) -> InputStatistics | None:
+    def input_statistics(self, batch: Sequence[Array]) -> InputStatistics | None:
         """Prepared videos of equally many frames at the network's first batch norm; None where it has none."""
         return input_statistics(self._network, run=lambda: self._run(np.stack(batch)))
 
@@ -96,7 +96,7 @@ class VideoTower:
         raise NotImplementedError
 
     @torch.inference_mode()
-    def _run(self, pixels: npt.NDArray[np.float32]) -> Mapping[str, Tensor]:
+    def _run(self, pixels: Float32Array) -> Mapping[str, Tensor]:
         return self._outputs(torch.from_numpy(pixels).to(self._device, self._network.dtype))
 
     def _declared(self, values: Tensor) -> Output:

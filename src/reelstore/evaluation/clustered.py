@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reelstore.ranking import Floats, Ints
+from reelstore.arrays import Float64Array, IntArray
 
 _DOUBT = 5.0
 """An estimated variance of so many degrees of freedom has the weight 3/4 beside the largest possible one."""
@@ -10,7 +10,9 @@ _NOTHING = 1e-12
 """A mean, or a distance of one from 1, that is a rounding error."""
 
 
-def mean_interval(totals: Floats, sizes: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
+def mean_interval(
+    totals: Float64Array, sizes: Float64Array, *, level: float = 0.95
+) -> tuple[Float64Array, Float64Array]:
     """Interval of the mean of values in [0, 1], for independent clusters of dependent values.
 
     Korn and Graubard's interval (1998): that of Clopper and Pearson (1934) for a proportion, with an effective number
@@ -48,7 +50,9 @@ def mean_interval(totals: Floats, sizes: Floats, *, level: float = 0.95) -> tupl
     return _exact(mean, _effective(mean, left_out, sizes, level), level)
 
 
-def difference_interval(gains: Floats, losses: Floats, sizes: Floats, *, level: float = 0.95) -> tuple[Floats, Floats]:
+def difference_interval(
+    gains: Float64Array, losses: Float64Array, sizes: Float64Array, *, level: float = 0.95
+) -> tuple[Float64Array, Float64Array]:
     """Interval of the mean of paired differences in [-1, 1].
 
     Positive and negative parts are means in [0, 1], each with its `mean_interval`. Both intervals are combined by the
@@ -83,7 +87,7 @@ def difference_interval(gains: Floats, losses: Floats, sizes: Floats, *, level: 
 
 
 def median_interval(
-    values: Floats, cluster: Ints, *, lowest: float, highest: float, level: float = 0.95
+    values: Float64Array, cluster: IntArray, *, lowest: float, highest: float, level: float = 0.95
 ) -> tuple[float, float]:
     """Interval of a median, for independent clusters of dependent values.
 
@@ -113,7 +117,7 @@ def median_interval(
     )
 
 
-def _means(totals: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+def _means(totals: Float64Array, sizes: Float64Array) -> tuple[Float64Array, Float64Array]:
     """(...) mean, and (..., n_clusters) what it differs by without each cluster; 0 for a single cluster."""
     total, n = totals.sum(axis=-1, keepdims=True), sizes.sum(axis=-1, keepdims=True)
     mean = total / n
@@ -122,17 +126,17 @@ def _means(totals: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     return np.clip(mean[..., 0], 0.0, 1.0), np.where(np.abs(left_out) > _NOTHING * mean, left_out, 0.0)
 
 
-def _variance(left_out: Floats) -> Floats:
+def _variance(left_out: Float64Array) -> Float64Array:
     return _covariance(left_out, left_out)
 
 
-def _covariance(first: Floats, second: Floats) -> Floats:
+def _covariance(first: Float64Array, second: Float64Array) -> Float64Array:
     n = first.shape[-1]
-    covariance: Floats = (n - 1) / n * (first * second).sum(axis=-1)
+    covariance: Float64Array = (n - 1) / n * (first * second).sum(axis=-1)
     return covariance
 
 
-def _effective(mean: Floats, left_out: Floats, sizes: Floats, level: float) -> Floats:
+def _effective(mean: Float64Array, left_out: Float64Array, sizes: Float64Array, level: float) -> Float64Array:
     """(...) independent values of 0 or 1 that are as informative about the mean."""
     from scipy.special import ndtri, stdtrit
 
@@ -152,11 +156,11 @@ def _effective(mean: Floats, left_out: Floats, sizes: Floats, level: float) -> F
     mixed = (1 - doubt) * share + doubt
     tail = (1 + level) / 2
     narrower = np.where(inside, (ndtri(tail) / stdtrit(freedom, tail)) ** 2, 1.0)
-    effective: Floats = equal_clusters / mixed * narrower
+    effective: Float64Array = equal_clusters / mixed * narrower
     return effective
 
 
-def _exact(mean: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
+def _exact(mean: Float64Array, n: Float64Array, level: float) -> tuple[Float64Array, Float64Array]:
     """Clopper and Pearson's interval for this share of n values, which needn't be whole numbers."""
     from scipy.special import betaincinv
 
@@ -167,12 +171,14 @@ def _exact(mean: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
     return np.where(mean <= _NOTHING, 0.0, low), np.where(1 - mean <= _NOTHING, 1.0, high)
 
 
-def _ratio(numerator: Floats, denominator: Floats, *, otherwise: float) -> Floats:
+def _ratio(numerator: Float64Array, denominator: Float64Array, *, otherwise: float) -> Float64Array:
     """Their ratio; `otherwise` where the denominator isn't above 0."""
     numerator, denominator = np.broadcast_arrays(numerator, denominator)
-    ratio: Floats = np.divide(numerator, denominator, out=np.full(denominator.shape, otherwise), where=denominator > 0)
+    ratio: Float64Array = np.divide(
+        numerator, denominator, out=np.full(denominator.shape, otherwise), where=denominator > 0
+    )
     return ratio
 
 
-def _length(first: Floats, second: Floats, correlation: Floats) -> Floats:
+def _length(first: Float64Array, second: Float64Array, correlation: Float64Array) -> Float64Array:
     return np.sqrt(np.maximum(first**2 + second**2 - 2 * correlation * first * second, 0.0))

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import Float64Array, IntArray
 from reelstore.errors import EvaluationError
 from reelstore.evaluation.clustered import difference_interval
 from reelstore.evaluation.intervals import clusters
 from reelstore.evaluation.metrics import mean
-from reelstore.ranking import Floats, Ints
 from reelstore.ranking.arguments import share, whole_number
 from reelstore.ranking.arrays import as_array
 
@@ -46,9 +46,9 @@ class Difference:
 
 
 def compare(
-    first: Mapping[str, Floats],
-    second: Mapping[str, Floats],
-    video: Ints,
+    first: Mapping[str, Float64Array],
+    second: Mapping[str, Float64Array],
+    video: IntArray,
     *,
     n_resamples: int = 2000,
     seed: int = 0,
@@ -116,7 +116,7 @@ def _mapping(name: str, values: Any) -> Mapping[str, Any]:
     return values
 
 
-def _values(values: Any, name: str, n_queries: int) -> Floats:
+def _values(values: Any, name: str, n_queries: int) -> Float64Array:
     found = as_array(values, str(name))
     if found.dtype.kind not in "biuf" or found.shape != (n_queries,):
         raise EvaluationError(
@@ -159,7 +159,7 @@ def adjust(
     }
 
 
-def _scale(name: str, first: Floats, second: Floats, n_videos: int) -> float:
+def _scale(name: str, first: Float64Array, second: Float64Array, n_videos: int) -> float:
     """Largest possible difference of one query; where the metric isn't bounded by 1, the largest one that was seen."""
     if name != "MeanR" and min(first.min(), second.min()) >= 0 and max(first.max(), second.max()) <= 1:
         return 1.0
@@ -167,7 +167,7 @@ def _scale(name: str, first: Floats, second: Floats, n_videos: int) -> float:
     return float(np.abs(second - first).max()) or max(float(np.ptp(first)), n_videos - 1.0, 1.0)
 
 
-def _p_values(change: Floats, n_resamples: int, seed: int) -> Floats:
+def _p_values(change: Float64Array, n_resamples: int, seed: int) -> Float64Array:
     """(n_metrics,) of (n_videos, n_metrics) differences: how often random signs give as large a sum."""
     # A hair of slack: sums of the same numbers with other signs may differ in the last bit.
     observed = np.abs(change.sum(axis=0)) * (1 - 1e-12)

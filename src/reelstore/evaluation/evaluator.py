@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
+from reelstore.arrays import IntArray
 from reelstore.errors import EvaluationError
 from reelstore.evaluation.gains import Gain, Gains, relevant_counts
 from reelstore.evaluation.relevance import judged_pairs, refuse_other_labels
@@ -13,7 +14,6 @@ from reelstore.ranking import (
     DIRECTIONS,
     MEMORY,
     Direction,
-    Ints,
     Matrix,
     MaxSim,
     PairCounts,
@@ -183,7 +183,7 @@ def _name(scorer: Scorer) -> str:
 def _count_embeddings(
     text: Source,
     video: Source,
-    pairs: tuple[Ints, Ints],
+    pairs: tuple[IntArray, IntArray],
     v2t: V2T,
     directions: Sequence[Direction],
     options: Mapping[str, Any],

@@ -9,9 +9,10 @@ from typing import Literal
 
 import numpy as np
 
+from reelstore.arrays import BoolArray, Float64Array, IntArray
 from reelstore.errors import EvaluationError
-from reelstore.evaluation.relevance import Bools, Judged
-from reelstore.ranking import Floats, Ints, PairCounts
+from reelstore.evaluation.relevance import Judged
+from reelstore.ranking import PairCounts
 from reelstore.ranking.counts import Direction
 
 Gain = Literal["linear", "exponential"]
@@ -33,16 +34,16 @@ class Gains:
         tied: (n_queries,) bool, whether nDCG depends on how ties are broken.
     """
 
-    first: Ints
-    above: Ints
-    n: Ints
-    gain: Floats
-    place: Ints
-    retrieved: Bools
-    tied: Bools
+    first: IntArray
+    above: IntArray
+    n: IntArray
+    gain: Float64Array
+    place: IntArray
+    retrieved: BoolArray
+    tied: BoolArray
 
     @classmethod
-    def of(cls, counts: PairCounts, gain: Floats) -> "Gains":
+    def of(cls, counts: PairCounts, gain: Float64Array) -> "Gains":
         """From counts whose pairs are all items with a gain; `gain` is that of each pair."""
         order = np.lexsort((-gain, -counts.score, counts.query))
         query, score, gain = counts.query[order], counts.score[order], gain[order]
@@ -79,7 +80,7 @@ class Gains:
             self, above=nothing, n=nothing + n_items, gain=self.gain[order], place=place, retrieved=everything
         )
 
-    def ndcg(self, k: int) -> Floats:
+    def ndcg(self, k: int) -> Float64Array:
         """(n_queries,) expected nDCG@k."""
         k = min(k, int((self.above + self.n).max(initial=1)))
         total = np.r_[0.0, np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))]  # discounts of the first 0 to k places
@@ -88,11 +89,11 @@ class Gains:
         best = self.gain[np.lexsort((-self.gain, self._query))]
         place = np.arange(len(best)) - self.first[self._query]
         discount = total[np.minimum(place + 1, k)] - total[np.minimum(place, k)]
-        values: Floats = np.minimum(gained / np.add.reduceat(best * discount, self.first), 1.0)
+        values: Float64Array = np.minimum(gained / np.add.reduceat(best * discount, self.first), 1.0)
         return values
 
     @property
-    def _query(self) -> Ints:
+    def _query(self) -> IntArray:
         """(n_pairs,) number of each pair's query."""
         return np.repeat(np.arange(len(self.first)), np.diff(np.r_[self.first, len(self.gain)]))
 
@@ -125,12 +126,12 @@ def relevant_counts(
     return counts, Gains.of(gains_counts, _gain(grade, gain))
 
 
-def _gain(grade: Floats, gain: Gain) -> Floats:
+def _gain(grade: Float64Array, gain: Gain) -> Float64Array:
     if gain == "linear":
         return grade
     with np.errstate(over="ignore"):
         # Of a small fraction, 2**grade - 1 would lose every digit.
-        found: Floats = np.where(grade < 1, np.expm1(grade * np.log(2)), np.exp2(grade) - 1)
+        found: Float64Array = np.where(grade < 1, np.expm1(grade * np.log(2)), np.exp2(grade) - 1)
     if not np.isfinite(found).all():
         raise EvaluationError(
             f"A grade is {grade.max():g}, for which gain='exponential' overflows. Use gain='linear', or smaller grades."
@@ -138,7 +139,7 @@ def _gain(grade: Floats, gain: Gain) -> Floats:
     return found
 
 
-def _without(counts: PairCounts, relevant: Bools, answers: bool) -> PairCounts:
+def _without(counts: PairCounts, relevant: BoolArray, answers: bool) -> PairCounts:
     """Counts of some pairs, the others being wrong items."""
     order = np.lexsort((-counts.score, counts.query))
     query, score = counts.query[order], counts.score[order]
@@ -157,7 +158,7 @@ def _without(counts: PairCounts, relevant: Bools, answers: bool) -> PairCounts:
     return _kept(found, relevant)
 
 
-def _kept(counts: PairCounts, kept: Bools) -> PairCounts:
+def _kept(counts: PairCounts, kept: BoolArray) -> PairCounts:
     return replace(
         counts,
         query=counts.query[kept],

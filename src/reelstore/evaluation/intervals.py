@@ -4,10 +4,10 @@ from typing import TypedDict
 
 import numpy as np
 
+from reelstore.arrays import Float64Array, IntArray
 from reelstore.errors import EvaluationError
 from reelstore.evaluation.clustered import mean_interval, median_interval
 from reelstore.evaluation.result import Evaluation, Ranks
-from reelstore.ranking import Floats, Ints
 from reelstore.ranking.arguments import share
 
 LEVEL = 0.95
@@ -87,7 +87,7 @@ def bootstrap(evaluation: Evaluation, *, n_resamples: int = 1000, seed: int = 0,
     return confidence_intervals(evaluation, level=level)
 
 
-def clusters(video: Ints) -> tuple[Ints, Floats]:
+def clusters(video: IntArray) -> tuple[IntArray, Float64Array]:
     """Number the videos from 0 without holes.
 
     Args:

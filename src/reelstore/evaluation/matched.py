@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reelstore.ranking import Ints
+from reelstore.arrays import IntArray
 from reelstore.records import Protocol
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Matched:
 
     videos: list[str]
     captions: list[tuple[str, int]]
-    video_of_caption: Ints
+    video_of_caption: IntArray
     missing: dict[str, int]
     protocol: Protocol | None = None
 

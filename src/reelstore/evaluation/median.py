@@ -9,8 +9,8 @@ from bisect import bisect_left, bisect_right
 
 import numpy as np
 
+from reelstore.arrays import Float64Array
 from reelstore.evaluation.ties import TieGroups, later_than
-from reelstore.ranking import Floats
 
 
 def median_rank(groups: TieGroups) -> float:
@@ -44,7 +44,7 @@ def _order_statistic(groups: TieGroups, place: int) -> float:
     return float(low + first) + sum(1.0 - reached(rank) for rank in range(low + first, low + last))
 
 
-def _at_least(probability: Floats, place: int) -> float:
+def _at_least(probability: Float64Array, place: int) -> float:
     """Probability that at least `place` of these independent draws say yes."""
     sure = int((probability >= 1).sum())
     open_ones = probability[(probability > 0) & (probability < 1)]
@@ -62,7 +62,7 @@ def _at_least(probability: Floats, place: int) -> float:
     return float(np.clip(total[needed:].sum(), 0.0, 1.0))
 
 
-def _binomial(n: int, p: float) -> Floats:
+def _binomial(n: int, p: float) -> Float64Array:
     successes = np.arange(n + 1)
     logs = np.r_[0.0, np.cumsum(np.log(np.arange(1, n + 1)))]
     log_odds = successes * math.log(p) + (n - successes) * math.log1p(-p)
@@ -70,7 +70,7 @@ def _binomial(n: int, p: float) -> Floats:
     return np.asarray(probability / probability.sum(), dtype=np.float64)  # the logs of large factorials lose digits
 
 
-def _convolved(parts: list[Floats]) -> Floats:
+def _convolved(parts: list[Float64Array]) -> Float64Array:
     """Distribution of the sum, halves first so that long ones meet once."""
     if len(parts) == 1:
         return parts[0]

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from reelstore.arrays import Float64Array
 from reelstore.evaluation.median import median_rank
 from reelstore.evaluation.ties import (
     TieGroups,
@@ -17,17 +18,17 @@ from reelstore.evaluation.ties import (
     recall,
     reciprocal_rank,
 )
-from reelstore.ranking import Floats, PairCounts
+from reelstore.ranking import PairCounts
 
 
-def query_values(groups: TieGroups, *, one_right: bool, ks: Sequence[int]) -> dict[str, Floats]:
+def query_values(groups: TieGroups, *, one_right: bool, ks: Sequence[int]) -> dict[str, Float64Array]:
     """Metric -> (n_queries,) values whose mean it is; all but MedR is such a mean.
 
     Where every query has one right item by its nature (`one_right`), as a caption has one video, hit and recall are the
     same and print as R@k, and MAP is MRR. Elsewhere hit@k (any right item among the first k) and recall@k (share of the
     right items) are kept apart. nDCG is cut at the largest k.
     """
-    values: dict[str, Floats] = {}
+    values: dict[str, Float64Array] = {}
     for k in ks:
         if one_right:
             values[f"R@{k:02d}"] = hit(groups, k)
@@ -49,7 +50,7 @@ def direction_metrics(groups: TieGroups, *, one_right: bool, ks: Sequence[int], 
     return {**{name: mean(of) for name, of in values.items()}, "MedR": median_rank(settled)}
 
 
-def mean(values: Floats) -> float:
+def mean(values: Float64Array) -> float:
     """The mean by a correctly rounded sum: the order of the queries doesn't move a digit."""
     if (values == np.rint(values)).all():  # as hits and ranks are without ties: nothing is rounded
         return float(values.sum()) / len(values)

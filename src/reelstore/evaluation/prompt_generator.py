@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from reelstore.arrays import Float32Array
 from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.io import parsed_json, refuse_irregular
 
@@ -30,7 +30,7 @@ class PromptGenerator:
         weights_sha256: digest of the checkpoint, as in the recipe of every variant made with it.
     """
 
-    tensors: Mapping[str, npt.NDArray[np.float32]]
+    tensors: Mapping[str, Float32Array]
     n_heads: int
     n_layers: int
     activation: str

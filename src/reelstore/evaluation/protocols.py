@@ -12,21 +12,12 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
+from reelstore.arrays import Array, BoolArray, Float64Array
 from reelstore.errors import EvaluationError
-from reelstore.evaluation.relevance import Bools, judged_pairs
+from reelstore.evaluation.relevance import judged_pairs
 from reelstore.evaluation.result import Evaluation, result
 from reelstore.evaluation.ties import Ties
-from reelstore.ranking import (
-    DIRECTIONS,
-    Array,
-    Direction,
-    Floats,
-    Matrix,
-    PairCounts,
-    Similarity,
-    count_scores,
-    score_matrix,
-)
+from reelstore.ranking import DIRECTIONS, Direction, Matrix, PairCounts, Similarity, count_scores, score_matrix
 from reelstore.ranking.arguments import cut_offs, finite_number, one_of, truth, whole_number
 from reelstore.ranking.sources import Source
 
@@ -42,7 +33,7 @@ class Transductive(Protocol):
         """What it is, with its settings."""
         ...
 
-    def normalized(self, scores: Floats) -> Floats:
+    def normalized(self, scores: Float64Array) -> Float64Array:
         """(n_queries, n_items) -> (n_queries, n_items)."""
         ...
 
@@ -70,7 +61,7 @@ class DualSoftmax:
         """With its scale."""
         return f"dual softmax (scale {self.scale:g}), which uses the other test queries,"
 
-    def normalized(self, scores: Floats) -> Floats:
+    def normalized(self, scores: Float64Array) -> Float64Array:
         """(n_queries, n_items), of scores likewise."""
         return scores * np.exp(self.scale * scores - _log_sum(self.scale * scores))
 
@@ -99,7 +90,7 @@ class InvertedSoftmax:
         """With its scale."""
         return f"inverted softmax (scale {self.scale:g}), which uses the other test queries,"
 
-    def normalized(self, scores: Floats) -> Floats:
+    def normalized(self, scores: Float64Array) -> Float64Array:
         """(n_queries, n_items), of scores likewise; logarithms, which order alike."""
         return self.scale * scores - _log_sum(self.scale * scores)
 
@@ -113,8 +104,8 @@ class BankStatistics:
         activation: (n_items,) bool, whether the item is among the k best of some query of the bank.
     """
 
-    log_sum: Floats
-    activation: Bools
+    log_sum: Float64Array
+    activation: BoolArray
 
 
 @dataclass(frozen=True)
@@ -149,9 +140,9 @@ class QueryBank:
         """With its settings."""
         return f"QB-Norm (scale {self.scale:g}, k {self.k}), whose bank is training queries,"
 
-    def statistics(self, blocks: Iterable[Floats]) -> BankStatistics:
+    def statistics(self, blocks: Iterable[Float64Array]) -> BankStatistics:
         """From the bank's scores of all items, (some queries, n_items) at a time; at least one block."""
-        log_sum: Floats | None = None
+        log_sum: Float64Array | None = None
         for scores in blocks:
             n_items = scores.shape[1]
             if log_sum is None:
@@ -165,7 +156,7 @@ class QueryBank:
             raise EvaluationError("The bank of QB-Norm is empty: it needs queries of the training split.")
         return BankStatistics(log_sum, activation)
 
-    def normalized(self, scores: Floats, bank: BankStatistics) -> Floats:
+    def normalized(self, scores: Float64Array, bank: BankStatistics) -> Float64Array:
         """(n_queries, n_items), of scores likewise. Normalized rows are logarithms, which order alike."""
         best = scores == scores.max(axis=1, keepdims=True, initial=-np.inf)
         active = (best & bank.activation).any(axis=1)
@@ -265,7 +256,7 @@ def evaluate_transductive(
     )
 
 
-def _bank(bank: Any, items: Any, similarity: Similarity) -> Iterator[Floats]:
+def _bank(bank: Any, items: Any, similarity: Similarity) -> Iterator[Float64Array]:
     """Scores of the bank's queries with all items, (some, n_items) at a time."""
     sought = Source(items, "items")
     step = max(1, _BANK_SCORES // max(len(sought), 1))
@@ -288,11 +279,11 @@ def _blocks(bank: Any) -> Iterable[Any]:
     return bank if isinstance(bank, Iterator) else [bank]
 
 
-def _log_sum(values: Floats) -> Floats:
+def _log_sum(values: Float64Array) -> Float64Array:
     """(n_items,) logarithm of the sum over queries of exponentials, the same in whatever order queries come."""
     highest = values.max(axis=0)
-    summed: Floats = np.sort(np.exp(values - highest), axis=0).sum(axis=0)
-    logs: Floats = highest + np.log(summed)
+    summed: Float64Array = np.sort(np.exp(values - highest), axis=0).sum(axis=0)
+    logs: Float64Array = highest + np.log(summed)
     return logs
 
 

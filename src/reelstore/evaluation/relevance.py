@@ -6,14 +6,11 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray
 from reelstore.errors import EvaluationError
-from reelstore.ranking import Array, Floats, Ints
 from reelstore.ranking.arguments import whole_number
 from reelstore.ranking.arrays import as_array, is_sparse_tensor
-
-Bools = npt.NDArray[np.bool_]
 
 
 class Pairs(NamedTuple):
@@ -43,17 +40,17 @@ class Judged:
     """
 
     n_items: int
-    query: Ints
-    item: Ints
-    grade: Floats | None
-    relevant: Bools
+    query: IntArray
+    item: IntArray
+    grade: Float64Array | None
+    relevant: BoolArray
 
     @property
-    def pairs(self) -> tuple[Ints, Ints]:
+    def pairs(self) -> tuple[IntArray, IntArray]:
         """Query and item of the relevant pairs."""
         return self.query[self.relevant], self.item[self.relevant]
 
-    def at(self, query: Ints, item: Ints) -> Ints:
+    def at(self, query: IntArray, item: IntArray) -> IntArray:
         """Position of each of these pairs."""
         return np.searchsorted(self.query * self.n_items + self.item, query * self.n_items + item)
 
@@ -136,7 +133,7 @@ class _Reader:
     name: str
     what: tuple[str, str]
 
-    def __call__(self, relevance: Any) -> tuple[Ints, Ints, Floats]:
+    def __call__(self, relevance: Any) -> tuple[IntArray, IntArray, Float64Array]:
         if isinstance(relevance, Pairs):
             return self._pairs(relevance)
         if isinstance(relevance, Mapping):
@@ -163,22 +160,24 @@ class _Reader:
             return self._matrix(values)
         return self._owners(values)
 
-    def _matrix(self, values: Array) -> tuple[Ints, Ints, Floats]:
+    def _matrix(self, values: Array) -> tuple[IntArray, IntArray, Float64Array]:
         values = self._numbers(values)
         query, item = np.nonzero(values > 0)
         return query.astype(np.int64), item.astype(np.int64), values[query, item].astype(np.float64)
 
-    def _sparse(self, query: Any, item: Any, values: Array) -> tuple[Ints, Ints, Floats]:
+    def _sparse(self, query: Any, item: Any, values: Array) -> tuple[IntArray, IntArray, Float64Array]:
         """What is given twice adds up, as it does when the matrix is made dense."""
         grades = self._numbers(values)
         key = np.asarray(query, dtype=np.int64) * self.n_items + np.asarray(item, dtype=np.int64)
         key, place = np.unique(key, return_inverse=True)
-        total: Floats = np.bincount(place.reshape(-1), grades.astype(np.float64), minlength=len(key)).astype(np.float64)
+        total: Float64Array = np.bincount(place.reshape(-1), grades.astype(np.float64), minlength=len(key)).astype(
+            np.float64
+        )
         if grades.dtype.kind == "b":
             total = np.minimum(total, 1.0)
         return key // max(self.n_items, 1), key % max(self.n_items, 1), total
 
-    def _pairs(self, pairs: Pairs) -> tuple[Ints, Ints, Floats]:
+    def _pairs(self, pairs: Pairs) -> tuple[IntArray, IntArray, Float64Array]:
         sides = []
         for values, n, kind in ((pairs.query, self.n_queries, self.what[0]), (pairs.item, self.n_items, self.what[1])):
             rows = as_array(values, f"{self.name}: {_several(kind)}")
@@ -200,7 +199,7 @@ class _Reader:
             )
         return sides[0], sides[1], self._numbers(grade).astype(np.float64)
 
-    def _mapping(self, mapping: Mapping[Any, Any]) -> tuple[Ints, Ints, Floats]:
+    def _mapping(self, mapping: Mapping[Any, Any]) -> tuple[IntArray, IntArray, Float64Array]:
         query, item, grade = [], [], []
         for key, values in mapping.items():
             row = whole_number(f"{self.name}: a key, which must be a row number,", key, 0, self.n_queries - 1)
@@ -216,7 +215,7 @@ class _Reader:
         grades[:] = grade
         return np.array(query, dtype=np.int64), np.array(item, dtype=np.int64), self._numbers(grades).astype(np.float64)
 
-    def _owners(self, values: Array) -> tuple[Ints, Ints, Floats]:
+    def _owners(self, values: Array) -> tuple[IntArray, IntArray, Float64Array]:
         n, (query_name, item_name) = self.n_queries, self.what
         if values.ndim == 1 and values.dtype == object:
             values = self._numbers(values)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from reelstore.errors import ParamsError, UnknownNameError
 from reelstore.evaluation.unaligned import pad_to_same_width
 from reelstore.records import Side
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 RERANKERS: dict[str, str] = {
     "none": "reelstore.evaluation.rerank:NoReranker",

@@ -5,12 +5,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from reelstore.arrays import Array, IntArray
 from reelstore.errors import ParamsError
 from reelstore.evaluation.rerank import Stored
-from reelstore.ranking import Array, Ints, MaxSim
+from reelstore.ranking import MaxSim
 from reelstore.ranking.token_scores import Interaction
 from reelstore.records import Side
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class _Widened:
         self._rows, self.dim = rows, width
         self.token_counts = rows.token_counts
 
-    def take_ragged(self, positions: Ints) -> tuple[Array, Ints]:
+    def take_ragged(self, positions: IntArray) -> tuple[Array, IntArray]:
         """As of a store's rows."""
         values, offsets = self._rows.take_ragged(positions)
         missing = self.dim - values.shape[1]

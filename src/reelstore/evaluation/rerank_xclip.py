@@ -13,23 +13,21 @@ from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.functional import gelu, layer_norm, linear, normalize, scaled_dot_product_attention
 
+from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.errors import EvaluationError
 from reelstore.evaluation.prompt_generator import PromptGenerator
 from reelstore.evaluation.rerank import Stored
 from reelstore.ranking import refuse_nonfinite
 from reelstore.records import Side
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 TILE_CAPTIONS = 64
 TILE_VIDEOS = 8
 """Captions and videos scored at once: some 40 MB of buffers at 512 dimensions."""
-
-Scores = npt.NDArray[np.float32]
 
 
 class Blocks(Protocol):
@@ -42,15 +40,15 @@ class Blocks(Protocol):
 
 
 def conditioned_scores(
-    text: npt.NDArray[Any],
-    video: npt.NDArray[Any],
+    text: Array,
+    video: Array,
     prompts: Blocks,
     generator: PromptGenerator,
     *,
     device: str = "cpu",
     tile_captions: int = TILE_CAPTIONS,
     tile_videos: int = TILE_VIDEOS,
-) -> Scores:
+) -> Float32Array:
     """X-CLIP's own score of every caption with every video.
 
     Captions and videos that are equal to the bit are scored once, so that they tie. A tile's shape may move the last
@@ -99,8 +97,8 @@ class Conditioned:
 
     def __init__(
         self,
-        text: npt.NDArray[Any],
-        video: npt.NDArray[Any],
+        text: Array,
+        video: Array,
         prompts: Blocks,
         generator: PromptGenerator,
         *,
@@ -124,7 +122,7 @@ class Conditioned:
     def __repr__(self) -> str:
         return f"Conditioned({self.shape[0]} captions, {self.shape[1]} videos)"
 
-    def block(self, captions: slice, videos: slice) -> Scores:
+    def block(self, captions: slice, videos: slice) -> Float32Array:
         """(n_captions, n_videos) scores of these captions with these videos, float32."""
         rows, columns = self._caption_row[captions], self._video_row[videos]
         scores = np.empty((len(rows), len(columns)), dtype=np.float32)
@@ -148,11 +146,11 @@ class Conditioned:
         target = torch.from_numpy(np.asarray(self._video[rows], np.float32)).to(self._device)
         return keys, normalize(target, dim=-1)
 
-    def _scores(self, start: int, keys: list[tuple[Tensor, Tensor]], target: Tensor) -> Scores:
+    def _scores(self, start: int, keys: list[tuple[Tensor, Tensor]], target: Tensor) -> Float32Array:
         """(captions, videos) of one tile."""
         some = torch.from_numpy(self._captions[start : start + self._tile[0]]).to(self._device)  # (captions, dim)
         moved = normalize(some + self._network.added(some, keys), dim=-1)  # (videos, captions, dim)
-        scores: Scores = torch.einsum("vcd,vd->cv", moved, target).cpu().numpy()
+        scores: Float32Array = torch.einsum("vcd,vd->cv", moved, target).cpu().numpy()
         return scores
 
 
@@ -219,9 +217,9 @@ class _ReadByTile:
         self._rows = rows
         self.shape = (len(rows), rows.n_tokens or 0, rows.dim)
 
-    def __getitem__(self, positions: Any) -> npt.NDArray[Any]:
+    def __getitem__(self, positions: Any) -> Array:
         one = np.ndim(positions) == 0
-        taken: npt.NDArray[Any] = self._rows.take([positions] if one else positions)
+        taken: Array = self._rows.take([positions] if one else positions)
         return taken[0] if one else taken
 
 
@@ -285,7 +283,7 @@ class _Network:
         return values * torch.sigmoid(1.702 * values)
 
 
-def _first_equal(video: npt.NDArray[Any], prompts: Blocks) -> npt.NDArray[np.int64]:
+def _first_equal(video: Array, prompts: Blocks) -> IntArray:
     """For each video the first row that is the same to the bit."""
     first: dict[bytes, int] = {}
     rows = [
@@ -295,7 +293,7 @@ def _first_equal(video: npt.NDArray[Any], prompts: Blocks) -> npt.NDArray[np.int
     return np.array(rows, dtype=np.int64)
 
 
-def _check_shapes(text: npt.NDArray[Any], video: npt.NDArray[Any], prompts: Blocks, generator: PromptGenerator) -> None:
+def _check_shapes(text: Array, video: Array, prompts: Blocks, generator: PromptGenerator) -> None:
     dim = generator.dim
     for name, shape in [("text", text.shape), ("video", video.shape)]:
         if len(shape) != 2 or shape[1] != dim:

@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 
+from reelstore.arrays import BoolArray, Float64Array, IntArray
 from reelstore.evaluation.gains import Gains
 from reelstore.evaluation.median import median_rank
 from reelstore.evaluation.metrics import constant_counts, direction_metrics, mean, query_values
-from reelstore.evaluation.relevance import Bools
 from reelstore.evaluation.ties import TieGroups, Ties, expected_rank
-from reelstore.ranking import Floats, Ints, PairCounts
+from reelstore.ranking import PairCounts
 from reelstore.ranking.arguments import cut_offs
 
 Metrics = dict[str, dict[str, float]]
@@ -32,21 +32,21 @@ class Ranks:
         greater: (n,) wrong items above the best right one.
         equal: (n,) wrong items that tie with it.
         tied: (n,) whether a metric of this query depends on how ties are broken.
-        best_wrong: (n,) row of the wrong item with the highest score; -1 where there is none. None if not asked for.
+        hardest_negative: (n,) row of the wrong item with the highest score; -1 where there is none. None if not asked for.
         gap: (n,) score of the best right item less that of the best wrong one; inf where there is none. None likewise.
         values: metric -> (n,) values whose mean it is, under the tie rule of the evaluation.
     """
 
-    query: Ints
-    video: Ints
-    n_right: Ints
-    rank: Floats
-    greater: Ints
-    equal: Ints
-    tied: Bools
-    best_wrong: Ints | None
-    gap: Floats | None
-    values: dict[str, Floats]
+    query: IntArray
+    video: IntArray
+    n_right: IntArray
+    rank: Float64Array
+    greater: IntArray
+    equal: IntArray
+    tied: BoolArray
+    hardest_negative: IntArray | None
+    gap: Float64Array | None
+    values: dict[str, Float64Array]
 
     def __len__(self) -> int:
         return len(self.query)
@@ -119,7 +119,7 @@ class Evaluation:
         """Items that a query of this direction searches."""
         return self._counts[direction].n_items
 
-    def curve(self, direction: str, ks: Sequence[int]) -> dict[str, Floats]:
+    def curve(self, direction: str, ks: Sequence[int]) -> dict[str, Float64Array]:
         """`recall` and its `chance` at each k, (n_ks,), without another product; in `t2v` it is R@k."""
         ks = cut_offs(ks)
         one_right = self._one_right(direction)
@@ -144,7 +144,7 @@ class Evaluation:
 
 def result(
     counts: Mapping[str, PairCounts],
-    pairs: tuple[Ints, Ints],
+    pairs: tuple[IntArray, IntArray],
     size: dict[str, int],
     *,
     ks: Sequence[int],
@@ -187,7 +187,7 @@ def _one_right(direction: str, counts: PairCounts) -> bool:
 def _ranks(
     counts: PairCounts,
     groups: TieGroups,
-    pairs: tuple[Ints, Ints],
+    pairs: tuple[IntArray, IntArray],
     direction: str,
     *,
     ks: tuple[int, ...],
@@ -208,18 +208,18 @@ def _ranks(
         greater=groups.above[groups.first],
         equal=groups.wrong[groups.first],
         tied=groups.tied,
-        best_wrong=counts.best_wrong[query] if answers else None,
+        hardest_negative=counts.hardest_negative[query] if answers else None,
         gap=_gap(counts)[query] if answers else None,
         values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
     )
 
 
-def _gap(counts: PairCounts) -> Floats:
+def _gap(counts: PairCounts) -> Float64Array:
     """(n_queries,) score of the best right item less that of the best wrong one; 0 for equal infinities."""
     best = np.full(counts.n_queries, -np.inf)
     np.maximum.at(best, counts.query, counts.score)
     with np.errstate(invalid="ignore"):
-        gap = np.asarray(best - counts.best_wrong_score)
-    gap[np.isinf(best) & (best == counts.best_wrong_score)] = 0.0
-    gap[counts.best_wrong < 0] = np.inf
+        gap = np.asarray(best - counts.hardest_negative_score)
+    gap[np.isinf(best) & (best == counts.hardest_negative_score)] = 0.0
+    gap[counts.hardest_negative < 0] = np.inf
     return gap

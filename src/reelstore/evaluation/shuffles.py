@@ -3,12 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.ranking import Floats, Ints, Similarity, score_matrix
+from reelstore.arrays import Array, Float64Array, IntArray
+from reelstore.ranking import Similarity, score_matrix
 from reelstore.ranking.reciprocal import reciprocal_ranks
 
 LEVEL = 0.95
@@ -41,8 +40,8 @@ class Cells:
 
 
 def shuffled_cells(
-    cells: Mapping[tuple[str, str], tuple[npt.NDArray[Any], npt.NDArray[Any]]],
-    video_of_caption: Ints,
+    cells: Mapping[tuple[str, str], tuple[Array, Array]],
+    video_of_caption: IntArray,
     n_videos: int,
     *,
     n_shuffles: int,
@@ -85,8 +84,8 @@ def shuffled_cells(
 
 
 def _mean_reciprocal_ranks(
-    text: npt.NDArray[Any], video: npt.NDArray[Any], owner: Ints, permutations: Ints, similarity: Similarity
-) -> Floats:
+    text: Array, video: Array, owner: IntArray, permutations: IntArray, similarity: Similarity
+) -> Float64Array:
     """(1 + n_shuffles,) MRR under each permutation: ranks are computed once, a shuffle looks others of them up."""
     total = np.zeros(permutations.shape[1])
     for start, reciprocals in _blocks(text, video, similarity):
@@ -95,6 +94,6 @@ def _mean_reciprocal_ranks(
     return total / len(text)
 
 
-def _blocks(text: npt.NDArray[Any], video: npt.NDArray[Any], similarity: Similarity) -> Iterator[tuple[int, Floats]]:
+def _blocks(text: Array, video: Array, similarity: Similarity) -> Iterator[tuple[int, Float64Array]]:
     for start in range(0, len(text), _BLOCK):
         yield start, reciprocal_ranks(score_matrix(text[start : start + _BLOCK], video, similarity=similarity))

@@ -6,9 +6,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import BoolArray, Float64Array, IntArray
 from reelstore.evaluation.gains import Gains
-from reelstore.evaluation.relevance import Bools
-from reelstore.ranking import Floats, Ints, PairCounts
+from reelstore.ranking import PairCounts
 
 Ties = Literal["expected", "optimistic", "pessimistic"]
 
@@ -32,14 +32,14 @@ class TieGroups:
         gains: of graded items; None where every right item gains the same.
     """
 
-    query: Ints
-    above: Ints
-    right_above: Ints
-    right: Ints
-    wrong: Ints
-    retrieved: Bools
-    first: Ints
-    n_right: Ints
+    query: IntArray
+    above: IntArray
+    right_above: IntArray
+    right: IntArray
+    wrong: IntArray
+    retrieved: BoolArray
+    first: IntArray
+    n_right: IntArray
     gains: Gains | None = None
 
     @classmethod
@@ -68,9 +68,9 @@ class TieGroups:
         return len(self.first)
 
     @property
-    def tied(self) -> Bools:
+    def tied(self) -> BoolArray:
         """(n_queries,) whether any metric of the query depends on how ties are broken."""
-        tied: Bools = (np.bincount(self.query, self.wrong > 0) > 0)[self.query[self.first]]
+        tied: BoolArray = (np.bincount(self.query, self.wrong > 0) > 0)[self.query[self.first]]
         return tied if self.gains is None else tied | self.gains.tied
 
     def settled(self, ties: Ties) -> "TieGroups":
@@ -86,7 +86,7 @@ class TieGroups:
         return TieGroups.of(counts, self.gains and self.gains.all_tied(counts.n_items))
 
 
-def expected_rank(groups: TieGroups) -> Floats:
+def expected_rank(groups: TieGroups) -> Float64Array:
     """(n_queries,) expected rank of the best-ranked right item.
 
     Items that weren't retrieved count as if they followed the others in random order.
@@ -95,10 +95,10 @@ def expected_rank(groups: TieGroups) -> Floats:
     return above + (right + wrong + 1) / (right + 1)
 
 
-def reciprocal_rank(groups: TieGroups) -> Floats:
+def reciprocal_rank(groups: TieGroups) -> Float64Array:
     """(n_queries,) expected 1 / rank of the best-ranked right item; not 1 / expected rank."""
     above, right, wrong = _best(groups)
-    values: Floats = 1.0 / (above + 1)
+    values: Float64Array = 1.0 / (above + 1)
     tied = np.flatnonzero(wrong)
     if len(tied):
         cases, where = np.unique(np.stack([above, right, wrong])[:, tied], axis=1, return_inverse=True)
@@ -107,25 +107,25 @@ def reciprocal_rank(groups: TieGroups) -> Floats:
     return np.where(groups.retrieved[groups.first], values, 0.0)
 
 
-def hit(groups: TieGroups, k: int) -> Floats:
+def hit(groups: TieGroups, k: int) -> Float64Array:
     """(n_queries,) probability that some right item is among the first k."""
     above, right, wrong = _best(groups)
     n = right + wrong
     # One right item: k / n as such, without the rounding of one minus its complement.
-    values: Floats = np.clip(k - above, 0, n) / n
+    values: Float64Array = np.clip(k - above, 0, n) / n
     if (right != 1).any():
         values = np.where(right == 1, values, 1.0 - later_than(np.maximum(k - above, 0), right, wrong))
     return np.where(groups.retrieved[groups.first], values, 0.0)
 
 
-def recall(groups: TieGroups, k: int) -> Floats:
+def recall(groups: TieGroups, k: int) -> Float64Array:
     """(n_queries,) expected share of the right items among the first k."""
     n = groups.right + groups.wrong
     share = groups.right * np.clip(k - groups.above, 0, n) / n
     return _per_query(groups, share) / groups.n_right
 
 
-def discounted_gain(groups: TieGroups, k: int) -> Floats:
+def discounted_gain(groups: TieGroups, k: int) -> Float64Array:
     """(n_queries,) expected nDCG@k: gain / log2(1 + rank) of the items among the first k, as a share of the largest
     possible; without grades every right item gains the same.
     """
@@ -137,11 +137,11 @@ def discounted_gain(groups: TieGroups, k: int) -> Floats:
     inside = gain[np.minimum(groups.above + n, k)] - gain[np.minimum(groups.above, k)]
     # A group of right items alone gains all of it, without the rounding of a share.
     share = np.where(groups.wrong == 0, inside, groups.right * inside / n)
-    gained: Floats = _per_query(groups, share) / gain[np.minimum(groups.n_right, k)]
+    gained: Float64Array = _per_query(groups, share) / gain[np.minimum(groups.n_right, k)]
     return gained
 
 
-def average_precision(groups: TieGroups) -> Floats:
+def average_precision(groups: TieGroups) -> Float64Array:
     """(n_queries,) expected average precision over the whole ranking, of items that were retrieved.
 
     A right item at position j of its group has precision (right_above + 1 + the right ones before it) / (above + j);
@@ -158,7 +158,7 @@ def average_precision(groups: TieGroups) -> Floats:
     return _per_query(groups, groups.right / n * precision) / groups.n_right
 
 
-def later_than(position: npt.NDArray[np.integer], right: Ints, wrong: Ints) -> Floats:
+def later_than(position: npt.NDArray[np.integer], right: IntArray, wrong: IntArray) -> Float64Array:
     """Probability that the first right item of a random order of `right` + `wrong` comes after `position`."""
     n = right + wrong
     probability = np.ones(len(n))
@@ -183,10 +183,10 @@ def _mean_reciprocal(above: int, right: int, wrong: int) -> float:
     return float(((tail[:-1] - tail[1:]) / (above + position)).sum())
 
 
-def _best(groups: TieGroups) -> tuple[Ints, Ints, Ints]:
+def _best(groups: TieGroups) -> tuple[IntArray, IntArray, IntArray]:
     return groups.above[groups.first], groups.right[groups.first], groups.wrong[groups.first]
 
 
-def _per_query(groups: TieGroups, values: Floats) -> Floats:
+def _per_query(groups: TieGroups, values: Float64Array) -> Float64Array:
     earned = np.where(groups.retrieved, values, 0.0)
     return np.add.reduceat(earned, groups.first) if len(groups.first) else np.zeros(0)

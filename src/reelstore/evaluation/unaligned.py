@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import Array
 from reelstore.errors import EvaluationError
-from reelstore.ranking import Array
 from reelstore.ranking.arrays import as_array
 
 

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import IntArray
 from reelstore.errors import EvaluationError
-from reelstore.ranking import Direction, Ints, PairCounts, count_pairs
+from reelstore.ranking import Direction, PairCounts, count_pairs
 from reelstore.ranking.sources import Reordered, Source
 
 
-def first_captions(text: Source, video: Source, pairs: tuple[Ints, Ints], options: Mapping[str, Any]) -> PairCounts:
+def first_captions(
+    text: Source, video: Source, pairs: tuple[IntArray, IntArray], options: Mapping[str, Any]
+) -> PairCounts:
     """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
     caption, video_of = pairs
     order = np.lexsort((caption, video_of))
@@ -21,12 +24,16 @@ def first_captions(text: Source, video: Source, pairs: tuple[Ints, Ints], option
         text.take(kept), video, np.searchsorted(kept, caption[first]), video_of[first], directions=["v2t"], **options
     )["v2t"]
     counts.item[:] = kept[counts.item]
-    counts.best_wrong[counts.best_wrong >= 0] = kept[counts.best_wrong[counts.best_wrong >= 0]]
+    counts.hardest_negative[counts.hardest_negative >= 0] = kept[counts.hardest_negative[counts.hardest_negative >= 0]]
     return counts
 
 
 def group_max(
-    text: Source, video: Source, pairs: tuple[Ints, Ints], directions: Sequence[Direction], options: Mapping[str, Any]
+    text: Source,
+    video: Source,
+    pairs: tuple[IntArray, IntArray],
+    directions: Sequence[Direction],
+    options: Mapping[str, Any],
 ) -> dict[Direction, PairCounts]:
     """Counts whose `v2t` searches the videos that have captions, each with the score of its best one."""
     caption, video_of = pairs
@@ -57,11 +64,11 @@ def group_max(
             of,
             query=np.sort(order[of.query]),
             **{name: getattr(of, name)[np.argsort(order[of.query])] for name in ("item", "score", "greater", "equal")},
-            **{name: getattr(of, name)[place] for name in ("best_wrong", "best_wrong_score")},
+            **{name: getattr(of, name)[place] for name in ("hardest_negative", "hardest_negative_score")},
         )
     if "v2t" in counts:
         of = counts["v2t"]
-        known = of.best_wrong >= 0
-        best = np.where(known, videos[np.where(known, of.best_wrong, 0)], -1)
-        counts["v2t"] = replace(of, item=videos[of.item], best_wrong=best)
+        known = of.hardest_negative >= 0
+        best = np.where(known, videos[np.where(known, of.hardest_negative, 0)], -1)
+        counts["v2t"] = replace(of, item=videos[of.item], hardest_negative=best)
     return counts

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import IntArray
 from reelstore.errors import DatasetError
-from reelstore.records import Caption, Dataset
+from reelstore.records import Caption, Dataset, same_text
 
 TRAINING_SPLITS = ("train", "validation")
 
-Indices = npt.NDArray[np.int64]
 Rng = np.random.Generator
-WrongCaptions = Callable[[int, int, Rng], Indices]
+WrongCaptions = Callable[[int, int, Rng], IntArray]
 """(video, how many, random numbers) -> positions of that many captions, or fewer, that aren't its own."""
 
 
@@ -47,23 +46,23 @@ class SplitCaptions:
         captioned = {caption.video_id for caption in self.captions}
         self.video_ids = [video_id for video_id in videos if video_id in captioned]
         position = {video_id: number for number, video_id in enumerate(self.video_ids)}
-        self.video_of_caption: Indices = np.array([position[c.video_id] for c in self.captions], dtype=np.int64)
+        self.video_of_caption: IntArray = np.array([position[c.video_id] for c in self.captions], dtype=np.int64)
         self.group = _numbered([videos[video_id].group for video_id in self.video_ids])
         self.text = _numbered([same_text(caption.text) for caption in self.captions])
         self._own = _positions(self.video_of_caption)
         self._of_group = _positions(self.group[self.video_of_caption])
         self._of_text = _positions(self.text)
 
-    def own(self, video: int) -> Indices:
+    def own(self, video: int) -> IntArray:
         """Positions of a video's captions."""
         return self._own[video]
 
-    def right(self, video: int) -> Indices:
+    def right(self, video: int) -> IntArray:
         """Positions of captions that may be right for a video: of its group, or of the text of one of its own."""
         texts = np.unique(self.text[self.own(video)])
         return np.unique(np.concatenate([self._of_group[self.group[video]], *(self._of_text[text] for text in texts)]))
 
-    def random_wrong(self, video: int, n: int, rng: Rng) -> Indices:
+    def random_wrong(self, video: int, n: int, rng: Rng) -> IntArray:
         """`n` wrong captions drawn without replacement, or all there are."""
         right, total = self.right(video), len(self.captions)
         drawn = rng.choice(total, size=min(total, n + len(right)), replace=False)
@@ -118,16 +117,11 @@ def labelled_pairs(
     return [pairs[position] for position in rng.permutation(len(pairs))]
 
 
-def same_text(text: str) -> str:
-    """What two captions have in common that are one to a reader: case and blanks don't count."""
-    return " ".join(text.lower().split())
-
-
-def _positions(numbers: Indices) -> list[Indices]:
+def _positions(numbers: IntArray) -> list[IntArray]:
     """Positions of each number from 0."""
     counts = np.bincount(numbers)
     return np.split(np.argsort(numbers, kind="stable"), np.cumsum(counts)[:-1])
 
 
-def _numbered(names: list[Any]) -> Indices:
+def _numbered(names: list[Any]) -> IntArray:
     return np.unique(np.array(names, dtype=object), return_inverse=True)[1].astype(np.int64)

@@ -1,13 +1,12 @@
 """Hard negatives: of the captions that are wrong for a video, those whose embedding lies nearest to it."""
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Float32Array, IntArray
 from reelstore.errors import DatasetError
-from reelstore.pairs.build import Indices, Rng, SplitCaptions
-from reelstore.store.reader import Rows
+from reelstore.pairs.build import Rng, SplitCaptions
+from reelstore.store.read import Rows
 
-Floats = npt.NDArray[np.float32]
 _VIDEOS, _CAPTIONS = 512, 16384
 """Scores held at once: 32 MiB."""
 
@@ -48,17 +47,17 @@ class HardNegatives:
         else:
             self._nearest = _nearest(captions, values, values, captions.video_of_caption, among)
 
-    def __call__(self, video: int, n: int, rng: Rng) -> Indices:
+    def __call__(self, video: int, n: int, rng: Rng) -> IntArray:
         """`n` captions drawn from the nearest, or all of those."""
         near = self._nearest[video]
         return near[np.sort(rng.choice(len(near), size=min(n, len(near)), replace=False))]
 
 
 def _nearest(
-    captions: SplitCaptions, videos: Floats, candidates: Floats, row: Indices | None, among: int
-) -> list[Indices]:
+    captions: SplitCaptions, videos: Float32Array, candidates: Float32Array, row: IntArray | None, among: int
+) -> list[IntArray]:
     """For each video the `among` wrong captions of the highest score, nearest first; `row` is each one's candidate."""
-    found: list[Indices] = []
+    found: list[IntArray] = []
     every = np.arange(len(captions.captions))
     for first in range(0, len(videos), _VIDEOS):
         block = videos[first : first + _VIDEOS]
@@ -81,11 +80,11 @@ def _nearest(
     return found
 
 
-def _centred(values: Floats) -> Floats:
+def _centred(values: Float32Array) -> Float32Array:
     values = _unit(values)
     return _unit(values - values.mean(axis=0, dtype=np.float64).astype(np.float32))
 
 
-def _unit(values: Floats) -> Floats:
+def _unit(values: Float32Array) -> Float32Array:
     lengths = np.linalg.norm(values, axis=1, keepdims=True)
     return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)

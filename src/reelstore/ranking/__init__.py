@@ -5,16 +5,13 @@ from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts
 from reelstore.ranking.filters import Level
 from reelstore.ranking.maxsim import MaxSim
 from reelstore.ranking.nearest import Nearest, nearest
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity
+from reelstore.ranking.reference import Similarity
 from reelstore.ranking.scorers import Matrix, Scorer, count_scores
 
 __all__ = [
     "DIRECTIONS",
     "MEMORY",
-    "Array",
     "Direction",
-    "Floats",
-    "Ints",
     "Level",
     "Matrix",
     "MaxSim",

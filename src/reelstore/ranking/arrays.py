@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import Array
 from reelstore.errors import EvaluationError
-from reelstore.ranking.reference import Array
 
 
 def as_array(values: Any, name: str) -> Array:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.errors import EvaluationError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
 from reelstore.ranking.filters import LEVELS, Level, Side, band, find_centres, pair_products
-from reelstore.ranking.passes import Pass
-from reelstore.ranking.problem import Lengths, Problem, refuse_overflow
+from reelstore.ranking.passes import TileCounter
+from reelstore.ranking.problem import CountState, Lengths, refuse_overflow
 from reelstore.ranking.products import Products, bfloat16_pays
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
+from reelstore.ranking.reference import Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import each_alone, keep_memory, meanwhile, n_threads, on_this_thread, one_by_one
 from reelstore.ranking.tiles import GROUP
@@ -40,7 +41,7 @@ def count_pairs(
     similarity: Similarity = "cosine",
     directions: Sequence[Direction] = DIRECTIONS,
     answers: bool = False,
-    group: Ints | None = None,
+    group: IntArray | None = None,
     memory: int = MEMORY,
     device: str | None = None,
     first: Level | None = None,
@@ -77,7 +78,7 @@ def count_pairs(
         if (group[1:] < group[:-1]).any():
             raise EvaluationError("Groups of captions must ascend, those of no group (-1) last.")
 
-    def counts_of(score: Floats) -> dict[Direction, PairCounts]:
+    def counts_of(score: Float64Array) -> dict[Direction, PairCounts]:
         """Nothing counted yet."""
         counts: dict[Direction, PairCounts] = {}
         if "t2v" in directions:
@@ -88,25 +89,25 @@ def count_pairs(
                 counts["v2t"] = _by_group(counts["v2t"], group, n_groups)
         return counts
 
-    def right_scores(caption: Ints, video_of: Ints) -> Floats:
+    def relevant_scores(caption: IntArray, video_of: IntArray) -> Float64Array:
         return _own_scores(*sides, (caption, video_of), similarity, known)
 
     def define() -> None:
-        for direction, of in counts_of(right_scores(*pairs)).items():
+        for direction, of in counts_of(relevant_scores(*pairs)).items():
             counts[direction].score[:] = of.score
 
     counts = counts_of(np.zeros(len(pairs[0])))
     if not len(pairs[0]):
         return counts
     device = device or sides[0].device or sides[1].device
-    shared = Problem(
+    shared = CountState(
         similarity,
         counts,
         *pairs,
         Products(device),
         known,
         answers,
-        right_scores,
+        relevant_scores,
         define,
         group=group,
         n_groups=n_groups,
@@ -126,9 +127,7 @@ def count_pairs(
     return counts
 
 
-def score_matrix(
-    text: npt.NDArray[Any], video: npt.NDArray[Any], *, similarity: Similarity = "cosine", block: int = 1024
-) -> Floats:
+def score_matrix(text: Array, video: Array, *, similarity: Similarity = "cosine", block: int = 1024) -> Float64Array:
     """All scores, (n_captions, n_videos) float64, each the very number `count_pairs` compares.
 
     Example:
@@ -156,7 +155,7 @@ def refuse_nonfinite(values: Any, name: str) -> None:
     Source(values, name).refuse_nonfinite()
 
 
-def _spread(n: int) -> Ints:
+def _spread(n: int) -> IntArray:
     """Rows of a sample, evenly spread."""
     return np.linspace(0, n - 1, min(_SAMPLE, n)).astype(np.int64)
 
@@ -165,7 +164,7 @@ def _is_small(text: Source, video: Source) -> bool:
     return float(len(text)) * len(video) * max(text.shape[1], 16) < _SMALL
 
 
-def _by_group(counts: PairCounts, group: Ints, n_groups: int) -> PairCounts:
+def _by_group(counts: PairCounts, group: IntArray, n_groups: int) -> PairCounts:
     """Right pairs of video and group, by the best of its captions."""
     key, place = np.unique(counts.query * (n_groups + 1) + group[counts.item], return_inverse=True)
     score = np.full(len(key), -np.inf)
@@ -179,7 +178,7 @@ class _Counter:
     """One pass: blocks of captions stay while the videos stream by."""
 
     def __init__(
-        self, text: Source, video: Source, problem: Problem, *, device: str | None, memory: int, first: Level | None
+        self, text: Source, video: Source, problem: CountState, *, device: str | None, memory: int, first: Level | None
     ) -> None:
         self.text, self.video, self.problem = text, video, problem
         sample = [side.take(_spread(len(side))) for side in (text, video)]
@@ -249,7 +248,7 @@ class _Counter:
             text = self._side(self.text.rows(start, stop), "text")
             levels = np.full(len(text), LEVELS.index(self.first))
 
-            def count(number: int, text: Side = text, start: int = start, levels: Ints = levels) -> None:
+            def count(number: int, text: Side = text, start: int = start, levels: IntArray = levels) -> None:
                 self._block(text, start, number * self.n_videos, levels)
 
             # A product as short as a small problem's in bfloat16 is over before a second thread has woken up.
@@ -264,7 +263,7 @@ class _Counter:
             cuts = [start, *(cut for cut in cuts if start < cut < stop)]
         return list(pairwise([*cuts, stop]))
 
-    def _block(self, text: Side, start: int, begin: int, levels: Ints) -> None:
+    def _block(self, text: Side, start: int, begin: int, levels: IntArray) -> None:
         video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
         self._refuse_nonfinite(text, video)
         lowest = max(LEVELS.index(side.lowest) for side in (text, video))
@@ -280,7 +279,7 @@ class _Counter:
         own, other = (centres.text, centres.video) if name == "text" else (centres.video, centres.text)
         return Side(rows, similarity, own, other, left=name == "video")
 
-    def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: Ints) -> None:
+    def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: IntArray) -> None:
         """All videos of a block with some captions, each at its level; those left too open go on to the next."""
         here = np.arange(len(text))[columns]
         with self.problem.lock:
@@ -289,7 +288,7 @@ class _Counter:
             own = here[at == number]
             if not len(own):
                 continue
-            left = Pass(self.problem, text, video, start, begin, own, level).count()
+            left = TileCounter(self.problem, text, video, start, begin, own, level).count()
             at[np.isin(here, left)] = number + 1
             with self.problem.lock:
                 levels[left] = np.maximum(levels[left], number + 1)
@@ -304,14 +303,18 @@ class _Counter:
 
 
 def _own_scores(
-    text: Source, video: Source, pairs: tuple[Ints, Ints], similarity: Similarity, known: tuple[Lengths, Lengths]
-) -> Floats:
+    text: Source,
+    video: Source,
+    pairs: tuple[IntArray, IntArray],
+    similarity: Similarity,
+    known: tuple[Lengths, Lengths],
+) -> Float64Array:
     """Reference scores of the right pairs; lengths of their rows are known from then on."""
     scores = np.empty(len(pairs[0]))
     for start in range(0, len(scores), 4096):
         some = slice(start, start + 4096)
         blocks, at = [], []
-        given: list[Floats | None] = []
+        given: list[Float64Array | None] = []
         for side, of, asked in zip((text, video), known, pairs, strict=True):
             distinct, place = np.unique(asked[some], return_inverse=True)
             in_a_row = len(distinct) == distinct[-1] - distinct[0] + 1

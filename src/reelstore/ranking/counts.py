@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from reelstore.ranking.reference import Floats, Ints
+from reelstore.arrays import Float64Array, IntArray
 
 Direction = Literal["t2v", "v2t"]
 DIRECTIONS: tuple[Direction, ...] = ("t2v", "v2t")
@@ -27,26 +27,26 @@ class PairCounts:
         score: (n_pairs,) float64; NaN where nothing needed it: a query's only right pair, if no answers are looked for.
         greater: (n_pairs,) wrong items that score higher for this query.
         equal: (n_pairs,) wrong items that score exactly the same.
-        best_wrong: (n_queries,) wrong item with the highest score, the first of several; -1 where all are right, where
+        hardest_negative: (n_queries,) wrong item with the highest score, the first of several; -1 where all are right, where
             none is, and where it wasn't looked for.
-        best_wrong_score: (n_queries,) its score; -inf where there is none.
+        hardest_negative_score: (n_queries,) its score; -inf where there is none.
     """
 
     n_queries: int
     n_items: int
-    query: Ints
-    item: Ints
-    score: Floats
-    greater: Ints
-    equal: Ints
-    best_wrong: Ints
-    best_wrong_score: Floats
+    query: IntArray
+    item: IntArray
+    score: Float64Array
+    greater: IntArray
+    equal: IntArray
+    hardest_negative: IntArray
+    hardest_negative_score: Float64Array
 
     def __repr__(self) -> str:
         return f"PairCounts({self.n_queries} queries, {self.n_items} items, {len(self.query)} right pairs)"
 
     @classmethod
-    def empty(cls, n_queries: int, n_items: int, query: Ints, item: Ints, score: Floats) -> "PairCounts":
+    def empty(cls, n_queries: int, n_items: int, query: IntArray, item: IntArray, score: Float64Array) -> "PairCounts":
         """Nothing counted yet; pairs in any order."""
         again = query[1:] == query[:-1]
         in_order = (query[1:] > query[:-1]) | (again & (item[1:] >= item[:-1]))
@@ -65,7 +65,7 @@ class PairCounts:
         """Pairs of the queries from start (inclusive) to stop (exclusive)."""
         return slice(*np.searchsorted(self.query, [start, stop]))
 
-    def improve(self, query: Ints, item: Ints, score: Floats) -> None:
+    def improve(self, query: IntArray, item: IntArray, score: Float64Array) -> None:
         """Take these wrong items where they are better than what is known; of equals the first."""
         if not len(query):
             return
@@ -73,13 +73,13 @@ class PairCounts:
         query, item, score = query[order], item[order], score[order]
         first = np.r_[True, query[1:] != query[:-1]]
         query, item, score = query[first], item[first], score[first]
-        known, place = self.best_wrong_score[query], self.best_wrong[query]
+        known, place = self.hardest_negative_score[query], self.hardest_negative[query]
         better = (score > known) | ((score == known) & ((item < place) | (place < 0)))
-        self.best_wrong[query[better]] = item[better]
-        self.best_wrong_score[query[better]] = score[better]
+        self.hardest_negative[query[better]] = item[better]
+        self.hardest_negative_score[query[better]] = score[better]
 
 
-def unique_pairs(caption: Any, video_of: Any, n_videos: int) -> tuple[Ints, Ints]:
+def unique_pairs(caption: Any, video_of: Any, n_videos: int) -> tuple[IntArray, IntArray]:
     """Sorted by caption, then video."""
     key = np.asarray(caption, dtype=np.int64) * max(n_videos, 1) + np.asarray(video_of, dtype=np.int64)
     if not (key[1:] > key[:-1]).all():

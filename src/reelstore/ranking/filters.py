@@ -16,7 +16,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, as_float64, rows_at
+from reelstore.arrays import Array, Float64Array, IntArray
+from reelstore.ranking.reference import Similarity, as_float64, rows_at
 
 Level = Literal["bfloat16", "float32", "float64", "exact"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -66,7 +67,7 @@ class Band:
     error: float
     slope: float = 0.0
 
-    def around(self, exact: Floats, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+    def around(self, exact: Float64Array, dtype: npt.DTypeLike) -> tuple[Array, Array]:
         """Lowest and highest approximate score that can belong to an exact one, as `dtype`, rounded outwards."""
         low, high = exact - self.error, exact + self.error
         low = low / np.where(low >= 0, 1 + self.slope, 1 - self.slope)
@@ -84,8 +85,8 @@ class Centres:
     others cost one product with a single vector a row.
     """
 
-    text: Floats
-    video: Floats
+    text: Float64Array
+    video: Float64Array
 
     @property
     def common(self) -> float:
@@ -112,8 +113,8 @@ class Side:
         self,
         stored: Array,
         similarity: Similarity,
-        own: Floats | None = None,
-        other: Floats | None = None,
+        own: Float64Array | None = None,
+        other: Float64Array | None = None,
         *,
         left: bool = False,
         precise: bool = True,
@@ -179,7 +180,7 @@ class Side:
         room = np.empty((len(values), 2 * _PARTS["float64"]))
         return self._with_shift(replace(operand, values=np.concatenate([operand.values, room], axis=1)), shift)
 
-    def _with_shift(self, operand: Operand, shift: Floats) -> Operand:
+    def _with_shift(self, operand: Operand, shift: Float64Array) -> Operand:
         """An operand whose last dimensions are still empty, with the shift in them, and 1 where the other side's is."""
         values, dim = operand.values, self.stored.shape[1]
         parts = _PARTS[values.dtype.name]
@@ -218,7 +219,7 @@ class Side:
 
     def _operand(
         self, level: str, values: Array, squares: Array, lengths: float | None = None
-    ) -> tuple[Operand, Floats | None]:
+    ) -> tuple[Operand, Float64Array | None]:
         """An operand without its shift, and that, (n,), where there is one.
 
         Args:
@@ -273,7 +274,7 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     return Band(1.01 * error, slope)
 
 
-def pair_products(text: Operand, video: Operand, captions: Ints, videos: Ints) -> Array:
+def pair_products(text: Operand, video: Operand, captions: IntArray, videos: IntArray) -> Array:
     """(n,) products of these rows, of the dtype of the operands."""
     found = np.empty(len(captions), dtype=text.values.dtype)
     step = max(1, _GATHERED // max(text.values.shape[1], 1))
@@ -307,13 +308,13 @@ def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres |
     return Centres(*means)
 
 
-def _as_bfloat16(values: Floats) -> Floats:
+def _as_bfloat16(values: Float64Array) -> Float64Array:
     """(n,) to the nearest bfloat16, whose bits are the upper half of a float32's."""
     bits = values.astype(np.float32).view(np.uint32)
     return ((bits + np.uint32(0x8000)) & np.uint32(0xFFFF0000)).view(np.float32).astype(np.float64)
 
 
-def _squares(values: Array) -> Floats:
+def _squares(values: Array) -> Float64Array:
     """(n,) squared lengths of float32 rows, summed in float64."""
     found = np.empty(len(values))
     step = max(1, _BLOCK_VALUES // max(values.shape[1], 1))

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Float64Array
 from reelstore.errors import EvaluationError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
 from reelstore.ranking.filters import Level
-from reelstore.ranking.reference import Floats
 from reelstore.ranking.token_passes import TokenCounter
 from reelstore.ranking.token_scores import Interaction, Over, TokenSimilarity, Total
 from reelstore.ranking.tokens import TokenSource
@@ -66,7 +66,7 @@ class MaxSim:
         """What details call it."""
         return self.interaction.words
 
-    def block(self, captions: slice, videos: slice) -> Floats:
+    def block(self, captions: slice, videos: slice) -> Float64Array:
         """(n_captions, n_videos) scores as they are defined."""
         text = self.text.items(*captions.indices(len(self.text))[:2])
         video = self.video.items(*videos.indices(len(self.video))[:2])

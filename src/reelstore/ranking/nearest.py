@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.arguments import whole_number
 from reelstore.ranking.counts import MEMORY
 from reelstore.ranking.filters import LEVELS, Side, band
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, block_scores, check_similarity, pair_scores
+from reelstore.ranking.reference import Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import keep_memory
 
@@ -32,8 +32,8 @@ class Nearest:
         score: (n_queries, k) float64, never rising along a row.
     """
 
-    item: Ints
-    score: Floats
+    item: IntArray
+    score: Float64Array
 
     def __repr__(self) -> str:
         return f"Nearest({self.item.shape[0]} queries, {self.item.shape[1]} items each)"
@@ -81,7 +81,7 @@ def nearest(
 
 def _nearest(
     rows: Array, asked: Source, sought: Source, k: int, similarity: Similarity, memory: int
-) -> tuple[Ints, Floats]:
+) -> tuple[IntArray, Float64Array]:
     """Items and scores of some queries."""
     queries = Side(rows, similarity)
     if not queries.finite:
@@ -101,7 +101,9 @@ def _nearest(
     return item, best
 
 
-def _candidates(queries: Side, block: Side, known: Floats, k: int, similarity: Similarity) -> tuple[Ints, Ints, Floats]:
+def _candidates(
+    queries: Side, block: Side, known: Float64Array, k: int, similarity: Similarity
+) -> tuple[IntArray, IntArray, Float64Array]:
     """Query, row of the block and score of whatever may be among the k best: `known` (n_queries,) must be met."""
     level = max(queries.lowest, block.lowest, "float32", key=LEVELS.index)
     if level == "exact":
@@ -121,12 +123,14 @@ def _candidates(queries: Side, block: Side, known: Floats, k: int, similarity: S
     return query, place, exact
 
 
-def _merged(best: Floats, item: Ints, query: Ints, place: Ints, score: Floats) -> tuple[Floats, Ints]:
+def _merged(
+    best: Float64Array, item: IntArray, query: IntArray, place: IntArray, score: Float64Array
+) -> tuple[Float64Array, IntArray]:
     """The k best of what was known and of what came."""
     n, k = best.shape
     query = np.r_[np.repeat(np.arange(n), k), query]
     place, score = np.r_[item.ravel(), place], np.r_[best.ravel(), score]
     order = np.lexsort((place, -score, query))
     first = np.searchsorted(query[order], np.arange(n))
-    kept: npt.NDArray[np.int64] = order[(first[:, None] + np.arange(k)).ravel()]
+    kept: IntArray = order[(first[:, None] + np.arange(k)).ravel()]
     return score[kept].reshape(n, k), place[kept].reshape(n, k)

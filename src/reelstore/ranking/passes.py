@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray
 from reelstore.ranking.counts import Direction
 from reelstore.ranking.filters import Band, Level, Side, band, pair_products
-from reelstore.ranking.problem import Problem, refuse_overflow
-from reelstore.ranking.reference import Array, Floats, Ints, block_scores, pair_scores
+from reelstore.ranking.problem import CountState, refuse_overflow
+from reelstore.ranking.reference import block_scores, pair_scores
 from reelstore.ranking.tiles import GROUP, Found, Tile
 
 _UNDECIDED = {"bfloat16": 32, "float32": 64, "float64": 4}
@@ -19,11 +19,11 @@ _KNOWN_FROM = 64
 """Pairs from which on looking up lengths of rows is faster than finding them again."""
 
 
-class Pass:
+class TileCounter:
     """Some captions of a block against all videos of another, at one level."""
 
     def __init__(
-        self, problem: Problem, text: Side, video: Side, start: int, begin: int, columns: Ints, level: Level
+        self, problem: CountState, text: Side, video: Side, start: int, begin: int, columns: IntArray, level: Level
     ) -> None:
         self.problem, self.text, self.video, self.level = problem, text, video, level
         self.start, self.begin, self.columns = start, begin, columns
@@ -39,7 +39,7 @@ class Pass:
         self.first, self.groups = self._groups()
         self._by_group: Tile | None = None
 
-    def _groups(self) -> tuple[Ints, Ints]:
+    def _groups(self) -> tuple[IntArray, IntArray]:
         if self.problem.group is None:
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         of = self.problem.group[self.columns + self.start]
@@ -63,7 +63,7 @@ class Pass:
         )
         return tile, band(self.level, text, video, self.problem.centres)
 
-    def _estimate(self, row: Ints, column: Ints) -> None:
+    def _estimate(self, row: IntArray, column: IntArray) -> None:
         """Scores of all right pairs, from this tile's own where it is precise and has them all."""
         problem = self.problem
         if self.level in ("float64", "exact"):
@@ -75,7 +75,7 @@ class Pass:
             products = pair_products(*sides, problem.caption, problem.video_of)
             problem.estimate(products, band("float32", *sides, problem.centres).error)
 
-    def count(self) -> Ints:
+    def count(self) -> IntArray:
         """Add this tile to the counts. Gives back captions of the block it left too open, of which nothing is added."""
         self.problem.wait()
         found = {direction: self._search(direction) for direction in self.problem.counts}
@@ -107,7 +107,7 @@ class Pass:
         bound, lines = self._best(direction)
         return Searched(pairs, found, search(lines, bound, np.full_like(bound, np.inf)))
 
-    def _thresholds(self, direction: Direction) -> Ints:
+    def _thresholds(self, direction: Direction) -> IntArray:
         """Pairs whose scores are compared with this tile, by line."""
         counts = self.problem.counts[direction]
         if direction == "v2t":
@@ -115,11 +115,11 @@ class Pass:
         pairs = np.arange(len(counts.query))[counts.of(self.start, self.start + len(self.text))]
         return pairs[self.place[counts.query[pairs] - self.start] >= 0]
 
-    def _line(self, direction: Direction, query: Ints) -> Ints:
+    def _line(self, direction: Direction, query: IntArray) -> IntArray:
         """Column of a caption, row of a video."""
         return self.place[query - self.start] if direction == "t2v" else query - self.begin
 
-    def _query(self, direction: Direction, line: Ints) -> Ints:
+    def _query(self, direction: Direction, line: IntArray) -> IntArray:
         return self.columns[line] + self.start if direction == "t2v" else line + self.begin
 
     def _view(self, direction: Direction) -> Tile:
@@ -132,14 +132,14 @@ class Pass:
             self._by_group = Tile(best, self.tile.n_rows)
         return self._by_group
 
-    def _whole_groups(self, left: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _whole_groups(self, left: BoolArray) -> BoolArray:
         """A group goes on as a whole."""
         if self.problem.group is None or not left.any():
             return left
         size = np.diff(np.r_[self.first, len(left)])
         return np.repeat(np.logical_or.reduceat(left, self.first), size)
 
-    def _best(self, direction: Direction) -> tuple[Array, Ints]:
+    def _best(self, direction: Direction) -> tuple[Array, IntArray]:
         """Score from which on a wrong item may be the best of its query, and the query's line."""
         counts = self.problem.counts[direction]
         lines = np.unique(self._line(direction, counts.query[self._thresholds(direction)]))
@@ -149,7 +149,7 @@ class Pass:
         lines, highest = lines[some], highest[some].astype(np.float64)
         certain = highest - self.bounds.error - self.bounds.slope * np.abs(highest)
         by_highest = self.bounds.around(certain, self.tile.dtype)[0]
-        known = counts.best_wrong_score[self._query(direction, lines)]
+        known = counts.hardest_negative_score[self._query(direction, lines)]
         by_known = self.bounds.around(self.problem.as_product(known), self.tile.dtype)[0]
         bound = np.maximum(by_highest, by_known)
         worth = highest >= bound
@@ -167,7 +167,7 @@ class Pass:
         nothing = np.zeros(0, dtype=np.int64)
         return Found(nothing, nothing, np.flatnonzero(some), row[some], column[some])
 
-    def _too_open(self, found: dict[Direction, "Searched"]) -> npt.NDArray[np.bool_]:
+    def _too_open(self, found: dict[Direction, "Searched"]) -> BoolArray:
         """(n_columns,) whether so much is undecided there that the next level is cheaper."""
         left = np.zeros(len(self.columns), dtype=bool)
         if self.level == "exact":
@@ -184,7 +184,7 @@ class Pass:
         left = np.asarray(per_column > max(8, self.tile.n_rows // _UNDECIDED[self.level]))
         return left if per_column[left].sum() > worth else np.zeros_like(left)
 
-    def _settle(self, found: dict[Direction, "Searched"], left: npt.NDArray[np.bool_]) -> None:
+    def _settle(self, found: dict[Direction, "Searched"], left: BoolArray) -> None:
         for direction, one in found.items():
             counts = self.problem.counts[direction]
             kept = np.ones(len(one.pairs), dtype=bool)
@@ -208,12 +208,12 @@ class Pass:
                 query, item = (column, row) if direction == "t2v" else (row, column)
                 counts.improve(query, item, candidates[best])
 
-    def _item(self, direction: Direction, column: Ints) -> Ints:
+    def _item(self, direction: Direction, column: IntArray) -> IntArray:
         """Caption (or its group) that a column of a direction's view stands for."""
         grouped = direction == "v2t" and self.problem.group is not None
         return self.groups[column] if grouped else self.columns[column] + self.start
 
-    def _worth_settling(self, direction: Direction, one: "Searched") -> Floats:
+    def _worth_settling(self, direction: Direction, one: "Searched") -> Float64Array:
         """Exact scores of what is undecided, then of the candidates for the best wrong item; inf or -inf where float32
         has told already on which side they are."""
         rows = np.concatenate([one.found.row, one.near.row])
@@ -236,7 +236,9 @@ class Pass:
         scores[open_ones] = exact[where.reshape(-1)]
         return scores
 
-    def _told_by_float32(self, direction: Direction, one: "Searched", rows: Ints, columns: Ints) -> Floats:
+    def _told_by_float32(
+        self, direction: Direction, one: "Searched", rows: IntArray, columns: IntArray
+    ) -> Float64Array:
         """inf or -inf by the side on which a score certainly lies, NaN where float32 can't tell."""
         text, video = self.text.rough, self.video.rough
         bounds = band("float32", text, video, self.problem.centres)
@@ -251,7 +253,7 @@ class Pass:
         scores[n:][rough[n:] + bounds.error < certain[one.near.near]] = -np.inf
         return scores
 
-    def _exact_groups(self, row: Ints, group: Ints) -> Floats:
+    def _exact_groups(self, row: IntArray, group: IntArray) -> Float64Array:
         """(n,) score of the best caption of each group that isn't right."""
         if not len(row):
             return np.zeros(0)
@@ -260,7 +262,7 @@ class Pass:
         column = np.arange(int(ends[-1])) - np.repeat(ends - size - self.first[group], size)
         return np.asarray(np.maximum.reduceat(self._exact(np.repeat(row, size), column), ends - size))
 
-    def _exact(self, row: Ints, column: Ints) -> Floats:
+    def _exact(self, row: IntArray, column: IntArray) -> Float64Array:
         text_row = self.columns[column]
         text_lengths = video_lengths = None
         if self.problem.similarity == "cosine" and len(row) >= _KNOWN_FROM:
@@ -275,7 +277,7 @@ class Pass:
             video_lengths=video_lengths,
         )
 
-    def _right_pairs(self) -> Ints:
+    def _right_pairs(self) -> IntArray:
         problem = self.problem
         first, last = np.searchsorted(problem.caption, [self.start, self.start + len(self.text)])
         own = np.arange(first, last)
@@ -288,6 +290,6 @@ class Pass:
 class Searched:
     """Pairs compared with a tile, what was found of them, and candidates for the best wrong item."""
 
-    pairs: Ints
+    pairs: IntArray
     found: Found
     near: Found

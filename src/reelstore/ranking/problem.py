@@ -7,11 +7,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.errors import NonFiniteError
 from reelstore.ranking.counts import Direction, PairCounts
 from reelstore.ranking.filters import Band, Centres
 from reelstore.ranking.products import Products
-from reelstore.ranking.reference import Array, Floats, Ints, Similarity, lengths
+from reelstore.ranking.reference import Similarity, lengths
 from reelstore.ranking.threads import do_nothing
 
 
@@ -21,7 +22,7 @@ class Lengths:
     def __init__(self, n: int) -> None:
         self._known = np.full(n, np.nan)
 
-    def of(self, block: Array, rows: Ints, first: int) -> Floats:
+    def of(self, block: Array, rows: IntArray, first: int) -> Float64Array:
         """Lengths of these rows of a block that begins at row `first`."""
         found = self._known[rows + first]
         if np.isnan(found).any():
@@ -30,7 +31,7 @@ class Lengths:
             found = self._known[rows + first]
         return found
 
-    def put(self, rows: Ints, values: Array) -> Floats:
+    def put(self, rows: IntArray, values: Array) -> Float64Array:
         """Lengths of these distinct rows, of which `values` are given."""
         missing = np.isnan(self._known[rows])
         if missing.any():
@@ -47,12 +48,12 @@ class Estimates:
         error: bound of its absolute error.
     """
 
-    product: dict[Direction, Floats]
+    product: dict[Direction, Float64Array]
     error: float
 
 
 @dataclass
-class Problem:
+class CountState:
     """What all tiles of one count share.
 
     Attributes:
@@ -76,29 +77,29 @@ class Problem:
 
     similarity: Similarity
     counts: dict[Direction, PairCounts]
-    caption: Ints
-    video_of: Ints
+    caption: IntArray
+    video_of: IntArray
     products: Products
     known: tuple[Lengths, Lengths]
     answers: bool
-    right_scores: Callable[[Ints, Ints], Floats]
+    relevant_scores: Callable[[IntArray, IntArray], Float64Array]
     define: Callable[[], None]
     centres: Centres | None = None
-    group: Ints | None = None
+    group: IntArray | None = None
     n_groups: int = 0
     wait: Callable[[], None] = do_nothing
     deferred: bool = False
     estimates: Estimates | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def around(self, direction: Direction, pairs: Ints, bounds: Band, dtype: npt.DTypeLike) -> tuple[Array, Array]:
+    def around(self, direction: Direction, pairs: IntArray, bounds: Band, dtype: npt.DTypeLike) -> tuple[Array, Array]:
         """Lowest and highest product, (n,) of `dtype` each, that can belong to the scores of these right pairs."""
         if self.estimates is None:
             return bounds.around(self.as_product(self.counts[direction].score[pairs]), dtype)
         wider = replace(bounds, error=bounds.error + self.estimates.error)
         return wider.around(self.estimates.product[direction][pairs], dtype)
 
-    def as_product(self, exact: Floats) -> Floats:
+    def as_product(self, exact: Float64Array) -> Float64Array:
         """What a product without error is where the score is `exact`."""
         if self.similarity == "euclidean":
             return exact * 0.5
@@ -120,17 +121,17 @@ class Problem:
         self.define()
         self.deferred, self.estimates = False, None
 
-    def score_of(self, direction: Direction, pairs: Ints) -> Floats:
+    def score_of(self, direction: Direction, pairs: IntArray) -> Float64Array:
         """Scores of these right pairs, which may repeat, as they are defined."""
         counts = self.counts[direction]
         if self.estimates is None or not len(pairs):
             return counts.score[pairs]
         distinct, place = np.unique(pairs, return_inverse=True)
         sides = counts.query[distinct], counts.item[distinct]
-        return self.right_scores(*(sides if direction == "t2v" else sides[::-1]))[place]
+        return self.relevant_scores(*(sides if direction == "t2v" else sides[::-1]))[place]
 
 
-def refuse_overflow(scores: Floats, first: int = 0) -> None:
+def refuse_overflow(scores: Float64Array, first: int = 0) -> None:
     """Raise NonFiniteError where a score (n_captions, n_videos) isn't finite."""
     if not np.isfinite(scores).all():
         row = first + int(np.flatnonzero(~np.isfinite(scores).all(axis=1))[0])

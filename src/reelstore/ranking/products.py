@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reelstore.arrays import Array, IntArray
 from reelstore.ranking.filters import Level, Operand
-from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.tiles import GROUP, Tile, count_groups
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Products:
         self._lock = threading.Lock()
         self._held: dict[Level, tuple[Operand, Any]] = {}
 
-    def tile(self, level: Level, video: Operand, text: Operand, columns: slice | Ints) -> Tile:
+    def tile(self, level: Level, video: Operand, text: Operand, columns: slice | IntArray) -> Tile:
         """Products of all videos with some captions. The thread's last tile is overwritten."""
         if self._device is None and level != "bfloat16":
             right = text.values[columns]
@@ -104,7 +104,7 @@ class HalfTile(Tile):
         """Of the thresholds it is compared with."""
         return np.dtype(np.float32)
 
-    def hide(self, row: Ints, column: Ints) -> None:
+    def hide(self, row: IntArray, column: IntArray) -> None:
         """Take these scores out of the competition."""
         self._padded[row, column] = _LOWEST
         self.__dict__.pop("maxima", None)
@@ -121,11 +121,11 @@ class HalfTile(Tile):
             found[group, column] = cells[group, :, column].min(axis=1)
         return _widened(found.view(np.uint16))
 
-    def cells(self, group: Ints, column: Ints) -> Array:
+    def cells(self, group: IntArray, column: IntArray) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
         return _widened(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
 
-    def _over(self, column: Ints, low: Array, high: Array) -> tuple[Array, Array]:
+    def _over(self, column: IntArray, low: Array, high: Array) -> tuple[Array, Array]:
         """Bits compared as whole numbers, where no threshold is negative."""
         if not (low > 0).all():
             return super()._over(column, low, high)
@@ -179,7 +179,7 @@ class TorchTile(Tile):
             self._maxima = self._plain(self._grouped().amax(dim=1))
         return self._maxima
 
-    def hide(self, row: Ints, column: Ints) -> None:
+    def hide(self, row: IntArray, column: IntArray) -> None:
         """Take these scores out of the competition."""
         import torch
 
@@ -187,12 +187,12 @@ class TorchTile(Tile):
         self._scores[place, other] = -torch.inf
         self.__dict__.pop("_maxima", None)
 
-    def at(self, row: Ints, column: Ints) -> Array:
+    def at(self, row: IntArray, column: IntArray) -> Array:
         """(n,) scores that stand there."""
         place, other = self._here(row, column)
         return self._plain(self._scores[place, other])
 
-    def cells(self, group: Ints, column: Ints) -> Array:
+    def cells(self, group: IntArray, column: IntArray) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
         place, other = self._here(group, column)
         return self._plain(self._grouped()[place, :, other])
@@ -204,7 +204,7 @@ class TorchTile(Tile):
     def _padded_host(self) -> Array:
         return self._plain(self._scores)
 
-    def _here(self, row: Ints, column: Ints) -> "tuple[torch.Tensor, torch.Tensor]":
+    def _here(self, row: IntArray, column: IntArray) -> "tuple[torch.Tensor, torch.Tensor]":
         import torch
 
         device = self._scores.device

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from reelstore.ranking.reference import Floats
+from reelstore.arrays import Float64Array
 
 
-def reciprocal_ranks(scores: Floats) -> Floats:
+def reciprocal_ranks(scores: Float64Array) -> Float64Array:
     """Expected 1 / rank each video would have if it were the right one, (n_captions, n_videos).
 
     Example:

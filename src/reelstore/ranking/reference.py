@@ -8,18 +8,15 @@ exactly, wherever they stand.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.ranking.arguments import one_of
 from reelstore.ranking.threads import in_parts
 
 Similarity = Literal["cosine", "dot", "euclidean"]
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
 
 _BLOCK_VALUES = 2**16
 """Products held at once: two buffers of them stay in a core's cache."""
@@ -32,7 +29,7 @@ def check_similarity(similarity: str) -> None:
     one_of("similarity", similarity, get_args(Similarity))
 
 
-def as_float64(rows: Array, similarity: Similarity) -> Floats:
+def as_float64(rows: Array, similarity: Similarity) -> Float64Array:
     """Rows (n, dim) as float64; for `cosine`, float64 ones are scaled by a power of two each.
 
     Scaling by a power of two is exact. It keeps the squares of huge and tiny rows within float64's range, where those
@@ -40,11 +37,11 @@ def as_float64(rows: Array, similarity: Similarity) -> Floats:
     """
     if similarity != "cosine" or rows.dtype != np.float64:
         return rows.astype(np.float64)
-    scaled: Floats = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
+    scaled: Float64Array = np.ldexp(rows, -np.frexp(np.abs(rows).max(axis=1, initial=0.0))[1][:, None])
     return scaled
 
 
-def rows_at(values: Array, index: Ints) -> Array:
+def rows_at(values: Array, index: IntArray) -> Array:
     """Rows at these places, without a copy where they follow one another."""
     straight = len(index) > 0 and bool((index[1:] == index[:-1] + 1).all())
     return values[index[0] : index[-1] + 1] if straight else values[index]
@@ -55,10 +52,10 @@ def pair_scores(
     video: Array,
     similarity: Similarity,
     *,
-    at: tuple[Ints, Ints] | None = None,
-    text_lengths: Floats | None = None,
-    video_lengths: Floats | None = None,
-) -> Floats:
+    at: tuple[IntArray, IntArray] | None = None,
+    text_lengths: Float64Array | None = None,
+    video_lengths: Float64Array | None = None,
+) -> Float64Array:
     """Scores of text row n with video row n, or of the rows `at`, (n,).
 
     Args:
@@ -93,7 +90,7 @@ def pair_scores(
     return scores
 
 
-def block_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
+def block_scores(text: Array, video: Array, similarity: Similarity) -> Float64Array:
     """Scores of every video row with every text row, (n_videos, n_captions): each the number `pair_scores` gives.
 
     Equal rows are scored once.
@@ -113,7 +110,7 @@ def block_scores(text: Array, video: Array, similarity: Similarity) -> Floats:
     return scores[video_place[:, None], text_place]
 
 
-def lengths(rows: Array) -> Floats:
+def lengths(rows: Array) -> Float64Array:
     """(n,) lengths that a cosine divides by; 1 for a zero row."""
     found = np.empty(len(rows))
 
@@ -125,14 +122,14 @@ def lengths(rows: Array) -> Floats:
     return found
 
 
-def fold(products: Floats) -> Floats:
+def fold(products: Float64Array) -> Float64Array:
     """(n,) sum of each row of (n, dim) in the stated order; overwrites `products`. Zeros at a row's end add nothing."""
     products = _halved(products, down_to=_NARROW)
     columns = _halved(np.ascontiguousarray(products.T).T, down_to=1)
     return columns[:, 0] if columns.shape[1] else np.zeros(len(products))
 
 
-def _halved(values: Floats, *, down_to: int) -> Floats:
+def _halved(values: Float64Array, *, down_to: int) -> Float64Array:
     """The columns beyond the largest power of two below their number added onto the first, until few are left."""
     while (width := values.shape[1]) > down_to:
         half = 1 << (width - 1).bit_length() - 1
@@ -144,7 +141,9 @@ def _halved(values: Floats, *, down_to: int) -> Floats:
     return values
 
 
-def _combined(left: Floats, right: Floats, similarity: Similarity, out: Floats | None = None) -> Floats:
+def _combined(
+    left: Float64Array, right: Float64Array, similarity: Similarity, out: Float64Array | None = None
+) -> Float64Array:
     with np.errstate(over="ignore", invalid="ignore"):
         if similarity != "euclidean":
             return fold(np.multiply(left, right, out=out))
@@ -153,7 +152,7 @@ def _combined(left: Floats, right: Floats, similarity: Similarity, out: Floats |
         return -fold(difference)
 
 
-def _lengths(values: Floats, out: Floats | None = None) -> Floats:
+def _lengths(values: Float64Array, out: Float64Array | None = None) -> Float64Array:
     found = np.sqrt(fold(np.multiply(values, values, out=out)))
     found[found == 0] = 1.0
     return found
@@ -169,7 +168,7 @@ def _by_blocks(work: Callable[[slice], None], n: int, dim: int) -> None:
     in_parts(some_blocks, -(-n // step))
 
 
-def _distinct(rows: Array) -> tuple[Array, Ints]:
+def _distinct(rows: Array) -> tuple[Array, IntArray]:
     """Rows without repetition, and the place of each row among them."""
     rows = np.ascontiguousarray(rows) + rows.dtype.type(0)  # -0 becomes 0, so that bytes are equal where values are
     if not rows.shape[1]:
@@ -179,7 +178,7 @@ def _distinct(rows: Array) -> tuple[Array, Ints]:
     return rows[first], place.reshape(-1)
 
 
-def _exact_product(left: Floats, right: Floats) -> Floats | None:
+def _exact_product(left: Float64Array, right: Float64Array) -> Float64Array | None:
     """The matrix product where every order of its sums gives the same bits; None where that can't be promised.
 
     True of integer codes, signs, and whatever else has few digits: if all values are whole multiples of some power of
@@ -197,5 +196,5 @@ def _exact_product(left: Floats, right: Floats) -> Floats | None:
         (np.rint(values / grain) * grain != values).any() for values, grain in zip((left, right), grains, strict=True)
     ):
         return None
-    product: Floats = left @ right.T
+    product: Float64Array = left @ right.T
     return product

@@ -6,10 +6,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from reelstore.arrays import Array, IntArray
 from reelstore.errors import NonFiniteError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
 from reelstore.ranking.maxsim import MaxSim
-from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import keep_memory
 from reelstore.ranking.tiles import Tile
@@ -109,7 +109,7 @@ def count_scores(
 
 
 def _add(
-    counts: PairCounts, scores: Array, queries: slice, items: slice, right: tuple[Ints, Ints], answers: bool
+    counts: PairCounts, scores: Array, queries: slice, items: slice, right: tuple[IntArray, IntArray], answers: bool
 ) -> None:
     """Compare one block (n_queries, n_items); right items are counted like others."""
     own = counts.of(queries.start, queries.stop)
@@ -182,8 +182,8 @@ class _Held:
         return scores
 
 
-def _inside(pairs: tuple[Ints, Ints], captions: slice, videos: slice) -> Ints:
+def _inside(pairs: tuple[IntArray, IntArray], captions: slice, videos: slice) -> IntArray:
     first, last = np.searchsorted(pairs[0], [captions.start, captions.stop])
     own = np.arange(first, last)
-    inside: Ints = own[(pairs[1][own] >= videos.start) & (pairs[1][own] < videos.stop)]
+    inside: IntArray = own[(pairs[1][own] >= videos.start) & (pairs[1][own] < videos.stop)]
     return inside

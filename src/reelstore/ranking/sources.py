@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import Array, IntArray
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.arrays import as_array, is_sparse_tensor, refuse_masked
-from reelstore.ranking.reference import Array, Ints
 
 _GAP_ROWS = 256
 """Rows are looked up by blocks of this many where only slices can be read."""
@@ -64,7 +64,7 @@ class Source:
             return self._plain(self.values[start:stop])
         return self._plain(self.values.take(np.arange(start, min(stop, len(self)))))
 
-    def take(self, positions: Ints) -> Array:
+    def take(self, positions: IntArray) -> Array:
         """Rows at these positions, in this order."""
         if isinstance(self.values, np.ndarray):
             return self._plain(self.values[positions])
@@ -106,14 +106,14 @@ class Source:
 class Reordered:
     """The rows of a source in another order: `take` and a width, as a source reads them."""
 
-    def __init__(self, source: Source, order: Ints) -> None:
+    def __init__(self, source: Source, order: IntArray) -> None:
         self._source, self._order = source, order
         self.dim = source.shape[1]
 
     def __len__(self) -> int:
         return len(self._order)
 
-    def take(self, positions: Ints) -> Array:
+    def take(self, positions: IntArray) -> Array:
         """Rows at these positions of the new order."""
         return self._source.take(self._order[positions])
 

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.ranking.reference import Array, Ints, rows_at
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray, UInt8Array
+from reelstore.ranking.reference import rows_at
 from reelstore.ranking.threads import in_parts
 
 GROUP = 64
@@ -35,11 +35,11 @@ class Found:
         row, column: (m,) where it stands.
     """
 
-    above: Ints
-    between: Ints
-    near: Ints
-    row: Ints
-    column: Ints
+    above: IntArray
+    between: IntArray
+    near: IntArray
+    row: IntArray
+    column: IntArray
 
     @classmethod
     def nothing(cls) -> "Found":
@@ -75,7 +75,7 @@ class Tile:
         """Scores."""
         return self.n_rows * self.n_columns
 
-    def hide(self, row: Ints, column: Ints) -> None:
+    def hide(self, row: IntArray, column: IntArray) -> None:
         """Take these scores out of the competition: -inf is above no threshold."""
         self._padded[row, column] = -np.inf
         self.__dict__.pop("maxima", None)
@@ -85,11 +85,11 @@ class Tile:
         """(n_groups, n_columns) highest score of each group of rows."""
         return np.asarray(np.maximum.reduce(self._padded.reshape(-1, GROUP, self.n_columns), axis=1))
 
-    def at(self, row: Ints, column: Ints) -> Array:
+    def at(self, row: IntArray, column: IntArray) -> Array:
         """(n,) scores that stand there."""
         return np.asarray(self._padded[row, column])
 
-    def cells(self, group: Ints, column: Ints) -> Array:
+    def cells(self, group: IntArray, column: IntArray) -> Array:
         """(n, GROUP) scores of a group of rows in one column."""
         return np.asarray(self._padded.reshape(-1, GROUP, self.n_columns)[group, :, column])
 
@@ -97,7 +97,7 @@ class Tile:
         """(n_rows, n_columns) in the machine's memory."""
         return self._padded[: self.n_rows]
 
-    def in_columns(self, column: Ints, low: Array, high: Array, *, listed: bool = True) -> Found:
+    def in_columns(self, column: IntArray, low: Array, high: Array, *, listed: bool = True) -> Found:
         """Search each threshold's column; `column` (n,) is ascending and may repeat. `listed` says where scores lie."""
         above, between = np.zeros((2, len(column)), dtype=np.int64)
         hot = self.maxima[:, column] >= low  # (n_groups, n)
@@ -124,7 +124,7 @@ class Tile:
                 parts.append((own[at], group[some][at] * GROUP + place, column[own[at]]))
         return Found(above, between, *_joined(parts))
 
-    def in_rows(self, row: Ints, low: Array, high: Array, *, listed: bool = True) -> Found:
+    def in_rows(self, row: IntArray, low: Array, high: Array, *, listed: bool = True) -> Found:
         """Search each threshold's row; `row` (n,) is ascending and may repeat."""
         rows, first, times = np.unique(row, return_index=True, return_counts=True)
         if len(row) < _SORT_FROM * len(rows):
@@ -145,7 +145,7 @@ class Tile:
         in_parts(rank, len(rows))
         return Found(above, over_low - above, *_joined(parts))
 
-    def _compared_in_rows(self, row: Ints, low: Array, high: Array, listed: bool) -> Found:
+    def _compared_in_rows(self, row: IntArray, low: Array, high: Array, listed: bool) -> Found:
         """Every threshold with its whole row."""
         host = self.host()
         above, over_low = np.zeros((2, len(row)), dtype=np.int64)
@@ -170,7 +170,9 @@ class Tile:
             parts.append((some[at], row[some[at]], column))
         return Found(above, over_low - above, *_joined(parts))
 
-    def _ranked_in_rows(self, rows: Ints, times: Ints, low: Array, high: Array) -> tuple[Ints, Ints, Ints, Ints, Ints]:
+    def _ranked_in_rows(
+        self, rows: IntArray, times: IntArray, low: Array, high: Array
+    ) -> tuple[IntArray, IntArray, IntArray, IntArray, IntArray]:
         """Some rows with `times` thresholds each, by sorting what no threshold of a row is above.
 
         Returns:
@@ -202,14 +204,16 @@ class Tile:
         """(n_columns,) highest score."""
         return np.asarray(self.maxima.max(axis=0))
 
-    def highest_in_rows(self, rows: Ints) -> Array:
+    def highest_in_rows(self, rows: IntArray) -> Array:
         """(n,) highest score of these rows."""
         return np.asarray(self.host()[rows].max(axis=1, initial=-np.inf))
 
     def _padded_host(self) -> Array:
         return self._padded
 
-    def _count_whole(self, column: Ints, low: Array, high: Array, above: Ints, between: Ints) -> tuple[Ints, Ints]:
+    def _count_whole(
+        self, column: IntArray, low: Array, high: Array, above: IntArray, between: IntArray
+    ) -> tuple[IntArray, IntArray]:
         """Compare every score of the columns. Gives back group and threshold of cells with scores between."""
         # Thresholds of one column one after the other, so that each comparison is of whole rows.
         turn = np.arange(len(column)) - np.searchsorted(column, column)
@@ -223,7 +227,7 @@ class Tile:
             cells.append((group, own[place]))
         return np.concatenate([cell[0] for cell in cells]), np.concatenate([cell[1] for cell in cells])
 
-    def _over(self, column: Ints, low: Array, high: Array) -> tuple[Array, Array]:
+    def _over(self, column: IntArray, low: Array, high: Array) -> tuple[Array, Array]:
         """(n_groups, n) scores of each group from `low` on, and above `high`; one threshold a column."""
         host = self._padded_host()
         scores = host if len(column) == self.n_columns else np.ascontiguousarray(host[:, column])
@@ -251,7 +255,7 @@ class _Ranked:
             self._low, self._high = _with_places(low, low < 0), _with_places(high, high >= 0)
             self._places = np.arange(n_most)
 
-    def of(self, scores: Array, own: slice) -> tuple[Ints, Ints, Ints]:
+    def of(self, scores: Array, own: slice) -> tuple[IntArray, IntArray, IntArray]:
         """Order of some of the scores, and how many come before each of these thresholds' `low`, and up to `high`."""
         if not self._narrow:
             order = scores.argsort()
@@ -265,7 +269,7 @@ class _Ranked:
         return order, ranked.searchsorted(self._low[own]), ranked.searchsorted(self._high[own], side="right")
 
 
-def _with_places(thresholds: Array, outermost: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+def _with_places(thresholds: Array, outermost: BoolArray) -> Float64Array:
     """Thresholds on the outer side of every score equal to them, whatever its place, where they are to be there."""
     wide = thresholds + np.float64(0)
     bits = wide.view(np.int64)
@@ -273,17 +277,17 @@ def _with_places(thresholds: Array, outermost: npt.NDArray[np.bool_]) -> npt.NDA
     return wide
 
 
-def _nowhere() -> tuple[Ints, Ints, Ints]:
+def _nowhere() -> tuple[IntArray, IntArray, IntArray]:
     none = np.zeros(0, dtype=np.int64)
     return none, none, none
 
 
-def _joined(parts: list[tuple[Ints, Ints, Ints]]) -> tuple[Ints, Ints, Ints]:
+def _joined(parts: list[tuple[IntArray, IntArray, IntArray]]) -> tuple[IntArray, IntArray, IntArray]:
     threshold, row, column = (np.concatenate([part[i] for part in parts]) for i in range(3))
     return threshold, row, column
 
 
-def count_groups(scores: Array, threshold: Array, *, strict: bool) -> npt.NDArray[np.uint8]:
+def count_groups(scores: Array, threshold: Array, *, strict: bool) -> UInt8Array:
     """(n_groups, n_columns) scores over each column's threshold."""
     groups, columns = len(scores) // GROUP, scores.shape[1]
     counts = np.empty((groups, columns), dtype=np.uint8)

@@ -7,9 +7,9 @@ from hashlib import sha256
 
 import numpy as np
 
+from reelstore.arrays import Float64Array, IntArray
 from reelstore.ranking.counts import Direction, PairCounts
 from reelstore.ranking.filters import Level, Side
-from reelstore.ranking.reference import Floats, Ints
 from reelstore.ranking.threads import each_alone
 from reelstore.ranking.tiles import GROUP, Tile
 from reelstore.ranking.token_scores import Interaction, TokenSimilarity
@@ -36,7 +36,7 @@ class _Piece:
         return len(self.tokens)
 
     @cached_property
-    def first_equal(self) -> Ints:
+    def first_equal(self) -> IntArray:
         """(n_items,) the first item here that holds the same values."""
         known: dict[tuple[int, bytes], int] = {}
         found = []
@@ -55,7 +55,7 @@ class TokenCounter:
         text: TokenSource,
         video: TokenSource,
         interaction: Interaction,
-        right: tuple[Ints, Ints],
+        right: tuple[IntArray, IntArray],
         *,
         directions: Sequence[Direction],
         answers: bool,
@@ -98,7 +98,7 @@ class TokenCounter:
 
         each_alone(work, len(cuts))
 
-    def _own_scores(self) -> Floats:
+    def _own_scores(self) -> Float64Array:
         caption, video_of = self.right
         scores = np.empty(len(caption))
         width = int(max(self.text.counts.max(initial=1), self.video.counts.max(initial=1)))
@@ -132,7 +132,7 @@ class TokenCounter:
                 break
         self._settle(found, scores if level == "exact" else None, text, video)
 
-    def _scores(self, text: _Piece, video: _Piece, level: Level) -> tuple[Floats, float]:
+    def _scores(self, text: _Piece, video: _Piece, level: Level) -> tuple[Float64Array, float]:
         """(n_videos, n_captions) scores of a level and how wrong they can be."""
         if level == "exact":
             row, column = np.indices((len(video), len(text))).reshape(2, -1)
@@ -143,16 +143,16 @@ class TokenCounter:
             text.tokens, video.tokens, "float64" if level == "float64" else "float32", left, right
         )
 
-    def _exact(self, text: _Piece, video: _Piece, row: Ints, column: Ints) -> Floats:
+    def _exact(self, text: _Piece, video: _Piece, row: IntArray, column: IntArray) -> Float64Array:
         """(n,) scores as they are defined; what repeats is scored once."""
         if not len(row):
             return np.zeros(0)
         key, place = np.unique(video.first_equal[row] * len(text) + text.first_equal[column], return_inverse=True)
         scores = self.interaction.scores(text.tokens, video.tokens, key % len(text), key // len(text))
-        found: Floats = scores[place.reshape(-1)]
+        found: Float64Array = scores[place.reshape(-1)]
         return found
 
-    def _settle(self, found: "list[_Found]", exact: Floats | None, text: _Piece, video: _Piece) -> None:
+    def _settle(self, found: "list[_Found]", exact: Float64Array | None, text: _Piece, video: _Piece) -> None:
         for one in found:
             counts = self.counts[one.direction]
             row, column = np.r_[one.row, one.best_row], np.r_[one.column, one.best_column]
@@ -192,7 +192,7 @@ class _Found:
                 np.float64
             )
             with counter.lock:
-                known = counts.best_wrong_score[lines + piece.start]
+                known = counts.hardest_negative_score[lines + piece.start]
             # A candidate may be the best of this tile, and no worse than what is known.
             bound = np.maximum(_around(highest, 2 * error)[0], _around(known, error)[0])
             some = (highest > -np.inf) & (highest >= bound)
@@ -200,7 +200,7 @@ class _Found:
             self.best_row, self.best_column = near.row, near.column
 
 
-def _around(score: Floats, error: float) -> tuple[Floats, Floats]:
+def _around(score: Float64Array, error: float) -> tuple[Float64Array, Float64Array]:
     """Lowest and highest approximate score of an exact one, rounded outwards."""
     if error == 0:
         return score, score

@@ -14,11 +14,11 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from reelstore.arrays import Float64Array, IntArray, Tokens
 from reelstore.errors import NonFiniteError
 from reelstore.ranking.arguments import one_of
 from reelstore.ranking.filters import Operand, band
-from reelstore.ranking.reference import Floats, Ints, fold, lengths, pair_scores
-from reelstore.ranking.tokens import Tokens
+from reelstore.ranking.reference import fold, lengths, pair_scores
 
 Over = Literal["text", "video", "both"]
 Total = Literal["mean", "sum"]
@@ -55,7 +55,7 @@ class Interaction:
         tokens = {"text": "text tokens", "video": "video tokens", "both": "tokens of both sides"}[self.over]
         return f"maxsim: {self.total} over {tokens} of the highest {self.similarity}"
 
-    def scores(self, text: Tokens, video: Tokens, caption: Ints, video_of: Ints) -> Floats:
+    def scores(self, text: Tokens, video: Tokens, caption: IntArray, video_of: IntArray) -> Float64Array:
         """(n,) scores, as they are defined, of these captions of `text` with these videos of `video`.
 
         Raises:
@@ -86,7 +86,7 @@ class Interaction:
 
     def approximate(
         self, text: Tokens, video: Tokens, level: Literal["float32", "float64"], left: Operand, right: Operand
-    ) -> tuple[Floats, float]:
+    ) -> tuple[Float64Array, float]:
         """(n_videos, n_captions) scores from a product of the tokens' operands, video on the left, and a bound of how
         wrong they can be."""
         tokens = np.matmul(left.values, right.values.T)
@@ -104,10 +104,10 @@ class Interaction:
         if self.over != "text":
             best = np.maximum.reduceat(tokens, starts[1], axis=1)  # (video tokens, n_captions)
             parts.append(np.add.reduceat(best, starts[0], axis=0, dtype=np.float64) / (counts[0] if mean else 1))
-        scores: Floats = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
+        scores: Float64Array = parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
         return scores, 1.01 * error * (1 if mean else longest)
 
-    def _totals(self, tokens: Floats, grid: "_TokenPairs") -> Floats:
+    def _totals(self, tokens: Float64Array, grid: "_TokenPairs") -> Float64Array:
         """(n,) totals of pairs whose tokens score so with one another."""
         parts = []
         if self.over != "video":
@@ -117,7 +117,7 @@ class Interaction:
             parts.append(self._total(np.maximum.reduceat(ordered, grid.of_video), grid.n_video))
         return parts[0] if len(parts) == 1 else (parts[0] + parts[1]) / 2
 
-    def _total(self, best: Floats, size: Ints) -> Floats:
+    def _total(self, best: Float64Array, size: IntArray) -> Float64Array:
         """(n,) fold of `size` maxima each; zeros at a row's end add nothing to it."""
         ragged = np.zeros((len(size), int(size.max())))
         ragged[np.arange(ragged.shape[1]) < size[:, None]] = best
@@ -134,7 +134,7 @@ class _TokenPairs:
         n_text, n_video: (n_pairs,) tokens of either.
     """
 
-    def __init__(self, text: Tokens, video: Tokens, caption: Ints, video_of: Ints) -> None:
+    def __init__(self, text: Tokens, video: Tokens, caption: IntArray, video_of: IntArray) -> None:
         self.n_text, self.n_video = text.counts[caption], video.counts[video_of]
         size = self.n_text * self.n_video
         start = np.cumsum(size) - size
@@ -147,5 +147,5 @@ class _TokenPairs:
         self.of_video = _starts(np.repeat(self.n_text, self.n_video))
 
 
-def _starts(size: Ints) -> Ints:
+def _starts(size: IntArray) -> IntArray:
     return np.cumsum(size) - size

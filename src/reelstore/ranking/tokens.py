@@ -1,43 +1,14 @@
 """Whatever holds the tokens of one side -> tokens of some items, one item behind the other."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from reelstore.arrays import IntArray, Tokens
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.arrays import as_array, refuse_masked
-from reelstore.ranking.reference import Array, Ints
 from reelstore.ranking.sources import Source
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens of some items.
-
-    Attributes:
-        values: (n_tokens_total, dim), an item's tokens one behind the other.
-        offsets: (n_items + 1,) int64: item n has the tokens offsets[n] (inclusive) to offsets[n + 1] (exclusive).
-    """
-
-    values: Array
-    offsets: Ints
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    def __repr__(self) -> str:
-        return f"Tokens({len(self)} items, {len(self.values)} tokens, dim {self.values.shape[1]})"
-
-    @property
-    def counts(self) -> Ints:
-        """(n_items,) tokens of each."""
-        return np.diff(self.offsets)
-
-    def item(self, number: int) -> Array:
-        """(n_tokens, dim) of one."""
-        return self.values[self.offsets[number] : self.offsets[number + 1]]
 
 
 class TokenSource:
@@ -67,7 +38,7 @@ class TokenSource:
         else:
             self._flat, offsets = self._flattened(values)
             counts, self.dim = np.diff(offsets), self._flat.shape[1]
-        self.counts: Ints = counts.astype(np.int64)
+        self.counts: IntArray = counts.astype(np.int64)
         empty = np.flatnonzero(self.counts < 1)
         if len(empty):
             raise EvaluationError(
@@ -89,7 +60,7 @@ class TokenSource:
             return Tokens(*self._rows.take_ragged(np.arange(start, stop)))
         return Tokens(self._flat.rows(int(offsets[0]), int(offsets[-1])), offsets - offsets[0])
 
-    def take(self, positions: Ints) -> Tokens:
+    def take(self, positions: IntArray) -> Tokens:
         """Items at these positions, in this order."""
         if self._rows is not None:
             return Tokens(*self._rows.take_ragged(positions))
@@ -120,7 +91,7 @@ class TokenSource:
                 "NaN compares as false everywhere; mend or leave out these items."
             )
 
-    def _flattened(self, values: Any) -> tuple[Source, Ints]:
+    def _flattened(self, values: Any) -> tuple[Source, IntArray]:
         if (
             isinstance(values, tuple)
             and len(values) == 2

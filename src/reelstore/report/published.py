@@ -39,7 +39,7 @@ class Published:
 
 
 @dataclass(frozen=True)
-class AtHand:
+class MeasuredResult:
     """One result that was measured here.
 
     Attributes:
@@ -66,7 +66,7 @@ def load_published() -> Published:
 
 
 def reproduced(
-    published: Published, results: Sequence[AtHand], grids: Mapping[str, Mapping[str, Any]]
+    published: Published, results: Sequence[MeasuredResult], grids: Mapping[str, Mapping[str, Any]]
 ) -> list[Section]:
     """Sections of a page: X-CLIP in both directions and the grid, every published line followed by those at hand.
 
@@ -96,11 +96,11 @@ def reproduced(
     ]
 
 
-def _models(published: Published, results: Sequence[AtHand]) -> dict[str, list[AtHand]]:
+def _models(published: Published, results: Sequence[MeasuredResult]) -> dict[str, list[MeasuredResult]]:
     return {name: [one for one in results if one.model == f"{name}+{name}"] for name in published.models}
 
 
-def _scores(published: Published, models: Mapping[str, Sequence[AtHand]], direction: Direction) -> Table:
+def _scores(published: Published, models: Mapping[str, Sequence[MeasuredResult]], direction: Direction) -> Table:
     names = list(next(iter(published.models.values()))[direction])
     rows = []
     for model, own in models.items():
@@ -117,7 +117,7 @@ def _scores(published: Published, models: Mapping[str, Sequence[AtHand]], direct
     )
 
 
-def _cell(one: AtHand, direction: Direction, name: str, published: float) -> str:
+def _cell(one: MeasuredResult, direction: Direction, name: str, published: float) -> str:
     metrics = one.metrics.get(direction, {})
     # A caption has one right video: there hit@k is R@k, and MAP is MRR.
     name = name if name in metrics else name.replace("hit@", "R@")

@@ -1,17 +1,92 @@
-"""Files of a variant: written under a temporary name, and only where nothing of somebody else's is in the way."""
+"""Files of a variant: written under temporary names, one writer a folder, errors of the disk explained."""
 
 import errno
+import fcntl
 import os
-from collections.abc import Iterator
+import shutil
+import stat
+import weakref
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from hashlib import file_digest
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
-from reelstore.errors import IrregularFileError, OccupiedError, StoreError
+from reelstore.errors import IrregularFileError, OccupiedError, ReelstoreError, StoreError
 from reelstore.io import PARTIAL, SMALL_FILE_BYTES, is_folder, open_regular, partial_of, sync_folder, write_new
 from reelstore.records import ARRAY_NAMES
-from reelstore.store.disk import refuse_read_only
-from reelstore.store.schema import is_file_name
+from reelstore.store.format import MANIFEST, is_file_name, parse_manifest
+
+
+def disk_free(folder: Path) -> int:
+    """Bytes free where the folder lies or will lie."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What a disk refuses, as a StoreError that says so."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, ReelstoreError):
+            raise
+        reasons = {
+            errno.ENOSPC: f"the disk is full ({disk_free(folder) / 2**20:.0f} MiB are free). Make room",
+            errno.EDQUOT: "the quota is used up. Make room",
+            errno.EROFS: "the disk is read-only. Write to another one",
+            errno.EACCES: "writing isn't allowed there. Change the rights or the folder",
+            errno.EPERM: "writing isn't allowed there. Change the rights or the folder",
+        }
+        if error.errno not in reasons:
+            raise
+        raise StoreError(
+            f"{folder}: {reasons[error.errno]} and run it again; what was published before is untouched."
+        ) from error
+
+
+def refuse_read_only(folder: Path) -> None:
+    """Heed rights that the system lets root ignore, before there is anything to write.
+
+    Args:
+        folder: what is to be written into; where it isn't there yet, the nearest folder above it.
+
+    Raises:
+        StoreError: writing into this folder isn't allowed, or the disk is read-only.
+    """
+    existing = _existing(folder)
+    mode = stat.S_IMODE(existing.stat().st_mode)
+    if not mode & 0o222 or not os.access(existing, os.W_OK):
+        raise StoreError(
+            f"{existing} is read-only (mode {mode:o}): nothing has changed. Allow it (chmod u+w) or write elsewhere."
+        )
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in [folder.absolute(), *folder.absolute().parents] if path.exists())
+
+
+class FolderLock:
+    """Keeps other writers out of a folder until it is released, collected, or the process ends.
+
+    Args:
+        folder: which.
+        wait: until another process releases it, rather than fail.
+
+    Raises:
+        StoreError: another process has it.
+    """
+
+    def __init__(self, folder: Path, *, wait: bool = False) -> None:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreError(f"{folder}: another process is writing there. Wait for it, or stop it.") from None
+        self.release = weakref.finalize(self, os.close, descriptor)
+
 
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
@@ -75,7 +150,7 @@ def own_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def foreign_in(folder: Path) -> Path | None:
+def unrecognised_in(folder: Path) -> Path | None:
     """Something in a folder that no variant has; None where there is nothing of the kind."""
     for path in everything_in(folder):
         key = path.relative_to(folder).as_posix()
@@ -147,3 +222,9 @@ def _is_own(key: str) -> bool:
 def _is_own_folder(key: str) -> bool:
     name, *rest = key.split("/")
     return name in ARRAY_NAMES and (not rest or rest[0] == "c") and all(part.isdecimal() for part in rest[1:])
+
+
+def read_manifest(folder: Path) -> Mapping[str, Any] | None:
+    """Attributes of the variant published in this folder; None where there is none."""
+    content = content_of(folder / MANIFEST)
+    return None if content is None else parse_manifest(content, folder / MANIFEST)

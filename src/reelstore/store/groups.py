@@ -1,22 +1,28 @@
-"""The groups above a variant, dataset, side and encoder: constant, so that they can live in git.
+"""The groups above variants: constant, so that they can live in git; and the variants below a path.
 
 zarr-python can copy the metadata of everything below a group into the group's zarr.json (`consolidate_metadata`), and
 then reads arrays by these copies. reelstore never does. Whatever it writes takes copies of the version before away.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from reelstore.errors import DamagedFileError, OccupiedError, SchemaError, StoreError
 from reelstore.io import parsed_json, partial_of, sync_folder
-from reelstore.records import reserved_fault
-from reelstore.store.disk import refuse_read_only
-from reelstore.store.files import content_of, kind_of, write_partial
-from reelstore.store.lock import FolderLock
-from reelstore.store.manifest import CONSOLIDATED, MANIFEST, holds_manifest, without_consolidated
-from reelstore.store.schema import as_json_bytes, group_metadata
+from reelstore.records import ARRAY_NAMES, reserved_fault
+from reelstore.store.files import FolderLock, content_of, kind_of, refuse_read_only, unrecognised_in, write_partial
+from reelstore.store.format import (
+    ATTRIBUTE,
+    CONSOLIDATED,
+    MANIFEST,
+    as_json_bytes,
+    group_metadata,
+    holds_manifest,
+    without_consolidated,
+)
 
 _EMPTY = group_metadata()
 GROUP = as_json_bytes(_EMPTY)
@@ -187,3 +193,85 @@ def _half_written(group: Path) -> Iterator[Path]:
     content = content_of(half)
     if content is not None and GROUP.startswith(content):
         yield half
+
+
+N_LEVELS = 5
+"""Folders between a project and its variants: store, dataset, side, encoder, variant."""
+_BEGINNING = re.compile(rb'\s*\{\s*"attributes":\s*\{\s*"' + ATTRIBUTE.encode() + rb'":\s*\{')
+"""Of a manifest, as reelstore and as zarr-python write it; this much of one that was cut still says what it was."""
+
+
+def variant_folders(path: Path) -> list[Path]:
+    """Every variant at or below a path, damaged ones among them.
+
+    A folder is a variant by its manifest: a zarr.json of a group that has reelstore's attributes, whole or cut. Neither
+    names of folders count nor words elsewhere in the file, such as copies of metadata below the group (consolidated
+    metadata). A folder that has no zarr.json, or one that isn't JSON, is a variant if it lies in a group and holds
+    arrays of a variant and nothing else. Hidden folders aren't entered; links are, where they lead to a variant or a
+    group. Stores lie at most five levels deep.
+    """
+    return sorted(_variants_in(path, N_LEVELS, set()))
+
+
+def is_variant_folder(folder: Path) -> bool:
+    """Whether a folder is a variant, sound or damaged: as of `variant_folders`."""
+    contents = [_content(path) for path in (folder / MANIFEST, partial_of(folder / MANIFEST))]
+    if any(_is_manifest(content) for content in contents):
+        return True
+    return (
+        _parsed(contents[0]) is None
+        and (contents[0] is not None or not os.path.lexists(folder / MANIFEST))
+        and any(_is_array(folder / name) for name in ARRAY_NAMES)
+        and is_group(_content(folder.parent / MANIFEST) or b"", folder.parent / MANIFEST)
+        and unrecognised_in(folder) is None
+    )
+
+
+def _variants_in(folder: Path, levels: int, seen: set[Path]) -> Iterator[Path]:
+    if folder.resolve() in seen:  # links in a circle
+        return
+    seen.add(folder.resolve())
+    if is_variant_folder(folder):
+        yield folder
+        return
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if levels else []
+    except OSError:  # not ours to read, or gone meanwhile
+        return
+    for entry in entries:
+        below = folder / entry.name
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and _is_node(below)):
+            yield from _variants_in(below, levels - 1, seen)
+
+
+def _is_manifest(content: bytes | None) -> bool:
+    if content is None:
+        return False
+    group = _parsed(content)
+    return holds_manifest(group) if group is not None else _BEGINNING.match(content) is not None
+
+
+def _is_node(folder: Path) -> bool:
+    """Whether a folder is a Zarr group or a variant."""
+    return is_group(_content(folder / MANIFEST) or b"", folder / MANIFEST) or is_variant_folder(folder)
+
+
+def _is_array(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file() or (folder / "c").is_dir()
+
+
+def _parsed(content: bytes | None) -> object:
+    """The JSON value; None where there is none."""
+    try:
+        return None if content is None else parsed_json(content, MANIFEST)
+    except DamagedFileError:
+        return None
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return content_of(path)
+    except (OSError, StoreError):
+        return None

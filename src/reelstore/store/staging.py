@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import DamagedFileError, StoreError
 from reelstore.io import PARTIAL, parsed_json, refuse_irregular, remove_files, write_atomically
 from reelstore.plain import typed
-from reelstore.store.disk import disk_errors
-from reelstore.store.schema import FAILED, FINGERPRINT_BYTES, OK, VariantSpec
+from reelstore.store.files import disk_errors
+from reelstore.store.format import FAILED, FINGERPRINT_BYTES, OK, VariantSpec
 from reelstore.store.update import VariantUpdate
-from reelstore.store.values import as_stored
+from reelstore.store.write import as_stored
 
-Array = npt.NDArray[Any]
 ENDING = ".safetensors"
 _NAME = "[0-9a-f]" * 24
 """Pattern of a task's name; see `task_name`."""
@@ -38,25 +37,25 @@ class StagedRows:
         reasons: (k,) why a row has no value; None where it has one.
     """
 
-    fingerprints: npt.NDArray[np.uint8]
-    values: npt.NDArray[np.floating[Any]]
-    counts: npt.NDArray[np.int64] | None
+    fingerprints: UInt8Array
+    values: FloatArray
+    counts: IntArray | None
     reasons: Sequence[str | None]
 
     @property
-    def status(self) -> npt.NDArray[np.uint8]:
+    def status(self) -> UInt8Array:
         """(k,) 1 ok, 2 failed."""
         return np.array([OK if reason is None else FAILED for reason in self.reasons], dtype=np.uint8)
 
     @property
-    def starts(self) -> npt.NDArray[np.int64]:
+    def starts(self) -> IntArray:
         """(k + 1,) where each row's part of `values` begins; a failed row has none."""
         sizes = self.status == OK if self.counts is None else self.counts
         return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
 
 
 def staged_rows(
-    spec: VariantSpec, keys: Sequence[Any], fingerprints: npt.NDArray[np.uint8], values: Sequence[Array | str]
+    spec: VariantSpec, keys: Sequence[Any], fingerprints: UInt8Array, values: Sequence[Array | str]
 ) -> StagedRows:
     """Rows of a variant from the value of each, or the reason there is none.
 
@@ -194,7 +193,7 @@ class StagedIndex:
                 else:
                     self._others.setdefault(place, []).append((name, row))
 
-    def has(self, variant: str, fingerprints: npt.NDArray[np.uint8], *, failed: bool = True) -> npt.NDArray[np.bool_]:
+    def has(self, variant: str, fingerprints: UInt8Array, *, failed: bool = True) -> BoolArray:
         """(k,) bool: which rows are staged.
 
         Args:
@@ -295,7 +294,7 @@ def is_task_name(name: str) -> bool:
     return re.fullmatch(r"[0-9a-f]{24}", name) is not None
 
 
-def task_name(fingerprints: Iterable[npt.NDArray[np.uint8]]) -> str:
+def task_name(fingerprints: Iterable[UInt8Array]) -> str:
     """Name of a task's file: what its rows are, of every variant."""
     hashing = sha256()
     for rows in fingerprints:

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, IntArray, UInt8Array
 from reelstore.errors import StoreError
 from reelstore.records import MAX_CAPTION_INDEX, MAX_SPLITS, first_fault, shortened
-from reelstore.store.schema import FINGERPRINT_BYTES, VariantSpec
+from reelstore.store.format import FINGERPRINT_BYTES, VariantSpec
 
 Key = str | tuple[str, int]
 """A video's `video_id`, or a caption's (`video_id`, `caption_index`)."""
@@ -31,7 +30,7 @@ class RowTable:
 
     keys: Sequence[Key]
     splits: Sequence[str]
-    fingerprints: npt.NDArray[np.uint8]
+    fingerprints: UInt8Array
 
     def __post_init__(self) -> None:
         if len(self.splits) != len(self.keys) or self.fingerprints.shape != (len(self.keys), FINGERPRINT_BYTES):
@@ -77,13 +76,11 @@ class RowTable:
         )
 
 
-def table_columns(
-    spec: VariantSpec, table: RowTable, status: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]
-) -> dict[str, npt.NDArray[Any]]:
+def table_columns(spec: VariantSpec, table: RowTable, status: UInt8Array, offsets: IntArray) -> dict[str, Array]:
     """The arrays aligned with the rows, by name."""
     encoded = [(key if isinstance(key, str) else key[0]).encode() for key in table.keys]
     numbers = {split: number for number, split in enumerate(split_names(table))}
-    columns: dict[str, npt.NDArray[Any]] = {
+    columns: dict[str, Array] = {
         "video_id": np.frombuffer(b"".join(encoded), dtype=np.uint8),
         "video_id_offsets": np.cumsum([0, *map(len, encoded)], dtype=np.int64),
         "status": status,

@@ -1,29 +1,117 @@
-"""What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others."""
+"""What is stored, against what should be: which rows can stay, and which have to be made.
+
+What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.errors import StoreError
-from reelstore.store import journal
-from reelstore.store.claim import claim, refuse_blocked
-from reelstore.store.disk import disk_errors, refuse_read_only
-from reelstore.store.files import make_folder, remove_empty
+from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
+from reelstore.errors import SchemaError, StoreError
+from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, take_in
+from reelstore.store.files import FolderLock, disk_errors, make_folder, refuse_read_only, remove_empty
+from reelstore.store.format import FAILED, OK, VariantSpec
 from reelstore.store.groups import drop_consolidated, refuse_foreign_groups, refuse_reserved, write_groups
-from reelstore.store.lock import FolderLock
-from reelstore.store.published import open_published
-from reelstore.store.schema import FAILED, SCHEMA_VERSION, VariantSpec
-from reelstore.store.standing import compare
-from reelstore.store.table import RowTable
-from reelstore.store.writer import VariantWriter
+from reelstore.store.stored import Published, open_published
+from reelstore.store.table import RowTable, split_names, table_columns
+from reelstore.store.write import VariantWriter
 
-Indices = npt.NDArray[np.int64]
+
+@dataclass(frozen=True)
+class VariantDiff:
+    """What of a published variant can stay where `table` is wanted.
+
+    Attributes:
+        published: the variant that is there, if it is of the same recipe.
+        source: (n,) its row with the same fingerprint, for each row wanted; -1 where there is none.
+        unchanged: whether it is, file by file, what is wanted.
+    """
+
+    published: Published | None
+    source: IntArray
+    unchanged: bool
+
+    @property
+    def todo(self) -> IntArray:
+        """Rows that have to be made, in order."""
+        return np.flatnonzero(self.source < 0)
+
+
+def compare(
+    folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, verify: bool = True
+) -> VariantDiff:
+    """What is stored, against what should be. Reads only.
+
+    Args:
+        folder: the variant's.
+        spec: what it should hold.
+        table: the rows it should have.
+        retry_failed: count failed rows as missing.
+        verify: read every file and compare its digest.
+
+    Raises:
+        OccupiedError: what lies there isn't a variant.
+        SchemaError: it is damaged, of a newer schema, or another variant.
+    """
+    claim(folder)
+    published = open_published(folder, verify=verify)
+    nothing = np.full(len(table), -1, dtype=np.int64)
+    if published is None:
+        return VariantDiff(None, nothing, False)
+    _refuse_foreign(folder, published, spec)
+    if published.attributes["fingerprint"] != spec.fingerprint:
+        return VariantDiff(None, nothing, False)
+    published.recognise(table)
+    usable = published.usable
+    if retry_failed:
+        usable = usable & (published.status == OK)
+    source = _source_rows(published.fingerprints, usable, table)
+    unchanged = (
+        bool((source == np.arange(len(table))).all())
+        and published.n_rows == len(table)
+        and not published.faults
+        and _same_keys(published, table)
+    )
+    return VariantDiff(published, source, unchanged)
+
+
+def _source_rows(fingerprints: UInt8Array, usable: BoolArray, table: RowTable) -> IntArray:
+    """Stored row with the same fingerprint, for each row of the table; -1 where there is none.
+
+    The row in the same place comes first, so that equal items don't make rows move.
+    """
+    n_both = min(len(fingerprints), len(table))
+    here = (fingerprints[:n_both] == table.fingerprints[:n_both]).all(axis=1) & usable[:n_both]
+    source = np.full(len(table), -1, dtype=np.int64)
+    source[:n_both] = np.where(here, np.arange(n_both), -1)
+    left = np.flatnonzero(source < 0)
+    if len(left):
+        row_of = {fingerprints[row].tobytes(): row for row in np.flatnonzero(usable).tolist()}
+        source[left] = [row_of.get(table.fingerprints[row].tobytes(), -1) for row in left]
+    return source
+
+
+def _same_keys(published: Published, table: RowTable) -> bool:
+    """Whether keys and splits are those of the table: fingerprints don't say."""
+    if list(published.attributes["splits"]) != split_names(table):
+        return False
+    columns = table_columns(published.spec, table, published.status, np.zeros(0, dtype=np.int64))
+    names = [name for name in ("video_id_offsets", "video_id", "split", "caption_index") if name in columns]
+    return all(np.array_equal(published.read(name, 0, len(columns[name])), columns[name]) for name in names)
+
+
+def _refuse_foreign(folder: Path, published: Published, spec: VariantSpec) -> None:
+    there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
+    if there != wanted:
+        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs.")
+
+
 COPY_BYTES = 16 * 2**20
 
 
@@ -37,7 +125,7 @@ class UpdateReport:
     n_failed: int
     n_bytes_written: int
     digest: str
-    mended: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
     """Files that weren't what their digest says, whose rows were made again."""
 
 
@@ -52,7 +140,7 @@ def settle(folder: Path) -> None:
         with disk_errors(folder):
             lock = FolderLock(folder)
             try:
-                journal.recover(folder)
+                recover(folder)
             finally:
                 lock.release()
     refuse_foreign_groups(folder)
@@ -83,8 +171,8 @@ class VariantUpdate:
             self._made = make_folder(folder)
             self._lock = FolderLock(folder)
             try:
-                journal.recover(folder)
-                journal.take_in(folder)
+                recover(folder)
+                take_in(folder)
                 self._standing = compare(folder, spec, table, retry_failed=retry_failed)
                 published = self._standing.published
                 refuse_blocked(folder, {} if published is None else published.attributes["digests"])
@@ -92,20 +180,18 @@ class VariantUpdate:
                 self._lock.release()
                 self._remove_made()
                 raise
-        self.todo: Indices = self._standing.todo
+        self.todo: IntArray = self._standing.todo
         self._writer: VariantWriter | None = None
         self._n_done = 0
 
-    def put(self, row: int, value: npt.NDArray[np.floating[Any]]) -> None:
+    def put(self, row: int, value: FloatArray) -> None:
         """The value of the next row to do: (dim,), or (n_tokens, dim) for tokens."""
         if self.spec.layout == "ragged":
             self.put_rows(np.array([row]), value, np.array([len(value)]))
         else:
             self.put_rows(np.array([row]), value[None])
 
-    def put_rows(
-        self, rows: Indices, values: npt.NDArray[np.floating[Any]], counts: npt.NDArray[np.int64] | None = None
-    ) -> None:
+    def put_rows(self, rows: IntArray, values: FloatArray, counts: IntArray | None = None) -> None:
         """The values of the next rows to do; `values` and `counts` as of `VariantWriter.append`."""
         if not np.array_equal(rows, self.todo[self._n_done : self._n_done + len(rows)]):
             raise StoreError(f"{self._folder}: rows {rows[:3]}… were given where {self.todo[self._n_done :][:3]}… are.")
@@ -138,7 +224,7 @@ class VariantUpdate:
             return
         if self._writer is not None:
             self._writer.stop()
-        journal.settle(self._folder)
+        finish_interrupted(self._folder)
         remove_empty(self._folder)
         self._remove_made()
         self._lock.release()
@@ -155,7 +241,7 @@ class VariantUpdate:
         if self._n_done != len(self.todo):
             raise StoreError(f"{self._folder}: {self._n_done} of {len(self.todo)} new rows were given.")
         published = self._standing.published
-        mended = () if published is None else tuple(published.faults)
+        repaired = () if published is None else tuple(published.faults)
         with self._writing():
             if self._standing.unchanged and published is not None:
                 digest, n_bytes = str(published.attributes["digest"]), 0
@@ -169,7 +255,7 @@ class VariantUpdate:
         assert stored is not None, f"{self._folder} was published"
         self._lock.release()
         return UpdateReport(
-            self.spec.variant, len(self.table), len(self.todo), len(stored.failures), n_bytes, digest, mended
+            self.spec.variant, len(self.table), len(self.todo), len(stored.failures), n_bytes, digest, repaired
         )
 
     @contextmanager
@@ -196,7 +282,7 @@ class VariantUpdate:
         published = self._standing.published
         verified = {} if published is None else published.verified
         writer = VariantWriter(self._folder, self.spec, self.table, verified)
-        if published is None or published.attributes["schema_version"] != SCHEMA_VERSION:
+        if published is None:
             return writer
         moved = np.flatnonzero(self._standing.source != np.arange(len(self.table)))
         count = int(moved[0]) if len(moved) else len(self.table)
@@ -233,7 +319,7 @@ class VariantUpdate:
         return max(1, COPY_BYTES // self.spec.row_bytes)
 
 
-def _runs(rows: Indices, kinds: npt.NDArray[Any] | None = None) -> Sequence[tuple[int, int]]:
+def _runs(rows: IntArray, kinds: Array | None = None) -> Sequence[tuple[int, int]]:
     """Where consecutive numbers (of one kind) begin and end in `rows`."""
     if not len(rows):
         return []
@@ -243,7 +329,7 @@ def _runs(rows: Indices, kinds: npt.NDArray[Any] | None = None) -> Sequence[tupl
     return list(pairwise([0, *(np.flatnonzero(breaks) + 1).tolist(), len(rows)]))
 
 
-def _blocks(ends: npt.NDArray[np.int64], n_tokens: int) -> list[slice]:
+def _blocks(ends: IntArray, n_tokens: int) -> list[slice]:
     """Cuts ragged rows into blocks of about so many tokens, a row at least."""
     blocks, start = [], 0
     while start < len(ends) - 1:

@@ -1,4 +1,7 @@
-"""One variant in its folder: its metadata and arrays, all of one version, each read on first use."""
+"""An array of a variant -> its rows: mapped where its files hold them as they are, through zarr-python elsewhere.
+
+One variant in its folder: its metadata and arrays, all of one version, each read on first use.
+"""
 
 import errno
 import math
@@ -11,18 +14,50 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import Array, IntArray
 from reelstore.errors import DamagedFileError, IrregularFileError, SchemaError, StoreError, StoreNotFoundError
 from reelstore.io import read_bytes
-from reelstore.store.arrays import RowArray, open_array
-from reelstore.store.manifest import MANIFEST, parse_manifest
-from reelstore.store.mapped import Pattern
-from reelstore.store.schema import FAILED, OK, STATUS_NAMES, VariantSpec
+from reelstore.store.arrays import Pattern, RowArray, check_metadata, read_metadata
+from reelstore.store.format import FAILED, MANIFEST, OK, STATUS_NAMES, VariantSpec, parse_manifest
+from reelstore.store.mmap import NotRawError, open_raw
 from reelstore.store.table import Key, RowTable
 
-Array = npt.NDArray[Any]
-Indices = npt.NDArray[np.int64]
+
+def open_array(
+    folder: Path,
+    name: str,
+    n_rows: int | None,
+    row_shape: tuple[int, ...],
+    dtype: str,
+    *,
+    refuse_changed: Callable[[], None],
+) -> RowArray:
+    """An array in a variant's folder.
+
+    Args:
+        folder: the variant's.
+        name: of the array.
+        n_rows: of the array, as the manifest says; None where nothing else says it.
+        row_shape: as the manifest says.
+        dtype: as the manifest says.
+        refuse_changed: raises where the variant isn't the one that was opened.
+
+    Raises:
+        SchemaError: the array isn't what the manifest says.
+        StoreError: the array or one of its files is missing, too short, or can't be what was written.
+    """
+    metadata = read_metadata(folder, name)
+    n_rows = next(iter(metadata["shape"]), 0) if n_rows is None else n_rows
+    check_metadata(folder, name, metadata, (n_rows, *row_shape), dtype)
+    try:
+        return open_raw(folder, name, metadata)
+    except NotRawError:
+        from reelstore.store.zarr_array import ZarrArray  # imports zarr: a third of a second
+
+        return ZarrArray(folder, name, metadata, dtype, refuse_changed)
+
+
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
@@ -62,7 +97,7 @@ class Variant:
         values.advise(self.advice or _advice(values))
         return values
 
-    def walk(self, starts: Indices, counts: Indices) -> Iterator[Array]:
+    def walk(self, starts: IntArray, counts: IntArray) -> Iterator[Array]:
         """Values of items, item after item: of each, the first row of `values` and how many there are."""
         self._refuse_changed()
         return self.values.walk(starts, counts)
@@ -91,7 +126,7 @@ class Variant:
         return splits
 
     @cached_property
-    def offsets(self) -> Indices:
+    def offsets(self) -> IntArray:
         offsets = self._ends("offsets")
         expected = self.attributes.get("n_value_rows", offsets[-1])
         if offsets[-1] != expected:
@@ -131,9 +166,9 @@ class Variant:
                 raise self._contradicts(MANIFEST, f"has the reason why {key!r} failed, which {what}")
         return failures
 
-    def _ends(self, name: str) -> Indices:
+    def _ends(self, name: str) -> IntArray:
         """(n + 1,): where each row's part of another array ends; the first is 0."""
-        ends: Indices = self.read(name, self.n_rows + 1)
+        ends: IntArray = self.read(name, self.n_rows + 1)
         if ends[0] != 0 or (ends[1:] < ends[:-1]).any():  # a difference could be beyond int64
             raise self._contradicts(name, "doesn't ascend from 0")
         return ends

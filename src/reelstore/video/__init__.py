@@ -1,7 +1,7 @@
 """A file -> frames at chosen times."""
 
-from reelstore.video.ahead import decode_ahead
 from reelstore.video.decode import BACKEND, decode
+from reelstore.video.prefetch import prefetch
 from reelstore.video.sampling import Sampling
 
-__all__ = ["BACKEND", "Sampling", "decode", "decode_ahead"]
+__all__ = ["BACKEND", "Sampling", "decode", "prefetch"]

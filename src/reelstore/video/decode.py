@@ -9,9 +9,9 @@ from reelstore.io import open_regular
 from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video import with_pillow, with_pyav
+from reelstore.video.frames import Size
 from reelstore.video.limits import check_file
 from reelstore.video.sampling import Sampling
-from reelstore.video.shown import Size
 from reelstore.video.truncated import is_truncated
 
 BACKEND = "pyav+pillow/2"

@@ -12,10 +12,11 @@ import numpy as np
 from av.sidedata.sidedata import SideData, Type
 from av.video.reformatter import ColorRange
 
+from reelstore.arrays import UInt8Array
 from reelstore.errors import UndecodableVideoError
+from reelstore.video.frames import Size
 from reelstore.video.limits import decoder_errors
 from reelstore.video.orientation import Filter, Orientation, read_display_matrix
-from reelstore.video.shown import Picture, Size
 
 _A_SECOND = Fraction(1)
 _NEWER_SIDE_DATA = 16
@@ -49,7 +50,7 @@ def orientation_of(frame: av.VideoFrame) -> Orientation:
 
 def to_rgb(
     frame: av.VideoFrame, size: Size | None, *, orientation: Orientation | None, zero_alpha_is_opaque: bool = False
-) -> Picture:
+) -> UInt8Array:
     """The frame's picture.
 
     Args:
@@ -79,14 +80,14 @@ def to_rgb(
         return np.ascontiguousarray(pixels)
 
 
-def _converted(frame: av.VideoFrame, zero_alpha_is_opaque: bool) -> Picture | None:
+def _converted(frame: av.VideoFrame, zero_alpha_is_opaque: bool) -> UInt8Array | None:
     """Stored pixels of a frame that FFmpeg's scaler alone wouldn't show right; None for all others."""
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
     # The scaler takes grey for full range whatever the file says.
     is_limited_grey = frame.format.name.startswith(("gray", "ya")) and frame.color_range == ColorRange.MPEG
     if not has_alpha and not is_limited_grey:
         return None
-    rgba: Picture = frame.to_ndarray(format="rgba")  # type: ignore[assignment]  # bytes
+    rgba: UInt8Array = frame.to_ndarray(format="rgba")  # type: ignore[assignment]  # bytes
     colours, alpha = rgba[..., :3], rgba[..., 3:]
     if is_limited_grey:
         colours = _FULL_RANGE[colours]
@@ -97,26 +98,26 @@ def _converted(frame: av.VideoFrame, zero_alpha_is_opaque: bool) -> Picture | No
     return ((colours * wide + 255 * (255 - wide) + 127) // 255).astype(np.uint8)
 
 
-_FULL_RANGE: Picture = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
+_FULL_RANGE: UInt8Array = np.clip((np.arange(256) - 16) * 255 / 219, 0, 255).round().astype(np.uint8)
 """Grey of limited range, 16 to 235, as 0 to 255 (ITU-R BT.601, BT.709)."""
 
 
-def _rgb24(frame: av.VideoFrame) -> Picture:
-    picture: Picture = frame.to_ndarray(format="rgb24")  # type: ignore[assignment]  # rgb24 is bytes
+def _rgb24(frame: av.VideoFrame) -> UInt8Array:
+    picture: UInt8Array = frame.to_ndarray(format="rgb24")  # type: ignore[assignment]  # rgb24 is bytes
     return picture
 
 
-def _framed(pixels: Picture) -> av.VideoFrame:
+def _framed(pixels: UInt8Array) -> av.VideoFrame:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
 
 
-def _filtered(frame: av.VideoFrame, orientation: Orientation, size: Size | None) -> Picture:
+def _filtered(frame: av.VideoFrame, orientation: Orientation, size: Size | None) -> UInt8Array:
     """Turned and scaled in the frame's own pixel format, then RGB: the bytes that decord's readers give.
 
     `frame.reformat` scales with other flags.
     """
     scale: list[Filter] = [("scale", f"{size[1]}:{size[0]}:flags=bilinear")] if size else []
-    picture: Picture = _through(frame, [*orientation.filters, *scale, ("format", "rgb24")]).to_ndarray()  # type: ignore[assignment]
+    picture: UInt8Array = _through(frame, [*orientation.filters, *scale, ("format", "rgb24")]).to_ndarray()  # type: ignore[assignment]
     return picture
 
 

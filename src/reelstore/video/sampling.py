@@ -4,26 +4,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from reelstore.arrays import IntArray
 from reelstore.errors import ParamsError, UnknownNameError
 
-Indices = npt.NDArray[np.int64]
 
-
-def _uniform(n: int, k: int) -> Indices:
+def _uniform(n: int, k: int) -> IntArray:
     return np.arange(k) * n // k
 
 
-def _uniform_distinct(n: int, k: int) -> Indices:
+def _uniform_distinct(n: int, k: int) -> IntArray:
     return _uniform(n, min(n, k))
 
 
-def _centres(n: int, k: int) -> Indices:
+def _centres(n: int, k: int) -> IntArray:
     return (2 * np.arange(k) + 1) * n // (2 * k)
 
 
-COUNTED: dict[str, Callable[[int, int], Indices]] = {
+COUNTED: dict[str, Callable[[int, int], IntArray]] = {
     "uniform": _uniform,
     "centres": _centres,
     "uniform_distinct": _uniform_distinct,
@@ -63,7 +61,7 @@ class Sampling:
             if not needed and value is not None:
                 raise ParamsError(f"Sampling {self.policy} takes no {name}; it is {value}.")
 
-    def indices(self, n: int) -> Indices:
+    def indices(self, n: int) -> IntArray:
         """Frames to take of a file that has n, ascending, perhaps repeated."""
         if n < 1:
             raise ValueError(f"a file with {n} frames has none to take")

@@ -12,13 +12,14 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from reelstore.arrays import UInt8Array
 from reelstore.errors import UndecodableVideoError
 from reelstore.params import ItemBounds
 from reelstore.records import Frames
+from reelstore.video.frames import Shown, Size, pick
 from reelstore.video.layout import GIF_MAGIC, JPEG_MAGIC, PNG_MAGIC, check_png, n_jpeg_scans, read_gif
 from reelstore.video.limits import check_frames, check_picture, check_seconds, decoder_errors
 from reelstore.video.sampling import Sampling
-from reelstore.video.shown import Picture, Shown, Size, pick
 
 HEAD_BYTES = 64
 FRAME_WORK = 2**15
@@ -102,7 +103,7 @@ def _shown(image: ImageFile, size: Size | None, bounds: ItemBounds) -> Iterator[
             milliseconds += frame.info.get("duration", 0)
 
 
-def _picture(frame: Image.Image, size: Size | None) -> Picture:
+def _picture(frame: Image.Image, size: Size | None) -> UInt8Array:
     with decoder_errors():
         picture = _rgb(frame)
         if size is None:
@@ -110,7 +111,7 @@ def _picture(frame: Image.Image, size: Size | None) -> Picture:
         return np.asarray(Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def _rgb(frame: Image.Image) -> Picture:
+def _rgb(frame: Image.Image) -> UInt8Array:
     """Upright, on white where it is transparent."""
     upright = ImageOps.exif_transpose(frame)
     if upright.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255

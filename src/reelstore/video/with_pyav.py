@@ -9,14 +9,15 @@ import av
 import numpy as np
 from av.stream import Disposition
 
+from reelstore.arrays import UInt8Array
 from reelstore.errors import UndecodableVideoError
 from reelstore.params import ItemBounds
 from reelstore.records import Frames
+from reelstore.video.frames import Shown, Size, pick
 from reelstore.video.limits import check_frames, check_picture, check_seconds, decoder_errors
 from reelstore.video.orientation import Orientation
 from reelstore.video.rgb import orientation_of, to_rgb
 from reelstore.video.sampling import Sampling
-from reelstore.video.shown import Picture, Shown, Size, pick
 from reelstore.video.transparency import alpha_decoder, check_hevc_alpha
 
 KEPT_BYTES = 64 * 2**20
@@ -110,7 +111,7 @@ def _is_cut_by_index(container: av.container.InputContainer, stream: av.VideoStr
     )
 
 
-def _not_kept() -> Picture:
+def _not_kept() -> UInt8Array:
     raise AssertionError("only frames that were kept are asked for")
 
 
@@ -242,7 +243,7 @@ def _picture(
     size: Size | None,
     orientation: Orientation | None,
     is_plain_bitmap: bool,
-) -> Picture:
+) -> UInt8Array:
     if damaged:
         raise UndecodableVideoError(f"frame {index} is damaged")
     return to_rgb(frame, size, orientation=orientation, zero_alpha_is_opaque=is_plain_bitmap)

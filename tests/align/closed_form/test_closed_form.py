@@ -11,7 +11,7 @@ from sklearn.kernel_ridge import KernelRidge as SklearnKernelRidge
 from sklearn.linear_model import Ridge as SklearnRidge
 
 from reelstore.align import items
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.closed_form import base
 from reelstore.align.closed_form.asif import Asif
 from reelstore.align.closed_form.base import ClosedForm, drawn
@@ -22,17 +22,17 @@ from reelstore.align.closed_form.ridge import Ridge
 from reelstore.align.mapping import mapped
 from reelstore.align.preprocess import unit
 from reelstore.errors import AlignerError, ParamsError
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 PLAIN = ["unit"]
 """Preprocessing that is easily done by hand."""
 
 
 @pytest.fixture
-def fit(towers, workplace, validate):
+def fit(towers, context, validate):
     def fit(aligner: ClosedForm, train: PairedRows | None = None, validation: PairedRows | None = None) -> ClosedForm:
         train, validation = train or towers.part(0, 90), validation or towers.part(90, 120)
-        aligner.fit(train, validation, validate=validate, workplace=workplace)
+        aligner.fit(train, validation, validate=validate, context=context)
         return aligner
 
     return fit
@@ -303,10 +303,10 @@ def test_settings_that_cannot_be_are_refused(make) -> None:
 
 def test_the_best_of_all_settings_tried_is_kept(towers, validate, tmp_path) -> None:
     tried: list[dict] = []
-    workplace = Workplace(tmp_path, lambda row: tried.append(dict(row)), lambda line: None)
+    context = FitContext(tmp_path, lambda row: tried.append(dict(row)), lambda line: None)
     aligner = KernelRidge(gammas=[0.5, 2.0], alphas=[0.01, 1.0, 100.0])
     validation = towers.part(90, 120)
-    aligner.fit(towers.part(0, 90), validation, validate=validate, workplace=workplace)
+    aligner.fit(towers.part(0, 90), validation, validate=validate, context=context)
     video = aligner.transform_video(validation.video_array())
     text = aligner.transform_text(validation.text_array())
     assert len(tried) == 6 and all({"gamma", "alpha", "validation_MRR"} == set(row) for row in tried)

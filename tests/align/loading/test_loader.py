@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from reelstore.align.items import ItemTokens
 from reelstore.align.loading.batches import PairBatch
 from reelstore.align.loading.loader import PairLoader
-from reelstore.align.pairing import Listed
+from reelstore.align.pairing import LabelledPairs
+from reelstore.arrays import Tokens
 from reelstore.errors import AlignerError, FailedRowError
-from reelstore.store.reader import Rows, open_variant
-from reelstore.store.schema import VariantSpec
+from reelstore.store.format import VariantSpec
+from reelstore.store.read import Rows, open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
-from reelstore.store.writer import row_fingerprints
+from reelstore.store.write import row_fingerprints
 
 N_VIDEOS, CAPTIONS_PER_VIDEO, DIM, N_TOKENS = 103, 2, 5, 3
 BLOCKS_BYTES = {"pooled": 2000, "dense": 6000, "ragged": 5000}
@@ -152,28 +152,28 @@ def test_an_epoch_has_every_video_or_every_caption_once(drawn, shuffle) -> None:
 @SHUFFLES
 def test_listed_pairs_come_as_often_as_they_are_there_with_their_labels(drawn, shuffle) -> None:
     rng = np.random.default_rng(3)
-    listed = Listed(rng.integers(0, N_VIDEOS, 96), rng.integers(0, 2 * N_VIDEOS, 96), rng.integers(0, 2, 96))
+    labelled = LabelledPairs(rng.integers(0, N_VIDEOS, 96), rng.integers(0, 2 * N_VIDEOS, 96), rng.integers(0, 2, 96))
     found = []
-    for batch in drawn["pooled"].loader(shuffle, pairs=listed):
+    for batch in drawn["pooled"].loader(shuffle, pairs=labelled):
         for side, want in zip((batch.video, batch.text), drawn["pooled"].of(batch), strict=True):
             np.testing.assert_array_equal(side, np.stack(want))
         found += zip(*(numbers.tolist() for numbers in batch[2:]), strict=True)
-    assert sorted(found) == sorted(zip(*(numbers.tolist() for numbers in listed), strict=True))
-    assert found != list(zip(*listed, strict=True))
+    assert sorted(found) == sorted(zip(*(numbers.tolist() for numbers in labelled), strict=True))
+    assert found != list(zip(*labelled, strict=True))
 
 
 def test_listed_pairs_of_rows_that_are_not_there_are_refused(drawn) -> None:
     one = np.array([0])
     with pytest.raises(AlignerError, match="among 103 videos"):
-        drawn["pooled"].loader(pairs=Listed(np.array([103]), one, one))
+        drawn["pooled"].loader(pairs=LabelledPairs(np.array([103]), one, one))
 
 
 @SHUFFLES
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
 def test_rows_are_prepared_before_they_become_tensors(drawn, layout, shuffle) -> None:
     def doubled(items):
-        if isinstance(items, ItemTokens):
-            return ItemTokens(items.values * 2, items.offsets)
+        if isinstance(items, Tokens):
+            return Tokens(items.values * 2, items.offsets)
         return items * 2
 
     plain, prepared = (drawn[layout].loader(shuffle, prepare=how) for how in (None, {"video": doubled}))

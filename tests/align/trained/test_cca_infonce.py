@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.align.base import Workplace
+from reelstore.align.base import FitContext
 from reelstore.align.items import read_items
 from reelstore.align.registry import make_aligner
 from reelstore.errors import ParamsError
@@ -24,8 +24,8 @@ def fitted(towers, folder: Path, settings: dict) -> tuple:
     said: list[str] = []
     views: list = []
     aligner, _ = make_aligner(settings)
-    place = Workplace(folder, lambda row: rows.append(dict(row)), said.append, views.append)
-    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=mrr, workplace=place)
+    place = FitContext(folder, lambda row: rows.append(dict(row)), said.append, views.append)
+    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=mrr, context=place)
     return aligner, rows, said, views
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from reelstore.align.base import Workplace
-from reelstore.align.epoch_view import EpochView
+from reelstore.align.base import FitContext
+from reelstore.align.epoch_stats import EpochStats
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.trained.token_towers import AttentionPoolTower, TransformerTower
 from reelstore.align.trained.transformer import Transformer
@@ -27,12 +27,12 @@ def fit(towers, validate, tmp_path: Path):
     """Settings -> the aligner, what was observed, logged and said."""
 
     def fit(aligner=None, *, train=None, **settings):
-        views: list[EpochView] = []
+        views: list[EpochStats] = []
         rows: list[dict] = []
         lines: list[str] = []
-        workplace = Workplace(tmp_path, lambda row: rows.append(dict(row)), lines.append, views.append)
+        context = FitContext(tmp_path, lambda row: rows.append(dict(row)), lines.append, views.append)
         aligner = aligner or Mlp(**{**SMALL, **settings})
-        aligner.fit(train or towers.labelled(0, 90), towers.part(90, 120), validate=validate, workplace=workplace)
+        aligner.fit(train or towers.labelled(0, 90), towers.part(90, 120), validate=validate, context=context)
         return aligner, views, rows, lines
 
     return fit
@@ -60,13 +60,13 @@ def test_a_training_is_looked_at_before_its_first_epoch_and_after_each(fit, towe
 
 
 def test_what_an_observer_raises_breaks_training_off(towers, validate, tmp_path) -> None:
-    def refuse(view: EpochView) -> None:
+    def refuse(view: EpochStats) -> None:
         if view.epoch == 1:
             raise AlignerError("collapsed")
 
-    workplace = Workplace(tmp_path, lambda row: None, lambda line: None, refuse)
+    context = FitContext(tmp_path, lambda row: None, lambda line: None, refuse)
     with pytest.raises(AlignerError, match="collapsed"):
-        Mlp(**SMALL).fit(towers.part(0, 90), towers.part(90, 120), validate=validate, workplace=workplace)
+        Mlp(**SMALL).fit(towers.part(0, 90), towers.part(90, 120), validate=validate, context=context)
 
 
 @pytest.mark.parametrize("loss", list(LOSSES))

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import PairedRows, Workplace
+from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
 from reelstore.evaluation import evaluate
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
 
 SETTINGS: dict[str, Any] = {
     "widths": [16, 8], "dropout": 0.4, "lr": 0.01, "batch_size": 20, "max_epochs": 5, "checkpoint_steps": 3, "seed": 4,
@@ -30,8 +30,8 @@ def train(videos: Path, captions: Path, checkpoints: Path, log: Callable, say: C
     late = np.flatnonzero(own >= 120)
     validation = PairedRows(rows.select(rows.ids[120:]), told.select([told.ids[n] for n in late]), own[late] - 120)
     aligner = Mlp(**{**SETTINGS, **settings})
-    workplace = Workplace(checkpoints, log, say, revision="abc")
-    aligner.fit(PairedRows(rows, told, own), validation, validate=mrr, workplace=workplace)
+    context = FitContext(checkpoints, log, say, revision="abc")
+    aligner.fit(PairedRows(rows, told, own), validation, validate=mrr, context=context)
     return aligner
 
 

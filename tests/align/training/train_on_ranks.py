@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from reelstore.align.base import LabelledRows, PairedRows, Workplace
+from reelstore.align.base import FitContext, LabelledRows, PairedRows
 from reelstore.align.loading.batches import PairBatch
 from reelstore.align.loading.datamodule import PairDataModule
 from reelstore.align.loading.loader import PairLoader
-from reelstore.align.pairing import Listed
+from reelstore.align.pairing import LabelledPairs
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.losses import LOSSES, Pairs, make_loss
-from reelstore.store.reader import open_variant
+from reelstore.store.read import open_variant
 
 MEMORY_BYTES = {"rows": None, "blocks": 6000}
 
@@ -70,10 +70,10 @@ def train_mlp(paired: PairedRows, loss: str, ranks: dict[str, Any], folder: Path
         trainer={"accelerator": "cpu", "limit_train_batches": 6, **ranks},
     )  # fmt: skip
     logged: list[float] = []
-    workplace = Workplace(folder / loss, lambda row: logged.append(row["train_loss"]), lambda line: None)
+    context = FitContext(folder / loss, lambda row: logged.append(row["train_loss"]), lambda line: None)
     # Higher with every epoch: the last one is kept.
     mrrs = iter(range(1, 99))
-    aligner.fit(paired, paired, validate=lambda *_: float(next(mrrs)), workplace=workplace)
+    aligner.fit(paired, paired, validate=lambda *_: float(next(mrrs)), context=context)
     weights = [tensor.ravel() for name, tensor in sorted(aligner.tensors().items()) if name[:4] in ("towe", "loss")]
     return {"weights": np.concatenate(weights).tolist(), "train_loss": logged}
 
@@ -99,8 +99,8 @@ def main(videos: str, captions: str, out: str, devices: str) -> None:
     rows, told = open_variant(Path(videos)), open_variant(Path(captions))
     own = np.array([rows.index_of(video_id) for video_id in told.video_ids])
     label = (np.arange(len(told)) % 2).astype(np.float32)
-    listed = Listed(np.where(label == 1, own, (own + 1) % len(rows)), np.arange(len(told)), label)
-    shown = LabelledRows(rows, told, listed)
+    labelled = LabelledPairs(np.where(label == 1, own, (own + 1) % len(rows)), np.arange(len(told)), label)
+    shown = LabelledRows(rows, told, labelled)
     paired = PairedRows(rows, told, own, shown)
     ranks = {"devices": int(devices), "strategy": "ddp" if int(devices) > 1 else "auto"}
     found: dict[str, Any] = {shuffle: train_maps(paired, shuffle, ranks) for shuffle in MEMORY_BYTES}

@@ -6,10 +6,11 @@ from itertools import product
 
 import numpy as np
 
-from reelstore.align.base import Floats, PairedRows
+from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, drawn, positive
 from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape, above_zero, whole
+from reelstore.arrays import Float32Array
 
 
 class Asif(ClosedForm):
@@ -55,25 +56,25 @@ class Asif(ClosedForm):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         return {"video_anchors": ("anchors", video), "text_anchors": ("anchors", text), "rule": (2,)}
 
-    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+    def _check_maps(self, maps: Mapping[str, Float32Array], video: int, text: int) -> dict[str, int]:
         widths = super()._check_maps(maps, video, text)
         whole(maps["rule"], "rule", at_most=widths["anchors"])
         above_zero(maps["rule"], "rule")
         return widths
 
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         return _resemblance(values, maps["video_anchors"], maps["rule"])
 
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         return _resemblance(values, maps["text_anchors"], maps["rule"])
 
 
-def _resemblance(values: Floats, anchors: Floats, rule: Floats) -> Floats:
+def _resemblance(values: Float32Array, anchors: Float32Array, rule: Float32Array) -> Float32Array:
     """(n, n_anchors) the largest cosines to a power, zeros elsewhere."""
     kept, power = int(rule[0]), float(rule[1])
     cosines = np.maximum(unit(values) @ anchors.T, 0)
     if kept < cosines.shape[1]:
         least = -np.partition(-cosines, kept - 1, axis=1)[:, kept - 1 : kept]
         cosines[cosines < least] = 0
-    joint: Floats = cosines**power
+    joint: Float32Array = cosines**power
     return joint

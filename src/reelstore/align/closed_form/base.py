@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.base import ANY_LAYOUT, Floats, PairedRows, Validate, Workplace, check_width
-from reelstore.align.items import Indices, Items, ItemTokens, batches, read_items
+from reelstore.align.base import ANY_LAYOUT, FitContext, PairedRows, Validate, check_width
+from reelstore.align.items import Items, batches, read_items
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing, unit
 from reelstore.align.tensors import Shape, check_tensors, named, under
+from reelstore.arrays import Array, Float32Array, Float64Array, IntArray, Tokens
 from reelstore.errors import AlignerError, ParamsError
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 BLOCK_CAPTIONS = 4096
 SIDES = ("video", "text")
 
 Steps = Sequence[str] | Mapping[str, Sequence[str]]
 """Of both sides, or `{video: [...], text: [...]}`."""
-Found = tuple[dict[str, float], dict[str, Floats]]
+Found = tuple[dict[str, float], dict[str, Float32Array]]
 """Settings tried, and the maps that they give."""
 
 
@@ -36,22 +36,22 @@ class VideoBlock:
         owner: (n_captions,) position in `video` of each caption's video, ascending.
     """
 
-    video: Floats
-    text: Floats
-    owner: Indices
+    video: Float32Array
+    text: Float32Array
+    owner: IntArray
 
     @property
-    def counts(self) -> Indices:
+    def counts(self) -> IntArray:
         """(n_videos,) captions of each video."""
         return np.bincount(self.owner, minlength=len(self.video))
 
-    def text_sums(self) -> npt.NDArray[np.float64]:
+    def text_sums(self) -> Float64Array:
         """(n_videos, dim) float64, the sum of each video's captions."""
         starts = np.searchsorted(self.owner, np.arange(len(self.video)))
-        sums: npt.NDArray[np.float64] = np.add.reduceat(self.text, starts, axis=0, dtype=np.float64)
+        sums: Float64Array = np.add.reduceat(self.text, starts, axis=0, dtype=np.float64)
         return sums
 
-    def mean_text(self) -> npt.NDArray[np.float64]:
+    def mean_text(self) -> Float64Array:
         """(n_videos, dim) float64, the mean of each video's captions."""
         return self.text_sums() / self.counts[:, None]
 
@@ -72,21 +72,21 @@ class ClosedForm(ABC):
             side: Preprocessing(steps, components=components, shrinkage=shrinkage)
             for side, steps in steps_of(preprocess).items()
         }
-        self._maps: dict[str, Floats] = {}
+        self._maps: dict[str, Float32Array] = {}
 
     @abstractmethod
     def _candidates(self, train: PairedRows) -> Iterator[Found]:
         """What to choose from, each with maps by name; the preprocessing is fitted."""
 
     @abstractmethod
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         """(n, dim) of preprocessed videos -> (n, joint dim), of any length."""
 
     @abstractmethod
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         """The same of captions."""
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Fit the preprocessing, then keep the candidate with the best validation MRR."""
         for side, rows in (("video", train.videos), ("text", train.captions)):
             if rows.layout != "pooled" and "mean" not in self._sides[side].steps:
@@ -104,24 +104,24 @@ class ClosedForm(ABC):
                 unit(self._map_text(text, maps))[place_of_text],
                 validation.video_of_caption,
             )
-            workplace.log({**settings, "validation_MRR": mrr})
+            context.log({**settings, "validation_MRR": mrr})
             if mrr > best:
                 best, self._maps = mrr, maps
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim), length 1."""
         return unit(self._map_video(self._applied("video", video), self._maps))
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, joint dim), length 1."""
         return unit(self._map_text(self._applied("text", text), self._maps))
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """The maps, and each side's preprocessing as `video.…` and `text.…`."""
         learned = {f"{side}.{name}": t for side in SIDES for name, t in self._sides[side].tensors().items()}
         return {**learned, **self._maps}
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`."""
         for side, preprocessing in self._sides.items():
             with named(f"{side}."):
@@ -138,7 +138,7 @@ class ClosedForm(ABC):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         """Shapes of the maps, for sides as wide as the preprocessing gives them."""
 
-    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+    def _check_maps(self, maps: Mapping[str, Float32Array], video: int, text: int) -> dict[str, int]:
         """Refuse maps of another shape; a subclass adds what their numbers must be. Gives the widths found."""
         return check_tensors(maps, self._map_shapes(video, text))
 
@@ -159,19 +159,19 @@ class ClosedForm(ABC):
             )
             start = stop
 
-    def _read(self, side: str, rows: Rows, positions: Indices) -> Floats:
+    def _read(self, side: str, rows: Rows, positions: IntArray) -> Float32Array:
         parts = [self._applied(side, read_items(rows, some)) for some in batches(rows, positions)]
         return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
-    def _distinct(self, side: str, rows: Rows) -> tuple[Floats, Indices]:
+    def _distinct(self, side: str, rows: Rows) -> tuple[Float32Array, IntArray]:
         """The rows without repetitions, preprocessed, and the place of each row among them: equal rows must tie."""
         kept, place = np.unique(first_equal(rows), return_inverse=True)
         return self._read(side, rows, kept), place
 
-    def _applied(self, side: str, items: Items) -> Floats:
+    def _applied(self, side: str, items: Items) -> Float32Array:
         check_width(items, self._sides[side].dim_in, side)
         out = self._sides[side].apply(items)
-        if isinstance(out, ItemTokens):
+        if isinstance(out, Tokens):
             raise AlignerError(f"These {side} rows are tokens; preprocess has no `mean` that makes embeddings of them.")
         return out.astype(np.float32, copy=False)
 
@@ -216,7 +216,7 @@ def drawn(train: PairedRows, n_videos: int, *, seed: int) -> PairedRows:
     )
 
 
-def add(total: Any, more: npt.NDArray[Any]) -> Any:
+def add(total: Any, more: Array) -> Any:
     """The sum of moments; `total` may be 0 in the beginning."""
     if isinstance(total, np.ndarray):
         total += more

@@ -5,14 +5,12 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.base import Floats, PairedRows
+from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
 from reelstore.align.tensors import Shape
+from reelstore.arrays import Float32Array, Float64Array
 from reelstore.errors import ParamsError
-
-Doubles = npt.NDArray[np.float64]
 
 
 class Cca(ClosedForm):
@@ -62,7 +60,7 @@ class Cca(ClosedForm):
                 settings = {"dim": float(dim), "regularisation": float(regularisation), "power": float(power)}
                 yield settings, {name: value.astype(np.float32) for name, value in maps.items()}
 
-    def _covariances(self, train: PairedRows) -> tuple[Doubles, Doubles, Doubles]:
+    def _covariances(self, train: PairedRows) -> tuple[Float64Array, Float64Array, Float64Array]:
         """Of videos, of videos with captions, of captions; over caption pairs, about their means."""
         xx: Any = 0.0
         xy: Any = 0.0
@@ -85,17 +83,17 @@ class Cca(ClosedForm):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         return {"video_map": (video, "joint"), "text_map": (text, "joint")}
 
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
-        joint: Floats = values @ maps["video_map"]
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
+        joint: Float32Array = values @ maps["video_map"]
         return joint
 
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
-        joint: Floats = values @ maps["text_map"]
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
+        joint: Float32Array = values @ maps["text_map"]
         return joint
 
 
-def _inverse_root(values: Doubles, vectors: Doubles, regularisation: float) -> Doubles:
+def _inverse_root(values: Float64Array, vectors: Float64Array, regularisation: float) -> Float64Array:
     """(C + r I)^-1/2 of a covariance given by its eigenvalues and eigenvectors, r relative to their mean."""
     roots = np.sqrt(np.maximum(values, 0) + regularisation * max(float(values.mean()), 1e-30))
-    inverse: Doubles = (vectors / roots) @ vectors.T
+    inverse: Float64Array = (vectors / roots) @ vectors.T
     return inverse

@@ -4,14 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from reelstore.align.base import Floats, PairedRows
+from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, drawn, positive
 from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape, above_zero
+from reelstore.arrays import Float32Array, Float64Array
 
-Doubles = npt.NDArray[np.float64]
 JITTER = 1e-9
 """Of the kernel among landmarks, relative to its diagonal, lest rounding make it singular."""
 
@@ -73,15 +72,15 @@ class KernelRidge(ClosedForm):
                 )
 
     def _moments(
-        self, train: PairedRows, landmarks: Floats, inner: Doubles, rate: float, *, exact: bool
-    ) -> tuple[Doubles, Doubles]:
+        self, train: PairedRows, landmarks: Float32Array, inner: Float64Array, rate: float, *, exact: bool
+    ) -> tuple[Float64Array, Float64Array]:
         """(landmarks, landmarks) and (landmarks, text dim): the left and right of the system to solve, without alpha.
 
         A kernel's diagonal is 1, so that 1 is the mean eigenvalue, and alpha needs no other scale.
         """
         square: Any = 0.0
         target: Any = 0.0
-        parts: list[Doubles] = []
+        parts: list[Float64Array] = []
         for block in self._blocks(train):
             y = unit(block.mean_text()).astype(np.float64)
             if exact:
@@ -97,22 +96,22 @@ class KernelRidge(ClosedForm):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         return {"landmarks": ("landmarks", video), "dual": ("landmarks", text), "rate": (1,)}
 
-    def _check_maps(self, maps: Mapping[str, Floats], video: int, text: int) -> dict[str, int]:
+    def _check_maps(self, maps: Mapping[str, Float32Array], video: int, text: int) -> dict[str, int]:
         widths = super()._check_maps(maps, video, text)
         above_zero(maps["rate"], "rate")
         return widths
 
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         kernel = np.exp(-float(maps["rate"][0]) * squared_distances(values, maps["landmarks"])).astype(np.float32)
-        joint: Floats = kernel @ maps["dual"]
+        joint: Float32Array = kernel @ maps["dual"]
         return joint
 
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         return values
 
 
-def squared_distances(values: Floats, others: Floats) -> Doubles:
+def squared_distances(values: Float32Array, others: Float32Array) -> Float64Array:
     """(n, m) float64, of all rows with all others."""
     x, z = values.astype(np.float64), others.astype(np.float64)
-    found: Doubles = (x**2).sum(axis=1)[:, None] + (z**2).sum(axis=1) - 2 * (x @ z.T)
+    found: Float64Array = (x**2).sum(axis=1)[:, None] + (z**2).sum(axis=1) - 2 * (x @ z.T)
     return np.maximum(found, 0, out=found)

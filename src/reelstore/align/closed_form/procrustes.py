@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import Floats, PairedRows
+from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add
 from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape
+from reelstore.arrays import Float32Array
 
 
 class Procrustes(ClosedForm):
@@ -35,10 +36,10 @@ class Procrustes(ClosedForm):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         return {"rotation": (video, text)}
 
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         rotation = maps["rotation"]
         return values if rotation.shape[0] > rotation.shape[1] else values @ rotation
 
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         rotation = maps["rotation"]
         return values @ rotation.T if rotation.shape[0] > rotation.shape[1] else values

@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import Floats, PairedRows
+from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
 from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape
+from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError
 
 
@@ -54,9 +55,9 @@ class Ridge(ClosedForm):
     def _map_shapes(self, video: int, text: int) -> Mapping[str, Shape]:
         return {"weight": (video, text)}
 
-    def _map_video(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
-        joint: Floats = values @ maps["weight"]
+    def _map_video(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
+        joint: Float32Array = values @ maps["weight"]
         return joint
 
-    def _map_text(self, values: Floats, maps: Mapping[str, Floats]) -> Floats:
+    def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         return values

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from reelstore.align.items import Items, ItemTokens
-from reelstore.align.loading.held import Source
-from reelstore.store.reader import Rows, aligned_empty
+from reelstore.align.items import Items
+from reelstore.align.loading.in_memory import Source
+from reelstore.arrays import IntArray, Tokens
+from reelstore.store.read import Rows, aligned_empty
 
 Prepare = Callable[[Items], Items]
 """What is done to a side's rows before they become tensors, such as `Preprocessing.apply`."""
@@ -86,7 +86,7 @@ class SideBatches:
         self._pinned = pinned
         self._prepare = prepare
 
-    def make(self, source: Source, positions: npt.NDArray[np.int64]) -> Tensor | Padded | Ragged:
+    def make(self, source: Source, positions: IntArray) -> Tensor | Padded | Ragged:
         """The rows at these positions of the source."""
         if self._prepare is not None:
             return self._prepared(self._prepare, source, positions)
@@ -100,14 +100,14 @@ class SideBatches:
         values, offsets = source.take_ragged(positions)
         return Ragged(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(offsets))
 
-    def _prepared(self, prepare: Prepare, source: Source, positions: npt.NDArray[np.int64]) -> Tensor | Padded | Ragged:
+    def _prepared(self, prepare: Prepare, source: Source, positions: IntArray) -> Tensor | Padded | Ragged:
         if len(self._row_shape) == 1 and not self._ragged:
             out = aligned_empty((len(positions), *self._row_shape), self._stored_dtype)
             source.take(positions, out)
             items = prepare(out)
         else:
-            items = prepare(ItemTokens(*source.take_ragged(positions)))
-        if not isinstance(items, ItemTokens):
+            items = prepare(Tokens(*source.take_ragged(positions)))
+        if not isinstance(items, Tokens):
             return self._as_wanted(torch.from_numpy(np.ascontiguousarray(items)))
         if self._tokens == "ragged":
             return Ragged(self._as_wanted(torch.from_numpy(items.values)), torch.from_numpy(items.offsets))

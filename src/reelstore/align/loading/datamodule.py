@@ -8,8 +8,9 @@ from lightning import LightningDataModule
 
 from reelstore.align.base import LabelledRows, PairedRows
 from reelstore.align.loading.batches import Prepare
-from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, Indices, PairLoader
-from reelstore.align.pairing import Listed
+from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
+from reelstore.align.pairing import LabelledPairs
+from reelstore.arrays import IntArray
 from reelstore.errors import AlignerError
 
 
@@ -49,7 +50,7 @@ class PairDataModule(LightningDataModule):
         self._batch_size, self._seed, self._prepare = batch_size, seed, prepare
         self._memory_bytes, self._block_rows, self._window_blocks = memory_bytes, block_rows, window_blocks
         if isinstance(train, LabelledRows):
-            self._pairs: Indices | Listed = train.pairs
+            self._pairs: IntArray | LabelledPairs = train.pairs
             self.n_pairs = len(train.pairs.label)
             return
         self._pairs = train.video_of_caption

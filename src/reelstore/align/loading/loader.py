@@ -9,17 +9,16 @@ from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from reelstore.align.loading.batches import PairBatch, Prepare, SideBatches
-from reelstore.align.loading.held import HeldRows, Source
+from reelstore.align.loading.in_memory import InMemoryRows, Source
 from reelstore.align.loading.shuffle import block_order, row_order
-from reelstore.align.pairing import EpochPairs, Listed, ListedPairs
+from reelstore.align.pairing import EpochPairs, LabelledPairs, ListedPairs
+from reelstore.arrays import IntArray
 from reelstore.errors import AlignerError
-from reelstore.store.reader import Rows, open_variant
+from reelstore.store.read import Rows, open_variant
 
-Indices = npt.NDArray[np.int64]
 Item = TypeVar("Item")
 
 BLOCK_ROWS, WINDOW_BLOCKS = 128, 64
@@ -75,7 +74,7 @@ class PairLoader:
         self,
         videos: Rows,
         captions: Rows,
-        pairs: Indices | Listed,
+        pairs: IntArray | LabelledPairs,
         *,
         batch_size: int,
         seed: int,
@@ -118,7 +117,7 @@ class PairLoader:
                 side.rows.advise("sequential")
         place = self._in_place[0].place if self._in_place else None
         self._pairs: EpochPairs | ListedPairs
-        if isinstance(pairs, Listed):
+        if isinstance(pairs, LabelledPairs):
             self._pairs = ListedPairs(pairs, place_of_video=place)
         else:
             self._pairs = EpochPairs(
@@ -202,7 +201,7 @@ class PairLoader:
         `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
         """
         pairs = hashlib.sha256()
-        for numbers in self._given if isinstance(self._given, Listed) else (self._given,):
+        for numbers in self._given if isinstance(self._given, LabelledPairs) else (self._given,):
             pairs.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
         for rows in self._rows:
             pairs.update(repr((rows.digest, rows.ids)).encode())
@@ -234,8 +233,8 @@ class PairLoader:
             windows.close()
 
     def _windows(
-        self, mine: Indices, videos: Indices, captions: Indices, first: int
-    ) -> Generator[tuple[int, tuple[HeldRows, HeldRows]]]:
+        self, mine: IntArray, videos: IntArray, captions: IntArray, first: int
+    ) -> Generator[tuple[int, tuple[InMemoryRows, InMemoryRows]]]:
         """Number of the first batch of each window, and what its batches are made of."""
         assert self._in_place is not None
         of_videos, of_captions = self._in_place
@@ -244,7 +243,12 @@ class PairLoader:
             yield start, (of_videos.hold(videos[pairs]), of_captions.hold(captions[pairs]))
 
     def _batch_of(
-        self, sources: Sequence[Source], places: Sequence[Indices], videos: Indices, captions: Indices, pairs: Indices
+        self,
+        sources: Sequence[Source],
+        places: Sequence[IntArray],
+        videos: IntArray,
+        captions: IntArray,
+        pairs: IntArray,
     ) -> PairBatch:
         """Pairs of the epoch's `videos` and `captions`, from places in the sources."""
         video, text = (
@@ -254,8 +258,8 @@ class PairLoader:
         return PairBatch(video, text, *told)
 
 
-def _check_pairs(pairs: Indices | Listed, n_videos: int, n_captions: int) -> None:
-    if isinstance(pairs, Listed):
+def _check_pairs(pairs: IntArray | LabelledPairs, n_videos: int, n_captions: int) -> None:
+    if isinstance(pairs, LabelledPairs):
         for name, positions, n in (("videos", pairs.video, n_videos), ("captions", pairs.caption, n_captions)):
             if len(positions) != len(pairs.label) or not np.isin(positions, np.arange(n)).all():
                 raise AlignerError(
@@ -282,11 +286,11 @@ class _InPlace:
         if self.rows.digest != rows.digest:
             raise AlignerError(f"{rows.folder} was written anew since it was opened. Open it again.")
         row_of = self.rows.table.row_of
-        self.place: Indices = np.array([row_of[key] for key in rows.ids], dtype=np.int64)
+        self.place: IntArray = np.array([row_of[key] for key in rows.ids], dtype=np.int64)
 
-    def hold(self, positions: Indices) -> HeldRows:
+    def hold(self, positions: IntArray) -> InMemoryRows:
         """Read rows at these positions."""
-        return HeldRows(self.rows, self.place[positions])
+        return InMemoryRows(self.rows, self.place[positions])
 
 
 def _ahead(items: Generator[Item], count: int) -> Generator[Item]:

@@ -1,20 +1,19 @@
 """The order of an epoch's items: a pure function of seed and epoch, whoever computes it."""
 
 import numpy as np
-import numpy.typing as npt
 
-Indices = npt.NDArray[np.int64]
+from reelstore.arrays import IntArray
 
 ORDER = 1
 """Sets the stream of the order apart from that of the captions drawn."""
 
 
-def row_order(n: int, *, seed: int, epoch: int) -> Indices:
+def row_order(n: int, *, seed: int, epoch: int) -> IntArray:
     """(n,) every order as likely as any other."""
     return _stream(seed, epoch).permutation(n)
 
 
-def block_order(n: int, *, seed: int, epoch: int, block_rows: int, window_rows: int) -> Indices:
+def block_order(n: int, *, seed: int, epoch: int, block_rows: int, window_rows: int) -> IntArray:
     """(n,) blocks of neighbours in random order, cut into windows, each shuffled.
 
     A window is read at once, block after block, and held in memory while its rows are handed out.
@@ -25,7 +24,7 @@ def block_order(n: int, *, seed: int, epoch: int, block_rows: int, window_rows: 
     """
     stream = _stream(seed, epoch)
     blocks = stream.permutation(-(-n // block_rows))
-    order: Indices = (blocks[:, None] * block_rows + np.arange(block_rows)).ravel()
+    order: IntArray = (blocks[:, None] * block_rows + np.arange(block_rows)).ravel()
     order = order[order < n]  # the last block may be shorter
     for start in range(0, n, window_rows):
         stream.shuffle(order[start : start + window_rows])

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from reelstore import __version__
-from reelstore.align.base import Floats, LabelledRows, PairedRows, Validate, Workplace, check_width
+from reelstore.align.base import FitContext, LabelledRows, PairedRows, Validate, check_width
 from reelstore.align.closed_form.base import SIDES, Steps, steps_of
 from reelstore.align.items import Items
 from reelstore.align.items import batches as batches_of
@@ -20,13 +20,14 @@ from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
 from reelstore.align.tensors import MAX_LAYERS, MAX_WIDTH, check_tensors, named, under
 from reelstore.align.trained.towers import Towers
-from reelstore.align.training.looks import Looks
 from reelstore.align.training.losses import LOSSES, Loss, make_loss
 from reelstore.align.training.module import Identity, Optimisation, Training, joint
 from reelstore.align.training.run import run
 from reelstore.align.training.trainer_options import check_devices, n_steps, trainer_options
+from reelstore.align.training.validation_callback import EpochEvaluator
+from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, ParamsError
-from reelstore.store.reader import Rows
+from reelstore.store.read import Rows
 
 
 @dataclass(kw_only=True)
@@ -115,7 +116,7 @@ class Trained(ABC):
         """Whether both sides have one tower."""
         return False
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Train until validation MRR no longer rises, from where a killed training of the same stood."""
         torch.set_num_threads(self.threads)
         lightning.seed_everything(self.seed, verbose=False)
@@ -123,7 +124,7 @@ class Trained(ABC):
         check_devices(options)
         data = self.batches(train)
         shown, loader = data.train, data.train_dataloader()
-        identity = self._identity(train, workplace.revision, loader.order_of_batches)
+        identity = self._identity(train, context.revision, loader.order_of_batches)
         self._make()
         assert self._towers is not None and self._loss is not None
         labels = shown.pairs.label if isinstance(shown, LabelledRows) else np.ones(1)
@@ -138,8 +139,8 @@ class Trained(ABC):
             chunk=self.chunk,
             identity=identity,
             sentence=first_equal(shown.captions) if not self._loss.labelled else np.zeros(len(shown.captions), int),
-            looks=Looks(train, validation, validate=validate, seed=self.seed),
-            workplace=workplace,
+            looks=EpochEvaluator(train, validation, validate=validate, seed=self.seed),
+            context=context,
         )
         run(
             module,
@@ -147,7 +148,7 @@ class Trained(ABC):
             options=options,
             patience=self.patience,
             checkpoint_steps=self.checkpoint_steps,
-            workplace=workplace,
+            context=context,
         )
 
     def batches(self, train: PairedRows) -> PairDataModule:
@@ -163,15 +164,15 @@ class Trained(ABC):
             prepare={side: self._preprocessing[side].apply for side in SIDES},
         )
 
-    def transform_video(self, video: Items) -> Floats:
+    def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim), length 1."""
         return self._joint("video", video)
 
-    def transform_text(self, text: Items) -> Floats:
+    def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, joint dim), length 1."""
         return self._joint("text", text)
 
-    def tensors(self) -> dict[str, Floats]:
+    def tensors(self) -> dict[str, Float32Array]:
         """Towers and loss as `towers.…` and `loss.…`, each side's preprocessing as `video.…` and `text.…`."""
         assert self._towers is not None and self._loss is not None, "fit or restore first"
         learned = {f"{side}.{name}": t for side in SIDES for name, t in self._preprocessing[side].tensors().items()}
@@ -179,7 +180,7 @@ class Trained(ABC):
             learned |= {f"{part}.{name}": t.detach().cpu().numpy() for name, t in module.state_dict().items()}
         return learned
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`."""
         for side in SIDES:
             with named(f"{side}."):
@@ -201,7 +202,7 @@ class Trained(ABC):
         """Of an embedding or token of this side."""
         return self._preprocessing[side].dim_in
 
-    def _joint(self, side: str, items: Items) -> Floats:
+    def _joint(self, side: str, items: Items) -> Float32Array:
         assert self._towers is not None, "fit or restore first"
         check_width(items, self._preprocessing[side].dim_in, side)
         return joint(self._towers, self._preprocessing, side, items)

@@ -6,13 +6,14 @@ from typing import ClassVar
 
 from torch import nn
 
-from reelstore.align.base import ANY_LAYOUT, Floats, PairedRows, Validate, Workplace
+from reelstore.align.base import ANY_LAYOUT, FitContext, PairedRows, Validate
 from reelstore.align.closed_form.base import SIDES, ClosedForm, Steps
 from reelstore.align.closed_form.cca import Cca
 from reelstore.align.mapping import mapped
 from reelstore.align.tensors import check_tensors
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.towers import StartedTower
+from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError
 
 
@@ -51,23 +52,23 @@ class CcaInfonce(Trained):
         super().__post_init__()
         self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
         self._cca()  # refuses what CCA does
-        self._start: dict[str, Floats] = {}
+        self._start: dict[str, Float32Array] = {}
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, workplace: Workplace) -> None:
+    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
         """Fit CCA, then train from there."""
         cca = self._cca()
         # Its tries aren't epochs: they would be points of the same curves.
-        cca.fit(train, validation, validate=validate, workplace=replace(workplace, log=lambda row: None))
+        cca.fit(train, validation, validate=validate, context=replace(context, log=lambda row: None))
         self._start = {side: cca.tensors()[f"{side}_map"] for side in SIDES}
-        super().fit(train, validation, validate=validate, workplace=workplace)
+        super().fit(train, validation, validate=validate, context=context)
 
         before, after = _mrr(cca, validation, validate), _mrr(self, validation, validate)
         if after < before:
-            workplace.say(f"{self.kind}: no epoch is better than CCA, validation t2v MRR {before:.4f}; CCA it is.")
-            workplace.log({"validation_MRR": before})
+            context.say(f"{self.kind}: no epoch is better than CCA, validation t2v MRR {before:.4f}; CCA it is.")
+            context.log({"validation_MRR": before})
             self._make()
 
-    def restore(self, tensors: Mapping[str, Floats]) -> None:
+    def restore(self, tensors: Mapping[str, Float32Array]) -> None:
         """The inverse of `tensors`."""
         names = {side: f"towers._of_{side}.start" for side in SIDES}
         starts = {name: tensors[name] for name in names.values() if name in tensors}

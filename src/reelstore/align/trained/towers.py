@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reelstore.align.base import Floats
+from reelstore.arrays import Float32Array
 
 
 class ResidualTower(nn.Module):
@@ -75,7 +75,7 @@ class StartedTower(nn.Module):
 
     start: Tensor
 
-    def __init__(self, start: Floats, *, dropout: float) -> None:
+    def __init__(self, start: Float32Array, *, dropout: float) -> None:
         super().__init__()
         self.register_buffer("start", torch.from_numpy(np.array(start)))
         self.dropout = nn.Dropout(dropout)

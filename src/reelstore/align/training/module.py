@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.utils.checkpoint import checkpoint as computed_again
 
-from reelstore.align.base import Floats, Workplace
-from reelstore.align.epoch_view import EpochView
-from reelstore.align.items import Indices, Items, ItemTokens
+from reelstore.align.base import FitContext
+from reelstore.align.epoch_stats import EpochStats
+from reelstore.align.items import Items
 from reelstore.align.loading.batches import Padded, PairBatch
 from reelstore.align.preprocess import Preprocessing
 from reelstore.align.trained.towers import Towers
 from reelstore.align.training.gather import is_shared
 from reelstore.align.training.live_checkpoint import check_embeddings
-from reelstore.align.training.looks import Looks, numbers, sentence
 from reelstore.align.training.losses import Loss, Pairs
+from reelstore.align.training.validation_callback import EpochEvaluator, numbers, sentence
+from reelstore.arrays import Float32Array, IntArray, Tokens
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Training(lightning.LightningModule):
         towers: of both sides.
         preprocessing: side -> what `joint` does to items first; batches come with it done.
         loss: of a batch.
-        constant_loss: see `EpochView`.
+        constant_loss: see `EpochStats`.
         optimisation: how weights move.
         chunk: items a tower takes at once; the others' activations are computed again going backward. 0 for all.
         identity: of checkpoints.
@@ -106,14 +107,14 @@ class Training(lightning.LightningModule):
         optimisation: Optimisation,
         chunk: int,
         identity: Identity,
-        sentence: Indices,
-        looks: Looks,
-        workplace: Workplace,
+        sentence: IntArray,
+        looks: EpochEvaluator,
+        context: FitContext,
     ) -> None:
         super().__init__()
         self.towers, self.loss = towers, loss
         self._preprocessing, self._optimisation, self._chunk = preprocessing, optimisation, chunk
-        self.identity, self._looks, self._workplace = identity, looks, workplace
+        self.identity, self._looks, self._workplace = identity, looks, context
         self._constant_loss = constant_loss
         self.register_buffer("_sentence", torch.from_numpy(sentence), persistent=False)
         self.has_stepped = False  # in this process
@@ -132,11 +133,11 @@ class Training(lightning.LightningModule):
         self._losses.append(float(loss.detach()))
         return loss
 
-    def joint(self, side: str, items: Items) -> Floats:
+    def joint(self, side: str, items: Items) -> Float32Array:
         """Items -> (n, joint dim) float32, length 1, as the towers stand."""
         return joint(self.towers, self._preprocessing, side, items)
 
-    def look(self, train_loss: float = math.nan) -> EpochView:
+    def look(self, train_loss: float = math.nan) -> EpochStats:
         """The towers as they stand."""
         return self._looks.take(
             self.joint,
@@ -240,16 +241,16 @@ class Training(lightning.LightningModule):
 
 
 @torch.no_grad()
-def joint(towers: Towers, preprocessing: Mapping[str, Preprocessing], side: str, items: Items) -> Floats:
+def joint(towers: Towers, preprocessing: Mapping[str, Preprocessing], side: str, items: Items) -> Float32Array:
     """Items -> (n, joint dim) float32, length 1; the towers' mode of training is left as it was."""
     prepared = preprocessing[side].apply(items)
-    arrays = prepared.padded() if isinstance(prepared, ItemTokens) else (prepared,)
+    arrays = prepared.padded() if isinstance(prepared, Tokens) else (prepared,)
     weight = next(towers.parameters())
     values, *mask = (torch.from_numpy(np.ascontiguousarray(array)).to(weight.device) for array in arrays)
     tower: nn.Module = towers.side(side)
     training = tower.training
     tower.eval()
-    out: Floats = tower(values.to(weight.dtype), *mask).float().cpu().numpy()
+    out: Float32Array = tower(values.to(weight.dtype), *mask).float().cpu().numpy()
     tower.train(training)
     return out
 

@@ -12,12 +12,12 @@ import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
-from reelstore.align.base import Workplace
+from reelstore.align.base import FitContext
 from reelstore.align.training.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
-from reelstore.align.training.looks import sentence
 from reelstore.align.training.module import Identity, Training
 from reelstore.align.training.own_files import OwnFiles
 from reelstore.align.training.progress_bar import TrainingBar
+from reelstore.align.training.validation_callback import sentence
 from reelstore.errors import AlignerError, IrregularFileError, ParamsError, ReelstoreError
 from reelstore.io import make_output_folder
 
@@ -32,7 +32,7 @@ def run(
     options: Mapping[str, Any],
     patience: int,
     checkpoint_steps: int,
-    workplace: Workplace,
+    context: FitContext,
 ) -> None:
     """Train; the weights of the best epoch are left in `training`, on the CPU, float32.
 
@@ -44,10 +44,10 @@ def run(
         checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
         workplace: has the checkpoints, and is told what was done.
     """
-    make_output_folder(workplace.checkpoints)
-    live = workplace.checkpoints / NAME
+    make_output_folder(context.checkpoints)
+    live = context.checkpoints / NAME
     best = ModelCheckpoint(
-        dirpath=workplace.checkpoints,
+        dirpath=context.checkpoints,
         filename=Path(BEST).stem,
         monitor="validation_MRR",
         mode="max",
@@ -58,18 +58,18 @@ def run(
     bar = [TrainingBar(training.identity.kind)] if options.get("enable_progress_bar", True) else []
     with _quiet():
         callbacks = [stop, *bar, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)]
-        trainer = _new_trainer(options, callbacks, OwnFiles(workplace.checkpoints))
-        goes_on = _resumable(live, training.identity, workplace)
+        trainer = _new_trainer(options, callbacks, OwnFiles(context.checkpoints))
+        goes_on = _resumable(live, training.identity, context)
         with _interruptible(), _restoring(training, live if goes_on else None):
             trainer.fit(training, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
-    _take_best(training, workplace.checkpoints / BEST)
+    _take_best(training, context.checkpoints / BEST)
     training.float().eval().cpu()
     if trainer.is_global_zero:
-        workplace.say(sentence(training.look(), f"after {trainer.current_epoch} epochs, its best"))
+        context.say(sentence(training.look(), f"after {trainer.current_epoch} epochs, its best"))
         live.unlink(missing_ok=True)
 
 
-def _resumable(live: Path, identity: Identity, workplace: Workplace) -> bool:
+def _resumable(live: Path, identity: Identity, context: FitContext) -> bool:
     """Whether a live checkpoint is there, of this very training; where it is of another, that is said."""
     if not live.is_file():
         return False
@@ -81,9 +81,9 @@ def _resumable(live: Path, identity: Identity, workplace: Workplace) -> bool:
         if _refuse_paths(checkpoint, live, best):
             _refuse_others(load_checkpoint(best), best, identity)
     except (AlignerError, FileNotFoundError, IrregularFileError) as error:
-        workplace.say(f"{identity.kind}: begins anew. {error}")
+        context.say(f"{identity.kind}: begins anew. {error}")
         return False
-    workplace.say(f"{identity.kind}: goes on from {live}, step {checkpoint.get('global_step')}.")
+    context.say(f"{identity.kind}: goes on from {live}, step {checkpoint.get('global_step')}.")
     return True
 
 
@@ -163,7 +163,7 @@ def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback]
     try:
         return lightning.Trainer(
             **{**options, "enable_progress_bar": False},  # ours is on stderr
-            logger=False,  # `workplace.log` has the curves
+            logger=False,  # `context.log` has the curves
             plugins=[files],
             callbacks=callbacks,
             enable_model_summary=False,

@@ -1,0 +1,190 @@
+"""Items found under their names -> rows in order: that of a table of keys, or the natural one."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from reelstore.convert.base import Key
+from reelstore.convert.keys import WHOLE, KeyRow, KeyTable
+from reelstore.convert.names import FIRST, NO_AFFIXES, Affixes, Captions, is_padded, key_of, name_of, natural_key
+from reelstore.errors import ForeignFileError
+from reelstore.records import Side
+
+Item = TypeVar("Item")
+NO_ITEM = "nothing was imported for it"
+"""Reason of a row that the table has and the source hasn't."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """How items of one side are named and ordered.
+
+    Attributes:
+        side: `video` or `text`.
+        keys: table whose rows these are, in its order; without one every item is a row, in natural order.
+        split: of all rows, where there is no table.
+        first: number of a video's first caption in names.
+        allow_missing: rows of the table without an item become rows without a value rather than an error.
+        captions: what an item of the text side is; by default a caption whose name has a number, if no name can be
+            an id that ends in one.
+        affixes: what names have before and after the id.
+    """
+
+    side: Side
+    keys: KeyTable | None = None
+    split: str | None = None
+    first: int = FIRST
+    allow_missing: bool = False
+    captions: Captions | None = None
+    affixes: Affixes = NO_AFFIXES
+
+
+@dataclass(frozen=True)
+class Arranged(Generic[Item]):
+    """Rows in order, the item of each (None where it has none), and what was left alone."""
+
+    rows: Sequence[KeyRow]
+    items: Sequence[Item | None]
+    notes: tuple[str, ...]
+
+
+def keyed(names: Iterable[str], naming: Naming, *, where: str) -> tuple[dict[Key, str], list[str]]:
+    """Key -> name of each item; of `captions="rows"` the key is the video's id. And the names that no row has.
+
+    Args:
+        names: of the items, without file endings.
+        naming: side, table and the like.
+        where: folder or file, for messages.
+
+    Raises:
+        ForeignFileError: two items have one key, a name isn't a caption's, or may be one or a video's id.
+    """
+    names = sorted(names)
+    lines = None if naming.keys is None else naming.keys.names
+    affixes = _affixes(names, naming, where)
+    found: dict[Key, str] = {}
+    unrecognised = []
+    for name in names:
+        if lines is not None and naming.keys is not None:
+            line = lines.get(affixes.off(name) if affixes.fit(name) else name)
+            if line is None:
+                unrecognised.append(name)
+                continue
+            key = naming.keys.key_of_line(line, naming.side)
+        else:
+            try:
+                how = naming.captions or "numbered"
+                key = key_of(name, naming.side, where=where, first=naming.first, captions=how, affixes=affixes)
+            except ForeignFileError:
+                if naming.keys is None:
+                    raise
+                unrecognised.append(name)
+                continue
+        other = found.setdefault(key, name)
+        if other != name:
+            raise ForeignFileError(f"{where}: {other!r} and {name!r} are both {key!r}. Keys must be unique.")
+    if naming.keys is None and naming.side == "text" and naming.captions is None:
+        _refuse_doubtful(found, naming, where)
+    return found, unrecognised
+
+
+def _affixes(names: Sequence[str], naming: Naming, where: str) -> Affixes:
+    """Those of names: none where the table's ids alone have them."""
+    affixes = naming.affixes
+    if not affixes or any(affixes.fit(name) or affixes.fit(name.rstrip("0123456789")[:-1]) for name in names):
+        return affixes
+    if naming.keys is None or not naming.keys.stripped:
+        table = "" if naming.keys is None else f", and no id of {naming.keys.path}"
+        some = ", ".join(map(repr, names[:3]))
+        raise ForeignFileError(f"{where}: no item's name has {affixes}{table}. Names are like {some}.")
+    return NO_AFFIXES
+
+
+def _refuse_doubtful(found: Mapping[Key, str], naming: Naming, where: str) -> None:
+    """Captions of a video are numbered from the first on; where they aren't, the number may be the id's end."""
+    least: dict[str, tuple[int, str]] = {}
+    for key, name in found.items():
+        assert not isinstance(key, str)
+        least[key[0]] = min(least.get(key[0], (key[1], name)), (key[1], name))
+    for video_id, (index, name) in least.items():
+        if index or is_padded(name):
+            number = index + naming.first
+            why = f"there is no caption {naming.first} of it" if index else "it has zeros in front"
+            other = " Numbered from 1? Say --first 1." if naming.first == 0 and index == 1 else ""
+            raise ForeignFileError(
+                f"{where}: is {name!r} caption {number} of the video {video_id!r}, or the only caption of the video "
+                f"{name!r}? By its number: {why}. Say --captions numbered, or --captions one.{other}"
+            )
+
+
+def arrange(
+    found: Mapping[Key, Item], naming: Naming, *, where: str, unrecognised: Sequence[str] = (), what: str = "items"
+) -> Arranged[Item]:
+    """Which item belongs to which row.
+
+    Args:
+        found: the items.
+        naming: side, table and the like.
+        where: folder or file, for messages.
+        strangers: names of items that aren't among `found`.
+        what: the items are.
+
+    Raises:
+        ForeignFileError: a row of the table has no item.
+    """
+    if naming.keys is None:
+        keys = sorted(found, key=natural_key)
+        return Arranged([KeyRow(key, naming.split or WHOLE, None) for key in keys], [found[key] for key in keys], ())
+    rows = naming.keys.rows(naming.side)
+    others = [*unrecognised, *(name_of(key) for key in found.keys() - {row.key for row in rows})]
+    rows = _with_missing(rows, found, naming, where, others)
+    notes = (f"{len(others)} {what} aren't in {naming.keys.path} and were left alone",) if others else ()
+    return Arranged(rows, [found.get(row.key) for row in rows], notes)
+
+
+def _with_missing(
+    rows: list[KeyRow], found: Mapping[Key, Item], naming: Naming, where: str, others: Sequence[str]
+) -> list[KeyRow]:
+    assert naming.keys is not None
+    for row in rows:
+        if row.failure is not None and row.key in found:
+            raise ForeignFileError(
+                f"{naming.keys.path} says of {row.key!r} that it has no value ({row.failure}), but {where} has one."
+            )
+    missing = [row.key for row in rows if row.failure is None and row.key not in found]
+    if missing and not naming.allow_missing:
+        some = ", ".join(map(repr, missing[:5])) + (", …" if len(missing) > 5 else "")
+        raise ForeignFileError(
+            f"{where} lacks {len(missing)} of the {len(rows)} rows of {naming.keys.path}: {some}. "
+            f"{_hint(missing, others, naming) if others else ''}"
+            "To keep them as rows without a value, say --allow-missing."
+        )
+    gone = set(missing)
+    return [KeyRow(row.key, row.split, NO_ITEM) if row.key in gone else row for row in rows]
+
+
+def _hint(missing: Sequence[Key], others: Sequence[str], naming: Naming) -> str:
+    """How the table's rows could be found among the items that no row has."""
+    some = ", ".join(map(repr, sorted(others)[:3])) + (", …" if len(others) > 3 else "")
+    hint = f"Items that no row has: {some}. "
+    rests: Counter[tuple[str, str]] = Counter()
+    for key in missing[:20]:
+        video_id = _id(key)
+        for name in others[:1000]:
+            before, met, after = name.partition(video_id)
+            if met and (before or after) and not (before[-1:].isalnum() or after[:1].isalnum()):
+                rests[before, after] += 1
+    (before, after), _ = rests.most_common(1)[0] if rests else (("", ""), 0)
+    if rests and not (naming.side == "text" and after[1:].isdigit()):
+        return hint + f"To take off what names have beside the id: {Affixes(before, after)}. "
+    if naming.side == "text" and naming.captions is None and {_id(key) for key in missing} & {*others}:
+        return hint + "If an item is a video's only caption: --captions one; if all its captions: --captions rows. "
+    return (
+        f"{hint}If a column of the table has their names, say --name-column; if one of them holds all rows, --dataset "
+        "NAME (of .npy files: reelstore import array). "
+    )
+
+
+def _id(key: Key) -> str:
+    return key if isinstance(key, str) else key[0]

@@ -1,0 +1,100 @@
+"""What an aligner of params.yaml is fitted on: rows of a store, paired by a set of pairs."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reelstore.align.base import Aligner, LabelledRows, PairedRows, check_layout
+from reelstore.align.pairing import LabelledPairs
+from reelstore.align.registry import all_settings, make_aligner
+from reelstore.errors import ParamsError
+from reelstore.pairs.build import Pair
+from reelstore.pairs.files import read_pairs
+from reelstore.params import Params
+from reelstore.store.read import Rows, open_store
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """An aligner to be fitted, and what on.
+
+    Attributes:
+        name: <dataset>/<model>/<aligner>.
+        aligner: not yet fitted.
+        settings: all of its settings.
+        pooling: side -> variant.
+        train: pairs of the training split.
+        validation: pairs of the validation split.
+        data: side -> digest and fingerprint of its variant.
+    """
+
+    name: str
+    aligner: Aligner
+    settings: Mapping[str, Any]
+    pooling: Mapping[str, str]
+    train: PairedRows
+    validation: PairedRows
+    data: Mapping[str, Mapping[str, str]]
+
+
+def training_rows(params: Params, *, video: str, text: str, aligner: str) -> TrainingRows:
+    """Open what the aligner that params name is fitted on, of one model."""
+    if aligner not in params.aligners:
+        raise ParamsError(f"aligners has no {aligner!r}. Known: {', '.join(params.aligners)}.")
+    dataset = params.dataset.name
+    unfitted, pooling = make_aligner(params.aligners[aligner], name=aligner)
+    settings = all_settings(params.aligners[aligner])
+    store = open_store(params.store_folder)
+    videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
+    for rows in (videos, captions):
+        check_layout(rows, unfitted.layouts, settings["kind"])
+    pairs = Path("pairs", dataset, str(settings["pairs"]))
+    return TrainingRows(
+        name=f"{dataset}/{video}+{text}/{aligner}",
+        aligner=unfitted,
+        settings=settings,
+        pooling=pooling,
+        train=paired_rows(videos, captions, read_pairs(pairs / "train.parquet")),
+        validation=paired_rows(videos, captions, read_pairs(pairs / "validation.parquet")),
+        data={
+            side: {"digest": rows.digest, "fingerprint": rows.fingerprint}
+            for side, rows in (("video", videos), ("text", captions))
+        },
+    )
+
+
+def paired_rows(videos: Rows, captions: Rows, pairs: Iterable[Pair]) -> PairedRows:
+    """The rows of the positive pairs, each caption once, without rows that failed.
+
+    Where there are negative pairs too, `labelled` has all pairs, as often as they are given.
+    """
+    videos, captions = videos.ok(), captions.ok()
+    video_of, caption_of = videos.table.row_of, captions.table.row_of
+    kept = [
+        pair
+        for pair in pairs
+        if pair.video_id in video_of and (pair.caption_video_id, pair.caption_index) in caption_of
+    ]
+    right = list(dict.fromkeys(pair for pair in kept if pair.label == 1))
+    labelled = None
+    if any(pair.label != 1 for pair in kept):
+        labelled = LabelledRows(*_shown(videos, captions, kept))
+    its_videos, its_captions, positive = _shown(videos, captions, right)
+    return PairedRows(its_videos, its_captions, positive.video, labelled)
+
+
+def _shown(videos: Rows, captions: Rows, pairs: Sequence[Pair]) -> tuple[Rows, Rows, LabelledPairs]:
+    """Videos and captions of the pairs, each once, in the order in which they come."""
+    video_ids = [pair.video_id for pair in pairs]
+    caption_keys = [(pair.caption_video_id, pair.caption_index) for pair in pairs]
+    video_at = {key: number for number, key in enumerate(dict.fromkeys(video_ids))}
+    caption_at = {key: number for number, key in enumerate(dict.fromkeys(caption_keys))}
+    labelled = LabelledPairs(
+        np.array([video_at[key] for key in video_ids], dtype=np.int64),
+        np.array([caption_at[key] for key in caption_keys], dtype=np.int64),
+        np.array([pair.label for pair in pairs], dtype=np.float32),
+    )
+    return videos.select(list(video_at)), captions.select(list(caption_at)), labelled

@@ -1,0 +1,185 @@
+"""Tasks of a plan -> staged rows: in this process, or in several."""
+
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from reelstore.arrays import Array
+from reelstore.encoders.base import Encoder
+from reelstore.errors import UnusableItemError, WorkerError
+from reelstore.io import Progress
+from reelstore.params import Params
+from reelstore.pooling import pool
+from reelstore.project.embed.batches import Outputs, encoded
+from reelstore.project.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
+from reelstore.project.embed.preprocess import prepared
+from reelstore.project.embed.signals import accept_signals, signals_wait
+from reelstore.store.staging import StagedRows, Staging, staged_rows
+from reelstore.store.table import RowTable
+
+TEXT_WINDOW_BATCHES = 64
+"""Captions of one length are gathered into batches within this many batches, and within two tasks."""
+VIDEO_WINDOW_BATCHES = 4
+"""The same of videos with equally many frames, which take more memory."""
+POLL_SECONDS = 0.2
+
+
+def run_tasks(params: Params, plan: Plan, encoder: Encoder, tasks: Sequence[Task], *, progress: Progress) -> None:
+    """Embed the rows of these tasks and stage them, each task as soon as it is done; staged ones are left alone.
+
+    The encoder never waits for a decoder, a tokeniser or a disk that keep up with it: items are got ready ahead of it,
+    batches are filled across tasks, and a task is pooled and written while the next one is embedded.
+    """
+    staging = Staging(staging_folder(params, plan.key))
+    rows = planned_rows(params, plan)
+    tables = {spec.variant: rows.table(spec) for _, spec in plan.variants}
+    todo = [task for task in tasks if not staging.has(task.name)]
+    sizes = [len(task.rows) for task in todo]
+    progress(0, sum(sizes))
+    numbers = chain.from_iterable(task.rows for task in todo)
+    results = embed_items(params, encoder, rows, numbers, held=2 * max(sizes, default=1))
+    done = 0
+    with ThreadPoolExecutor(1, thread_name_prefix="stage") as thread:
+        writing: Future[None] | None = None
+        for task, size in zip(todo, sizes, strict=True):
+            values = []
+            for value in islice(results, size):
+                values.append(value)
+                done += 1
+                progress(done, sum(sizes))
+            if writing is not None:
+                writing.result()
+            writing = thread.submit(_stage, staging, plan, tables, task, values)
+        if writing is not None:
+            writing.result()
+
+
+def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Progress) -> None:
+    """Run all tasks in processes of their own, each with its encoder; on a machine with GPUs, one after the other gets
+    the next GPU.
+
+    Raises:
+        WorkerError: a process ended before its tasks; what was staged stays.
+    """
+    staging = Staging(staging_folder(params, plan.key))
+    todo = [task for task in plan.tasks if not staging.has(task.name)]
+    sizes = {task.name: len(task.rows) for task in todo}
+    n_todo = sum(sizes.values())
+    progress(0, n_todo)
+    context = multiprocessing.get_context("spawn")
+    workers = [
+        context.Process(
+            target=_work, args=(params, plan.key, [task.number for task in todo[n::n_workers]], _device(params, n))
+        )
+        for n in range(min(n_workers, len(todo)))
+    ]
+    try:
+        with signals_wait():
+            for worker in workers:
+                worker.start()
+        while any(worker.is_alive() for worker in workers):
+            time.sleep(POLL_SECONDS)
+            progress(sum(size for name, size in sizes.items() if staging.has(name)), n_todo)
+            _refuse_failed(plan, workers)
+        _refuse_failed(plan, workers)
+        progress(n_todo, n_todo)
+    finally:
+        started = [worker for worker in workers if worker.pid is not None]
+        for worker in started:
+            worker.terminate()
+        for worker in started:
+            worker.join()
+
+
+def embed_items(
+    params: Params, encoder: Encoder, rows: Rows, numbers: Iterable[int], *, held: int
+) -> Iterator[Outputs | UnusableItemError]:
+    """The outputs of each item, in order, or why there are none.
+
+    Args:
+        params: of the project.
+        encoder: that embeds them.
+        rows: the dataset's.
+        numbers: which.
+        held: items of text that may wait for others to fill a batch with; what is held in memory.
+    """
+    items: Iterable[Any] = (rows.items[number] for number in numbers)
+    text = encoder.spec.side == "text"
+    held = min(held, TEXT_WINDOW_BATCHES * encoder.batch_size) if text else VIDEO_WINDOW_BATCHES * encoder.batch_size
+    inputs = prepared(encoder, items, rows.clips, workers=params.embed.decode_workers, bounds=params.embed)
+    yield from encoded(encoder, inputs, held)
+
+
+def _stage(
+    staging: Staging,
+    plan: Plan,
+    tables: Mapping[str, RowTable],
+    task: Task,
+    values: Sequence[Outputs | UnusableItemError],
+) -> None:
+    """Pool what is pooled, and write the rows of a task, of every variant."""
+    staged: dict[str, StagedRows] = {}
+    for wanted, spec in plan.variants:
+        table = tables[spec.variant]
+        keys = [table.keys[row] for row in task.rows]
+        stored = np.dtype(spec.dtype)
+        of_variant: list[Array | str] = []
+        for value in values:
+            if isinstance(value, UnusableItemError):
+                of_variant.append(str(value))
+            elif wanted.pooling is None:
+                of_variant.append(value[wanted.output])
+            elif not len(value[wanted.output]):
+                of_variant.append("it has no tokens to pool")
+            else:
+                # Rounded first: pooled now or later, from the stored tokens, the numbers are the same.
+                of_variant.append(pool(value[wanted.output].astype(stored), wanted.pooling))
+        staged[spec.variant] = staged_rows(spec, keys, table.fingerprints[task.rows], of_variant)
+    staging.write(task.name, staged)
+
+
+def _work(params: Params, key: str, numbers: Sequence[int], device: str | None) -> None:
+    """What a worker process does."""
+    accept_signals()
+    _end_with_parent()
+    plan = load_plan(params, key)
+    encoder = planned_encoder(params, plan, device=device)
+    run_tasks(params, plan, encoder, [plan.task(number) for number in numbers], progress=lambda done, total: None)
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent is gone: a killed run leaves nobody working."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker is started by a parent"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _refuse_failed(plan: Plan, workers: Sequence[Any]) -> None:
+    for worker in workers:
+        if worker.exitcode:
+            ended = f"by signal {-worker.exitcode}" if worker.exitcode < 0 else f"with exit code {worker.exitcode}"
+            raise WorkerError(
+                f"{plan.key}: a worker ended {ended} (memory, or the message above). "
+                "What is staged stays: run it again to go on, with fewer --workers if memory was short."
+            )
+
+
+def _device(params: Params, number: int) -> str | None:
+    if params.embed.device not in ("auto", "cuda"):
+        return None
+    import torch
+
+    n_gpus = torch.cuda.device_count()
+    return f"cuda:{number % n_gpus}" if n_gpus else None

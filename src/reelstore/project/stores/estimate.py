@@ -1,0 +1,157 @@
+"""What an embed run would take: rows, bytes, files, disk and hours, before anything is written."""
+
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reelstore.encoders.base import TOKENS
+from reelstore.errors import DamagedFileError, ReelstoreError
+from reelstore.io import read_bytes, readable_bytes
+from reelstore.params import Params
+from reelstore.pooling import POOLINGS
+from reelstore.project.embed.plan import TOKENS_EXPECTED, diffs, load, read_rows
+from reelstore.project.embed.tasks import embed_items
+from reelstore.project.variants import Wanted, pooled_spec, variants_of
+from reelstore.store.files import disk_free
+from reelstore.store.format import VariantSpec
+
+SAMPLE_ITEMS = {"video": 8, "text": 256}
+"""Items embedded to measure the rate, spread over those to do."""
+SHARING_CACHE_TYPES = ("reflink", "hardlink", "symlink")
+
+
+@dataclass(frozen=True)
+class VariantEstimate:
+    """Bytes and files of one variant once it's whole."""
+
+    variant: str
+    n_bytes: int
+    n_files: int
+
+
+@dataclass(frozen=True)
+class EmbedEstimate:
+    """What an embed run and the pooling after it would take."""
+
+    encoder: str
+    n_rows: int
+    n_todo: int
+    variants: tuple[VariantEstimate, ...]
+    cache_type: str
+    n_bytes_staged: int
+    n_bytes_cache: int
+    n_bytes_free: int
+    items_per_second: float | None
+
+    @property
+    def n_bytes_peak(self) -> int:
+        """Disk taken at most: the variants, the rows staged on their way into them, and DVC's copy."""
+        return sum(v.n_bytes for v in self.variants) + self.n_bytes_staged + self.n_bytes_cache
+
+    def summary(self) -> str:
+        """Lines for people."""
+        lines = [f"{self.encoder}: {self.n_todo} of {self.n_rows} rows to embed"]
+        lines += [f"  {v.variant:<8} {readable_bytes(v.n_bytes):>10}  {v.n_files} files" for v in self.variants]
+        lines.append(
+            f"  disk at peak {readable_bytes(self.n_bytes_peak)}, of it {readable_bytes(self.n_bytes_cache)} "
+            f"DVC's copy (cache type {self.cache_type}); {readable_bytes(self.n_bytes_free)} are free"
+        )
+        if self.items_per_second:
+            hours = self.n_todo / self.items_per_second / 3600
+            lines.append(f"  {self.items_per_second:.1f} rows/s measured just now: {hours:.2f} hours")
+        if self.n_bytes_peak > self.n_bytes_free:
+            lines.append("  That doesn't fit on this disk.")
+        return "\n".join(lines)
+
+
+def estimate_embed(params: Params, key: str, *, retry_failed: bool) -> EmbedEstimate:
+    """Measure the rate on a few items and add up the rest; writes nothing."""
+    encoder = load(params, key)
+    rows, variants = read_rows(params, key), variants_of(params, key, encoder.spec)
+    missing = [
+        standing.todo for _, standing in diffs(params, key, variants, rows, retry_failed=retry_failed, verify=False)
+    ]
+    todo = np.unique(np.concatenate(missing))
+    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[encoder.spec.side]).astype(int))
+    sample = todo[picks].tolist() if len(todo) else []
+    list(embed_items(params, encoder, rows, sample[:1], held=1))  # the first call also warms up
+    started = time.perf_counter()
+    outputs = [
+        one for one in embed_items(params, encoder, rows, sample, held=len(sample)) if not isinstance(one, Exception)
+    ]
+    seconds = time.perf_counter() - started
+    estimates = []
+    for wanted, spec in variants:
+        lengths = [len(one[wanted.output]) for one in outputs]
+        n_tokens = float(np.mean(lengths)) if lengths else float(TOKENS_EXPECTED[spec.side])
+        estimates.append(_estimate(spec, len(rows.keys), n_tokens))
+    if params.keep(key) is None:
+        for pooling in POOLINGS:
+            pooled = pooled_spec(variants[0][1], Wanted(TOKENS, pooling))
+            estimates.append(_estimate(pooled, len(rows.keys), 0))
+    cache_type = _cache_type(params.store_folder)
+    n_bytes = sum(estimate.n_bytes for estimate in estimates)
+    return EmbedEstimate(
+        encoder=key,
+        n_rows=len(rows.keys),
+        n_todo=len(todo),
+        variants=tuple(estimates),
+        cache_type=cache_type,
+        n_bytes_staged=sum(estimate.n_bytes for estimate in estimates[: len(variants)]),
+        n_bytes_cache=0 if cache_type in SHARING_CACHE_TYPES else n_bytes,
+        n_bytes_free=disk_free(params.store_folder),
+        items_per_second=len(sample) / seconds if sample and seconds else None,
+    )
+
+
+def _estimate(spec: VariantSpec, n_rows: int, n_tokens: float) -> VariantEstimate:
+    values = spec.values_array()
+    n_value_rows = round(n_rows * n_tokens) if spec.layout == "ragged" else n_rows
+    n_bytes = n_value_rows * spec.row_bytes
+    n_files = -(-n_value_rows // values.file_rows) + 2  # the array's and the group's zarr.json
+    for array in spec.table_arrays():
+        rows_per_file, row_bytes = array.file_rows, int(np.prod(array.row_shape)) * np.dtype(array.dtype).itemsize
+        n_here = n_rows * (8 if array.name == "video_id" else 1)
+        n_array_files = -(-n_here // rows_per_file)
+        n_bytes += n_array_files * rows_per_file * row_bytes
+        n_files += n_array_files + 1
+    return VariantEstimate(spec.variant, n_bytes, n_files)
+
+
+def _cache_type(folder: Path) -> str:
+    """How DVC would link the store: the first of its configured types that this disk allows.
+
+    Raises:
+        DamagedFileError: DVC can't read its settings.
+        IrregularFileError, OSError: they aren't regular files, or can't be read.
+    """
+    from dvc.exceptions import DvcException, NotDvcRepoError
+    from dvc.repo import Repo
+
+    try:
+        root = Path(Repo.find_root())
+        for name in ("config", "config.local"):
+            if (root / ".dvc" / name).is_symlink() or (root / ".dvc" / name).exists():
+                read_bytes(root / ".dvc" / name)  # DVC opens whatever it is
+        with Repo(str(root)) as repo:
+            types = list(repo.cache.local.cache_types)
+    except NotDvcRepoError:
+        return "none: not a DVC repository"
+    except (DvcException, ValueError) as error:
+        if isinstance(error, ReelstoreError):
+            raise
+        problem = " ".join(str(error).split())
+        raise DamagedFileError(f"DVC can't read its settings in {root / '.dvc'}: {problem}") from error
+    for kind in types:
+        if kind != "reflink" or _can_reflink(folder):
+            return str(kind)
+    return "copy"
+
+
+def _can_reflink(folder: Path) -> bool:
+    existing = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
+    kind = subprocess.run(["stat", "-f", "-c", "%T", existing], capture_output=True, text=True, check=False)
+    return kind.stdout.strip() in ("btrfs", "xfs", "apfs")

@@ -1,0 +1,420 @@
+"""Which rows of a variant, in which order, and what is known of them without their values.
+
+Rows of a variant and their values: by key or position, one behind the other, padded, or item after item.
+
+A store's folder -> rows by key: the one way anything reads embeddings.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self, get_args, overload
+
+import numpy as np
+
+from reelstore.arrays import Array, BoolArray, IntArray, UInt8Array
+from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, StoreError, StoreNotFoundError
+from reelstore.store.arrays import Pattern, aligned_empty, gather, gather_padded
+from reelstore.store.format import FAILED, OK, STATUS_NAMES, VariantSpec
+from reelstore.store.groups import is_variant_folder, variant_folders
+from reelstore.store.mmap import MappedArray
+from reelstore.store.table import Key, RowTable
+from reelstore.store.variant import Variant
+
+
+class View:
+    """Rows of one variant, all or some of them; see `Rows`, which adds their values."""
+
+    def __init__(self, variant: Variant, index: IntArray | None) -> None:
+        self._variant = variant
+        self._index = index
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_variant": self._variant, "_index": self._index}
+
+    def __repr__(self) -> str:
+        name = f"{self.side}/{self.encoder}/{self.variant}"
+        return f"{type(self).__name__}({name}, {len(self)} rows, {self.layout}, dim {self.dim})"
+
+    def __len__(self) -> int:
+        return self._variant.n_rows if self._index is None else len(self._index)
+
+    side = property(lambda self: str(self._variant.attributes["side"]), doc="`video` or `text`.")
+    encoder = property(lambda self: str(self._variant.attributes["encoder"]), doc="Name of the encoder.")
+    variant = property(lambda self: str(self._variant.attributes["variant"]), doc="`tokens` or a pooling.")
+    layout = property(lambda self: str(self._variant.attributes["layout"]), doc="`pooled`, `dense` or `ragged`.")
+    dim = property(lambda self: int(self._variant.attributes["dim"]), doc="Width of an embedding or token.")
+    dtype = property(lambda self: np.dtype(self._variant.attributes["dtype"]), doc="Stored dtype.")
+    digest = property(
+        lambda self: str(self._variant.attributes["digest"]), doc="sha256 over the whole variant's files."
+    )
+    fingerprint = property(
+        lambda self: str(self._variant.attributes["fingerprint"]), doc="What determines all rows' numbers, hex."
+    )
+    recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
+
+    @property
+    def spec(self) -> VariantSpec:
+        """What the whole variant holds and what determined it."""
+        return self._variant.spec
+
+    @property
+    def n_tokens(self) -> int | None:
+        """Tokens of every row; 0 for a pooled variant, None where their number varies."""
+        n_tokens: int | None = self._variant.attributes["n_tokens"]
+        return n_tokens
+
+    @property
+    def token_counts(self) -> IntArray:
+        """(n,) int64: tokens of each row; 0 for a pooled variant and where a row failed."""
+        if self.layout != "ragged":
+            return np.full(len(self), self.n_tokens or 0, dtype=np.int64)
+        counts = np.diff(self._variant.offsets)
+        return counts if self._index is None else counts[self._index]
+
+    @property
+    def n_tokens_total(self) -> int:
+        """Tokens of all these rows."""
+        return int(self.token_counts.sum())
+
+    @property
+    def folder(self) -> Path:
+        """Where the variant lies."""
+        return self._variant.folder
+
+    @property
+    def file_digests(self) -> Mapping[str, str]:
+        """File -> sha256 (hex), for every file of the variant but its zarr.json."""
+        digests: Mapping[str, str] = self._variant.attributes["digests"]
+        return digests
+
+    @property
+    def table(self) -> RowTable:
+        """Keys, splits and fingerprints of these rows."""
+        whole = self._variant.table
+        if self._index is None:
+            return whole
+        rows = self._index.tolist()
+        return RowTable([whole.keys[r] for r in rows], [whole.splits[r] for r in rows], whole.fingerprints[self._index])
+
+    @property
+    def ids(self) -> list[Key]:
+        """Keys in order: `video_id`, or (`video_id`, `caption_index`)."""
+        return list(self.table.keys)
+
+    @property
+    def video_ids(self) -> list[str]:
+        """The video each row belongs to."""
+        return [key if isinstance(key, str) else key[0] for key in self.table.keys]
+
+    @property
+    def status(self) -> UInt8Array:
+        """(n,) uint8: 0 missing, 1 ok, 2 failed."""
+        status: UInt8Array = self._variant.status
+        return status if self._index is None else status[self._index]
+
+    @property
+    def failures(self) -> dict[Key, str]:
+        """Key -> reason of the failed rows among these."""
+        keys = self.table.row_of
+        return {key: reason for key, reason in self._variant.failures.items() if key in keys}
+
+    def index_of(self, key: Key) -> int:
+        """Position of a key among these rows."""
+        position = self._positions.get(key)
+        if position is None:
+            where = "" if self._index is None else " in this view"
+            raise MissingRowError(f"{self.folder}: no row {key!r}{where} among its {len(self)} rows.")
+        return position
+
+    def split(self, name: str) -> Self:
+        """A view of one split's rows, failed ones among them."""
+        names = list(self._variant.attributes["splits"])
+        if name not in names:
+            raise StoreError(f"{self.folder}: no split {name!r}. It has: {', '.join(names)}.")
+        splits = self._variant.splits if self._index is None else self._variant.splits[self._index]
+        return self._view(np.flatnonzero(splits == names.index(name)))
+
+    def ok(self) -> Self:
+        """A view of the rows that have values."""
+        return self._view(np.flatnonzero(self.status == OK))
+
+    def select(self, keys: Sequence[Key]) -> Self:
+        """A view of these keys' rows, in this order."""
+        return self._view(np.array([self.index_of(key) for key in keys], dtype=np.int64))
+
+    @cached_property
+    def _positions(self) -> dict[Key, int]:
+        return self.table.row_of
+
+    def _view(self, positions: IntArray) -> Self:
+        return type(self)(self._variant, positions if self._index is None else self._index[positions])
+
+    def _rows_at(self, positions: Sequence[int] | Array) -> IntArray:
+        """Rows of the whole variant at positions of the view, none of them failed."""
+        given = np.asarray(positions)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
+            raise RowPositionError(
+                f"{self.folder}: positions are a list of integers, not {given.dtype} {given.shape}. "
+                "Rows are asked for by key with rows[...], by a mask with np.flatnonzero."
+            )
+        rows: IntArray = given.astype(np.int64, copy=False)
+        count = len(self)
+        # Read without a sign, a negative number is huge: one pass finds both kinds of exceptions.
+        if rows.size and rows.view(np.uint64).max() >= count:
+            if rows.min() < -count or rows.max() >= count:
+                raise RowPositionError(f"{self.folder}: positions {rows.min()} to {rows.max()} of {count} rows.")
+            rows = np.where(rows < 0, rows + count, rows)
+        if self._index is not None:
+            rows = self._index[rows]
+        self._refuse_failed(rows)
+        return rows
+
+    def _refuse_failed(self, rows: IntArray) -> None:
+        if self._variant.all_ok:
+            return
+        bad = rows[self._variant.status[rows] != OK]
+        if not len(bad):
+            return
+        key = self._variant.table.keys[int(bad[0])]
+        status = int(self._variant.status[bad[0]])
+        reason = self._variant.failures.get(key, "") if status == FAILED else "it was never embedded"
+        raise FailedRowError(
+            f"{self.folder}: {len(bad)} of the rows asked for have no value, {key!r} first "
+            f"({STATUS_NAMES[status]}: {reason}). Leave them out with .ok()."
+        )
+
+
+class Rows(View):
+    """Rows of one variant, or a view of some of them, in a fixed order.
+
+    `rows["7010"]` is one embedding, (dim,), or one item's tokens, (n_tokens, dim); `rows[["7010", "1"]]` and
+    `rows.take([3, 0])` are several, in the order asked: one array (k, dim) or (k, n_tokens, dim), a list where the
+    number of tokens varies. Values have the stored dtype. A caption's key is (`video_id`, `caption_index`).
+
+    Files are mapped on first use where they hold the rows as they are, and read through zarr-python elsewhere; where
+    the system maps no more, they are read with pread. `mapped` says whether they are mapped. Rows can be pickled and
+    sent to another process, which opens the variant again; in a forked one they read on. Threads may share them.
+    """
+
+    @property
+    def mapped(self) -> bool:
+        """Whether values are read where they lie in mapped files, rather than with pread or through zarr-python."""
+        return isinstance(self._variant.values, MappedArray)
+
+    def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Any:
+        """Values of the rows at these positions, in this order; positions may repeat.
+
+        Args:
+            indices: (k,) integers within the view; negative ones count from its end.
+            out: where to put them, (k, dim) or (k, n_tokens, dim) of the stored dtype, C order; fastest if it begins
+                where `aligned_empty` lets it. Not for ragged tokens.
+
+        Returns:
+            `out` or a new array; for ragged tokens a list of k arrays (n_tokens, dim).
+
+        Raises:
+            RowPositionError: a position isn't a whole number within the view.
+            FailedRowError: a row has no value; the message gives its reason.
+        """
+        rows = self._rows_at(indices)
+        if self.layout == "ragged":
+            if out is not None:
+                raise StoreError(
+                    f"{self.folder}: the number of tokens varies; give out= to take_ragged() or take_padded()."
+                )
+            values, offsets = self._ragged(rows, None)
+            return [values[start:stop] for start, stop in pairwise(offsets.tolist())]
+        out = self._buffer(out, (len(rows), *self._row_shape))
+        self._variant.values.take(rows, out, scattered=self.layout == "pooled")
+        return out
+
+    def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[Array, IntArray]:
+        """Tokens of the rows at these positions, one item behind the other.
+
+        Args:
+            indices: (k,) as of `take`.
+            out: (at least n_tokens_total of them, dim) of the stored dtype, C order.
+
+        Returns:
+            values: (n_tokens_total of them, dim); the beginning of `out` if that is given.
+            offsets: (k + 1,) int64; item i is `values[offsets[i]:offsets[i + 1]]`.
+
+        Example:
+            >>> tokens, offsets = captions.take_ragged([5, 3])     # doctest: +SKIP
+            >>> tokens[offsets[1] : offsets[2]].shape              # doctest: +SKIP
+            (12, 384)
+        """
+        return self._ragged(self._rows_at(indices), out)
+
+    def take_padded(
+        self, indices: Sequence[int] | Array, length: int | None = None, *, out: Array | None = None
+    ) -> tuple[Array, BoolArray]:
+        """Tokens of the rows at these positions, side by side, zeros behind the shorter ones.
+
+        Args:
+            indices: (k,) as of `take`.
+            length: tokens there is room for; by default `out`'s, else the longest item's.
+            out: (k, length, dim) of the stored dtype, C order.
+
+        Returns:
+            values: (k, length, dim).
+            mask: (k, length) bool, True where there is a token.
+
+        Raises:
+            StoreError: an item has more than `length` tokens.
+        """
+        rows = self._rows_at(indices)
+        starts, counts = self._extents(rows)
+        longest = int(counts.max(initial=self.n_tokens or 0))
+        if length is None:
+            length = out.shape[1] if out is not None and out.ndim == 3 else longest
+        if longest > length:
+            key = self._variant.table.keys[int(rows[counts.argmax()])]
+            raise StoreError(f"{self.folder}: row {key!r} has {longest} tokens, there is room for {length}.")
+        out = self._buffer(out, (len(rows), length, self.dim))
+        if self.layout == "ragged":
+            return out, gather_padded(self._variant.values, starts, counts, out)
+        self._variant.values.take(rows, out[:, :longest])
+        out[:, longest:] = 0
+        return out, np.broadcast_to(np.arange(length) < longest, (len(rows), length)).copy()
+
+    def array(self) -> Array:
+        """Values of all rows of the view, (n, dim) or (n, n_tokens, dim); failed rows are refused.
+
+        Of a whole variant it is read-only, and where `mapped`, as large as it may be, takes no memory of its own.
+        """
+        if self.layout == "ragged":
+            raise StoreError(f"{self.folder}: the number of tokens varies; use take_ragged(), or walk() through.")
+        if self._index is not None:
+            return np.asarray(self.take(np.arange(len(self))))
+        self._refuse_failed(np.arange(len(self)))
+        return self._variant.values.read(0, len(self))
+
+    def walk(self, positions: Sequence[int] | Array) -> Iterator[Array]:
+        """Values row after row, read-only, from the files in blocks: for going through more than memory holds.
+
+        A file that is cut short meanwhile is an error that names it, as it can't be where files are mapped.
+
+        Args:
+            positions: (k,) as of `take`, ascending for speed.
+        """
+        rows = self._rows_at(positions)
+        if self.layout == "ragged":
+            yield from self._variant.walk(*self._extents(rows))
+        else:
+            for values in self._variant.walk(rows, np.ones(len(rows), dtype=np.int64)):
+                yield values[0]
+
+    def advise(self, pattern: Pattern) -> None:
+        """How this variant will be read from here on, where it is mapped.
+
+        Until told otherwise it is `normal`: reading one row reads ahead what lies around it, so that a store which
+        fits into memory warms up soon. `random` reads no more than the row, for random rows of a store beyond memory;
+        it is chosen for one larger than all of the machine's. `sequential` reads ahead more and keeps less, and takes
+        ascending rows from the files in several threads; `walk` reads so by itself. The wrong one is felt: a cold scan
+        under `random` took 20 times as long where it was measured.
+        """
+        if pattern not in get_args(Pattern):
+            raise StoreError(f"No pattern {pattern!r}. There are: {', '.join(get_args(Pattern))}.")
+        self._variant.advice = pattern
+        self._variant.values.advise(pattern)
+
+    @overload
+    def __getitem__(self, key: Key) -> Array: ...
+    @overload
+    def __getitem__(self, key: Sequence[Key]) -> Any: ...
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, list):
+            return self.take([self.index_of(one) for one in key])
+        return self.take([self.index_of(key)])[0]
+
+    @property
+    def _row_shape(self) -> tuple[int, ...]:
+        return (self.n_tokens, self.dim) if self.n_tokens else (self.dim,)
+
+    def _extents(self, rows: IntArray) -> tuple[IntArray, IntArray]:
+        """First token and number of tokens of each row."""
+        if self.layout == "pooled":
+            raise StoreError(f"{self.folder}: its rows are pooled, they have no tokens; use take().")
+        if self.layout == "dense":
+            n_tokens = self.n_tokens or 0
+            return rows * n_tokens, np.full(len(rows), n_tokens, dtype=np.int64)
+        starts = self._variant.offsets[rows]
+        return starts, self._variant.offsets[rows + 1] - starts
+
+    def _ragged(self, rows: IntArray, out: Array | None) -> tuple[Array, IntArray]:
+        starts, counts = self._extents(rows)
+        offsets = np.zeros(len(rows) + 1, dtype=np.int64)
+        np.cumsum(counts, out=offsets[1:])
+        total = int(offsets[-1])
+        out = self._buffer(None if out is None else out[:total], (total, self.dim))
+        if self.layout == "ragged":
+            gather(self._variant.values, starts, counts, out)
+        else:
+            self._variant.values.take(rows, out.reshape(len(rows), *self._row_shape))
+        return out, offsets
+
+    def _buffer(self, out: Array | None, shape: tuple[int, ...]) -> Array:
+        if out is None:
+            return aligned_empty(shape, self.dtype)
+        if out.shape != shape or out.dtype != self.dtype or not (out.flags.c_contiguous and out.flags.writeable):
+            raise StoreError(
+                f"{self.folder}: out= must be {shape} {self.dtype}, in C order and writable; it is {out.shape} "
+                f"{out.dtype}, {'' if out.flags.c_contiguous else 'not '}in C order."
+            )
+        return out
+
+
+__all__ = ["Key", "Rows", "Store", "aligned_empty", "open_store", "open_variant"]
+
+
+def open_store(path: str | Path) -> "Store":
+    """The variants of one dataset's store, read only.
+
+    Raises:
+        StoreNotFoundError: there is no such folder.
+
+    Example:
+        >>> store = open_store("store/emoji")                          # doctest: +SKIP
+        >>> store["video/efficientnet-lite0/mean"]["1f600"].shape      # doctest: +SKIP
+        (1280,)
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise StoreNotFoundError(f"No store at {path}. Make it with dvc repro, or fetch it with dvc pull.")
+    return Store(path)
+
+
+def open_variant(folder: Path) -> Rows:
+    """One variant by its folder."""
+    return Rows(Variant(folder), None)
+
+
+class Store(Mapping[str, Rows]):
+    """`side/encoder/variant` -> rows; in a folder of several datasets, `dataset/side/encoder/variant`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __getitem__(self, name: str) -> Rows:
+        parts = name.split("/")
+        folder = self.path.joinpath(*parts)
+        if "" in parts or ".." in parts or not is_variant_folder(folder):
+            known = ", ".join(self) or "none"
+            raise StoreNotFoundError(
+                f"No variant {name!r} in {self.path}. It has: {known}. "
+                "Make it with dvc repro, or fetch it with dvc pull."
+            )
+        return open_variant(folder)
+
+    def __iter__(self) -> Iterator[str]:
+        for folder in variant_folders(self.path):
+            yield folder.relative_to(self.path).as_posix()
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r}, {len(self)} variants)"

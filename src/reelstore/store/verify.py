@@ -1,0 +1,191 @@
+"""Whether a variant is what its manifest says: every file, every row."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from reelstore.errors import StoreError
+from reelstore.io import PARTIAL
+from reelstore.records import SIDES
+from reelstore.store.commit import interrupted
+from reelstore.store.files import read_manifest
+from reelstore.store.format import (
+    ATTRIBUTE,
+    FAILED,
+    MANIFEST,
+    OK,
+    VariantSpec,
+)
+from reelstore.store.groups import group_fault, groups_above, outdated_consolidated
+from reelstore.store.read import open_variant
+from reelstore.store.stored import Published, check_files, unrecognised_files
+from reelstore.store.table import Key
+
+BETWEEN = {MANIFEST, ".gitignore"}
+"""Files that may lie beside a store's folders."""
+CHECKED_ROWS = 4096
+"""Rows whose values are looked at together."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that isn't as it should be: a file or folder, and what is wrong with it."""
+
+    path: Path
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.what}"
+
+
+def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
+    """All that is wrong with one variant.
+
+    Args:
+        folder: the variant's.
+        quick: look at names, sizes and the tables only; otherwise read every file.
+    """
+    if interrupted(folder):
+        yield Finding(folder, "an update was interrupted; reelstore repair finishes it")
+    try:
+        attributes = read_manifest(folder)
+    except StoreError as error:
+        path = folder / MANIFEST
+        yield Finding(path, str(error).removeprefix(f"{path} ").removeprefix(f"{path}: ").removeprefix(f"{folder}: "))
+        return
+    if attributes is None:
+        yield Finding(folder / MANIFEST, "is missing")
+        return
+    yield from _check_names(folder, attributes)
+    digests = attributes["digests"]
+    published = Published(folder, attributes, check_files(folder, attributes, verify=not quick))
+    for key, what in published.faults.items():
+        link = " (a link: the copy in DVC's cache is the same)" if _is_link(folder / key) else ""
+        yield Finding(folder / key, what + _rows_in(published, key) + link)
+    for key in unrecognised_files(folder, digests):
+        partial = key.endswith(PARTIAL)
+        yield Finding(folder / key, "is left of an interrupted write" if partial else "isn't a file of this variant")
+    if not published.faults:
+        yield from _check_rows(folder, published, quick=quick)
+
+
+def check_groups(folder: Path) -> Iterator[Finding]:
+    """The groups above a variant: dataset, side, encoder; and what plain Zarr clients read of them."""
+    if not has_groups(folder):
+        return
+    for group in groups_above(folder):
+        if (fault := group_fault(group)) is not None:
+            yield Finding(group / MANIFEST, fault)
+    try:
+        attributes = read_manifest(folder)
+    except StoreError:
+        return
+    for group in outdated_consolidated(folder, {ATTRIBUTE: attributes}):
+        name = folder.absolute().relative_to(group.absolute()).as_posix()
+        yield Finding(
+            group / MANIFEST,
+            f"its consolidated metadata isn't that of {name} as it is, and plain Zarr clients read by it; "
+            "reelstore repair takes it out",
+        )
+
+
+def has_groups(folder: Path) -> bool:
+    """Whether a variant lies below a side, so that the groups above it are a store's."""
+    return folder.absolute().parts[-3:][0] in SIDES
+
+
+def check_between(path: Path, variants: Collection[Path]) -> Iterator[Finding]:
+    """What lies at or below a path beside its variants and the groups above them; DVC's and git's own files may."""
+    if path in variants:
+        return
+    for entry in sorted(path.iterdir()):
+        if entry.is_dir() and any(entry == variant or entry in variant.parents for variant in variants):
+            yield from check_between(entry, variants)
+        elif not (entry.name in BETWEEN or entry.suffix == ".dvc") or entry.is_dir():
+            what = "is left of an interrupted write" if entry.name.endswith(PARTIAL) else "isn't of a store"
+            yield Finding(entry, what + (": there is no variant in it" if entry.is_dir() else ""))
+
+
+def _check_names(folder: Path, attributes: object) -> Iterator[Finding]:
+    assert isinstance(attributes, dict), "a manifest's attributes are a mapping"
+    spec = VariantSpec.of(attributes)
+    name = f"{spec.side}/{spec.encoder}/{spec.variant}"
+    if tuple(folder.absolute().parts[-3:]) != (spec.side, spec.encoder, spec.variant):
+        yield Finding(folder, f"holds {name}: it was moved here from elsewhere")
+
+
+def _check_rows(folder: Path, published: Published, *, quick: bool) -> Iterator[Finding]:
+    """Files that are right can still contradict each other, if what wrote them was wrong."""
+    n_rows, spec = published.n_rows, published.spec
+    try:
+        rows = open_variant(folder)
+        keys = list(rows.table.keys)
+        rows.dtype, rows.failures  # noqa: B018
+    except StoreError as error:
+        yield Finding(folder, f"can't be read: {error}")
+        return
+    if len(keys) != n_rows:
+        yield Finding(folder, f"has {len(keys)} keys for {n_rows} rows")
+    status = published.status
+    if not np.isin(status, (OK, FAILED)).all():
+        yield Finding(folder / "status", f"row {int(np.flatnonzero(~np.isin(status, (OK, FAILED)))[0])} has none")
+    failed = [keys[row] for row in np.flatnonzero(status == FAILED)]
+    if failed != list(published.failures):
+        yield Finding(folder, f"{len(failed)} rows failed, {len(published.failures)} reasons are kept")
+    ends = [("video_id_offsets", published.read("video_id_offsets", 0, n_rows + 1))]
+    if spec.layout == "ragged":
+        ends.append(("offsets", published.offsets))
+        if int(published.offsets[-1]) != published.attributes.get("n_value_rows", published.offsets[-1]):
+            yield Finding(folder / "offsets", "don't end where the values do")
+    for name, offsets in ends:
+        if offsets[0] != 0 or (np.diff(offsets) < 0).any():
+            yield Finding(folder / name, "aren't ascending from 0")
+    if not quick:
+        yield from _check_values(folder, published, keys)
+
+
+def _check_values(folder: Path, published: Published, keys: list[Key]) -> Iterator[Finding]:
+    ragged = published.spec.layout == "ragged"
+    n_values = int(published.offsets[-1]) if ragged else published.n_rows
+    step = max(1, min(CHECKED_ROWS, 16 * 2**20 // published.spec.row_bytes))
+    for start in range(0, n_values, step):
+        values = published.read("values", start, min(start + step, n_values))
+        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
+        for position in bad[:1]:
+            row = start + int(position)
+            key = keys[int(np.searchsorted(published.offsets, row, side="right")) - 1 if ragged else row]
+            yield Finding(folder / "values", f"row {key!r} holds NaN or infinity")
+
+
+def _rows_in(published: Published, key: str) -> str:
+    """Which rows lie in a file, in words."""
+    name, _, rest = key.partition("/c/")
+    layout = published.layout(name) if rest else None
+    if layout is None:
+        return ""
+    first = int(rest.split("/")[0]) * layout.file_rows
+    if name == "video_id":
+        return ""
+    if name == "values" and published.spec.layout == "ragged":
+        offsets = published.offsets
+        rows = np.flatnonzero((offsets[1:] > first) & (offsets[:-1] < first + layout.file_rows))
+        if not len(rows):
+            return ""
+        start, stop = int(rows[0]), int(rows[-1]) + 1
+    else:
+        start, stop = first, min(first + layout.file_rows, published.n_rows)
+    return f"; it has rows {start} to {stop - 1}" + _keys_between(published, start, stop)
+
+
+def _keys_between(published: Published, start: int, stop: int) -> str:
+    try:
+        keys = open_variant(published.folder).table.keys
+        return f", {keys[start]!r} to {keys[stop - 1]!r}"
+    except StoreError:
+        return ""  # the keys' own files are bad
+
+
+def _is_link(path: Path) -> bool:
+    return path.is_file() and (path.is_symlink() or path.stat().st_nlink > 1)
