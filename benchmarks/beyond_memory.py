@@ -36,7 +36,8 @@ import torch
 from loading import BATCH, DIM, forget, quartiles, write
 
 from reelstore.align.loading.loader import PairLoader
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 ROW_BYTES = 2 * DIM
 SIDES = ("video", "text")

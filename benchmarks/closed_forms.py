@@ -35,7 +35,8 @@ from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.evaluation import evaluate
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

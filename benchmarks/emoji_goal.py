@@ -28,7 +28,8 @@ from reelstore.datasets.splits import split_of_group
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.compare import compare
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

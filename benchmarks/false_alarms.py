@@ -21,7 +21,7 @@ from scipy.stats import binomtest
 
 from reelstore.doctor.examine import examine
 from reelstore.doctor.sample import MAX_CAPTIONS, MAX_VIDEOS, Sample, draw_sample
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 PARTS = {"train": 0.7, "validation": 0.1, "test": 0.2}
 

@@ -28,7 +28,7 @@ from reelstore.project.align.rows import training_rows
 from reelstore.project.dataset import build_dataset
 from reelstore.project.embed.stage import run_embed
 from reelstore.project.pairs import run_pairs
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 SIDES = ("video", "text")
 MODEL = ("llm-like", "llm-like")

@@ -31,8 +31,10 @@ import numpy as np
 import torch
 
 from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
+from reelstore.store.arrays import aligned_empty
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, aligned_empty, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -70,7 +70,7 @@ class Workload:
 
     def buffer(self) -> np.ndarray:
         """Where a batch goes."""
-        from reelstore.store.read import aligned_empty
+        from reelstore.store.arrays import aligned_empty
 
         return aligned_empty((self.batch * 25 if self.ragged else self.batch, *self.row), DTYPE)
 
@@ -89,7 +89,7 @@ class Data:
 
 def draw(workload: Workload, seed: int) -> Data:
     """Values of a workload: random bits, none of them NaN or infinity."""
-    from reelstore.store.read import aligned_empty
+    from reelstore.store.arrays import aligned_empty
 
     rng = np.random.default_rng(seed)
     counts = rng.integers(5, 26, workload.n_items) if workload.ragged else np.ones(workload.n_items, dtype=np.int64)

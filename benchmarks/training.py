@@ -30,7 +30,8 @@ from reelstore.align.loading.loader import PairLoader
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -7,14 +7,14 @@ if TYPE_CHECKING:
     from reelstore.encoders.use import encoder
     from reelstore.evaluation import evaluate
     from reelstore.ranking import nearest
-    from reelstore.store.read import open_store as open
+    from reelstore.store.open import open_store as open
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "encoder", "evaluate", "nearest", "open"]
 
 # Imported on first use, so that `import reelstore` and `reelstore --help` stay instant.
 _WHERE = {
-    "open": ("reelstore.store.read", "open_store"),
+    "open": ("reelstore.store.open", "open_store"),
     "evaluate": ("reelstore.evaluation", "evaluate"),
     "nearest": ("reelstore.ranking", "nearest"),
     "encoder": ("reelstore.encoders.use", "encoder"),

@@ -56,3 +56,15 @@ class Tokens:
         out = np.zeros((*mask.shape, self.values.shape[-1]), dtype=self.values.dtype)
         out[mask] = self.values
         return out, mask
+
+
+def unit_rows(values: Array, dtype: npt.DTypeLike = np.float32) -> Array:
+    """Rows scaled to length 1; a zero row stays zero.
+
+    Args:
+        values: (n, dim).
+        dtype: of the result and, unless `values` are wider, of the arithmetic: `np.float32` or `np.float64`.
+    """
+    wide = values.astype(np.promote_types(values.dtype, dtype), copy=False)  # float16 overflows and is slow
+    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(lengths > 0, lengths, 1)).astype(dtype, copy=False)

@@ -21,7 +21,8 @@ from reelstore.project.stores.inventory import inventory
 from reelstore.project.stores.repair import repair
 from reelstore.project.stores.verify import verify
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -7,8 +7,8 @@ from sklearn.preprocessing import StandardScaler
 
 from reelstore.align import items, spectrum
 from reelstore.align.items import read_items
-from reelstore.align.preprocess import Preprocessing, mean_direction_of, unit
-from reelstore.arrays import Tokens
+from reelstore.align.preprocess import Preprocessing, mean_direction_of
+from reelstore.arrays import Tokens, unit_rows
 from reelstore.errors import AlignerError, ParamsError
 
 
@@ -26,9 +26,9 @@ def fitted(steps, rows, **settings) -> Preprocessing:
 
 def test_centred_rows_lose_the_mean_of_their_directions(towers, batch_rows) -> None:
     rows = towers.part(0, 40).captions
-    values = unit(rows.array().astype(np.float64)).astype(np.float64)
+    values = unit_rows(rows.array().astype(np.float64)).astype(np.float64)
     got = fitted(["unit", "centre", "unit"], rows).apply(rows.array())
-    np.testing.assert_allclose(got, unit(values - values.mean(axis=0)), atol=1e-6)
+    np.testing.assert_allclose(got, unit_rows(values - values.mean(axis=0)), atol=1e-6)
     np.testing.assert_allclose(mean_direction_of(rows), values.mean(axis=0), rtol=1e-5)
 
 
@@ -96,7 +96,7 @@ def test_what_was_learned_can_be_restored(towers) -> None:
 
 
 def test_a_zero_row_stays_finite() -> None:
-    np.testing.assert_allclose(unit(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
+    np.testing.assert_allclose(unit_rows(np.array([[3.0, 4.0], [0.0, 0.0]])), [[0.6, 0.8], [0, 0]], rtol=1e-6)
 
 
 def test_iterated_eigenvectors_are_those_of_lapack(monkeypatch) -> None:

@@ -19,7 +19,8 @@ from reelstore.convert import Held, Listing
 from reelstore.convert.imports import Target, run_import
 from reelstore.errors import ReelstoreError
 from reelstore.project.stores import exports
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 FORMATS = ["npy", "array", "parquet", "safetensors"]
 

@@ -8,7 +8,7 @@ import pytest
 from reelstore.doctor.leakage import leakage, near_duplicates
 from reelstore.errors import DatasetError
 from reelstore.records import Caption, Dataset, Video
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 
 def video(video_id: str, split: str, content: str = "") -> Video:

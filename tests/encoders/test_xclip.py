@@ -16,7 +16,7 @@ from reelstore.evaluation.prompt_generator import PromptGenerator
 from reelstore.evaluation.rerank_xclip import conditioned_scores
 from reelstore.records import Frames
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

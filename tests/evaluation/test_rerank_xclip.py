@@ -17,7 +17,7 @@ from reelstore.evaluation.prompt_generator import FORMAT, PromptGenerator
 from reelstore.evaluation.rerank import Stored
 from reelstore.evaluation.rerank_xclip import Conditioned, XClipReranker, conditioned_scores
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -9,7 +9,7 @@ from reelstore.errors import DatasetError
 from reelstore.pairs.build import SplitCaptions, labelled_pairs
 from reelstore.pairs.hard import HardNegatives
 from reelstore.records import Caption, Dataset, Video
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 N_VIDEOS, PER_VIDEO, AMONG = 30, 3, 7
 KEYS = [f"v{n}" for n in range(N_VIDEOS)]

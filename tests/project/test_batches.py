@@ -20,7 +20,7 @@ from reelstore.params import load_params
 from reelstore.project.embed import batch_shape, plan
 from reelstore.project.embed.auto_batch_size import largest_batch_size
 from reelstore.project.embed.batches import encoded
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 TEXT = "text/minilm-l6"
 

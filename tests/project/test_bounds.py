@@ -12,7 +12,7 @@ from PIL import Image
 from reelstore.cli import main
 from reelstore.encoders.use import encoder
 from reelstore.errors import LongTextError
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 VIDEO, TEXT = "video/efficientnet-lite0", "text/minilm-l6"
 

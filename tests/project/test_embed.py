@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
 from reelstore.cli import main
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 pytestmark = pytest.mark.pipeline
 VIDEO, TEXT = "video/efficientnet-lite0", "text/minilm-l6"

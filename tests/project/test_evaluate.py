@@ -19,7 +19,7 @@ from reelstore.project.evaluate.protocol import run_protocol
 from reelstore.project.evaluate.stage import run_evaluate, write_curves, write_queries
 from reelstore.project.evaluate.thresholds import check_thresholds
 from reelstore.records import Protocol
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 MATCHED = Matched(
     videos=["a", "b", "c"],

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from reelstore.cli import main
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -14,7 +14,7 @@ from reelstore.align.registry import FittedAligner, make_aligner
 from reelstore.cli import main
 from reelstore.params import parse_params
 from reelstore.project.evaluate.stage import run_evaluate
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 HOSTILE = ["<script>alert(1)</script>", "\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "\x9b31m", "a&b<c>\"d'"]
 RAW = {

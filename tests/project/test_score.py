@@ -21,7 +21,7 @@ from reelstore.errors import EvaluationError, ParamsError, UnknownNameError
 from reelstore.evaluation.rerank import make_reranker
 from reelstore.params import load_params, parse_params
 from reelstore.project.evaluate.stage import run_evaluate
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 from reelstore.video import Sampling, decode
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "encoders"))

@@ -11,7 +11,7 @@ from reelstore.errors import DatasetError
 from reelstore.params import parse_params
 from reelstore.project.split import matched_split
 from reelstore.records import Caption, Dataset, Video
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 PARAMS = parse_params({"dataset": {"name": "drawn", "kind": "folder"}})
 

@@ -19,7 +19,7 @@ from numcodecs import Zstd
 from zarr.codecs import BloscCodec, BytesCodec, Crc32cCodec, GzipCodec, TransposeCodec, ZstdCodec
 
 from reelstore.errors import StoreError
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.zarr_array import zstd_content_bytes
 
 Index = np.ndarray
@@ -197,7 +197,7 @@ import json, pathlib, resource, sys
 import numpy, zarr
 from reelstore.errors import StoreError
 from reelstore.store import zarr_array
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 before = peak()
 for folder, file in json.loads(sys.argv[1]).items():

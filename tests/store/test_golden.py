@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from reelstore.store.format import SCHEMA_VERSION
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
 from .made import files

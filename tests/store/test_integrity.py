@@ -9,7 +9,7 @@ import pytest
 
 from reelstore.errors import SchemaError
 from reelstore.store.groups import variant_folders
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_groups, check_variant
 
 from .made import files, folder_of, soak, spec, write

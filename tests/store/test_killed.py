@@ -12,7 +12,7 @@ import pytest
 
 from reelstore import io
 from reelstore.errors import StoreNotFoundError
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, soak, spec, value_of, write

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 from .made import soak
 

@@ -15,7 +15,7 @@ import pytest
 
 from reelstore.errors import ReelstoreError, SchemaError, StoreError
 from reelstore.store.format import manifest_bytes, parse_manifest, variant_digest
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, soak, spec, write

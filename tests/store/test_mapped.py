@@ -18,7 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="looks into Linux's /proc")
 
@@ -296,7 +297,7 @@ import sys
 import numpy
 before = {name.split(".")[0] for name in sys.modules}
 import reelstore
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 pooled, ragged = (open_variant(__import__("pathlib").Path(path)) for path in sys.argv[1:])
 pooled.split("test").take([0, 1]), pooled["video3"], list(pooled.walk([2])), ragged.take_padded([0, 1])
 assert pooled.mapped and ragged.mapped

@@ -12,7 +12,7 @@ from reelstore.errors import OccupiedError, SchemaError, StoreError
 from reelstore.project.stores.inventory import inventory
 from reelstore.store.commit import is_variant, remove_variant
 from reelstore.store.groups import variant_folders
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_between, check_groups, check_variant
 
 from .made import files, folder_of, spec, write

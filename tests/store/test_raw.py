@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from reelstore.errors import StoreError
 from reelstore.store import mmap as mapped
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 RAW = ["as written", "shards of zarr-python", "chunks of zarr-python", "shards of tensorstore"]
 
@@ -81,7 +82,7 @@ def test_arrays_share_the_mappings_of_a_process(written: Any, monkeypatch: pytes
 CHILD = """
 import ctypes, mmap, os, pathlib, resource, sys, threading
 import numpy as np
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 def used(name):
     return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024

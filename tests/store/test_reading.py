@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reelstore.errors import FailedRowError, RowPositionError, StoreError
-from reelstore.store.read import aligned_empty
+from reelstore.store.arrays import aligned_empty
 
 
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])

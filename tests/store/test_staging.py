@@ -9,7 +9,7 @@ import pytest
 
 from reelstore.errors import StoreError
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.staging import StagedIndex, Staging, staged_rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate

@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from reelstore.errors import StoreNotFoundError
 from reelstore.pooling import pool
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.verify import check_variant

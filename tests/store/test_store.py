@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from reelstore.errors import FailedRowError, MissingRowError, SchemaError, StoreError, ValueRangeError
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import open_store, open_variant
+from reelstore.store.open import open_store, open_variant
 from reelstore.store.update import VariantUpdate
 
 from .made import DIM, files, folder_of, spec, table_of, value_of, write

@@ -14,7 +14,8 @@ import pytest
 
 from reelstore.errors import SchemaError
 from reelstore.store.format import VariantSpec, manifest_bytes
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 
@@ -125,7 +126,7 @@ def test_a_table_beyond_memory_is_an_error_of_the_store(captions: Path, tmp_path
     code = """
 import pathlib, resource, sys
 from reelstore.errors import StoreError
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 resource.setrlimit(resource.RLIMIT_AS, (2**33, 2**33))
 try:
     open_variant(pathlib.Path(sys.argv[1])).ids

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, spec, write

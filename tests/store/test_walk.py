@@ -16,7 +16,7 @@ from reelstore.project.stores.verify import verify
 from reelstore.records import ARRAY_NAMES, RESERVED_NAMES
 from reelstore.store.commit import remove_variant
 from reelstore.store.groups import GROUP, drop_consolidated, variant_folders
-from reelstore.store.read import open_store, open_variant
+from reelstore.store.open import open_store, open_variant
 from reelstore.store.update import VariantUpdate
 from reelstore.store.verify import check_between, check_groups, check_variant
 from reelstore.store.write import VariantWriter

@@ -8,7 +8,7 @@ import numpy as np
 from reelstore.align.items import Items, batches, read_items, width
 from reelstore.align.spectrum import covariance_directions
 from reelstore.align.tensors import Shape, above_zero, check_tensors, whole
-from reelstore.arrays import Array, Float32Array, FloatArray, Tokens
+from reelstore.arrays import Float32Array, FloatArray, Tokens, unit_rows
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.read import Rows
 
@@ -156,7 +156,7 @@ class Preprocessing:
     def _of_vectors(self, number: int, step: str, values: FloatArray) -> Float32Array:
         values = values.astype(np.float32, copy=False)
         if step == "unit":
-            return unit(values)
+            return unit_rows(values)
         learned = self._learned
         out: Float32Array = np.subtract(values, learned[f"{number}.mean"], dtype=np.float32)
         if step == "standardise":
@@ -164,14 +164,6 @@ class Preprocessing:
         elif step == "whiten":
             out = out @ learned[f"{number}.projection"]
         return out
-
-
-def unit(values: Array) -> Float32Array:
-    """Rows scaled to length 1, float32; a zero row stays zero."""
-    wide = values.astype(np.promote_types(values.dtype, np.float32), copy=False)  # float16 overflows and is slow
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    scaled: Float32Array = (wide / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
-    return scaled
 
 
 def without_first(items: Tokens) -> Tokens:

@@ -7,9 +7,8 @@ import numpy as np
 from reelstore.align.base import POOLED, FitContext, PairedRows, Validate, embeddings
 from reelstore.align.items import Items
 from reelstore.align.mapping import mapped
-from reelstore.align.preprocess import unit
 from reelstore.align.tensors import check_tensors, whole
-from reelstore.arrays import Float32Array
+from reelstore.arrays import Float32Array, unit_rows
 
 
 class Unaligned:
@@ -51,4 +50,4 @@ class Unaligned:
         return int(self._widths[0 if side == "video" else 1])
 
     def _padded(self, values: Float32Array) -> Float32Array:
-        return unit(np.pad(values, [(0, 0), (0, int(self._widths.max()) - values.shape[1])]))
+        return unit_rows(np.pad(values, [(0, 0), (0, int(self._widths.max()) - values.shape[1])]))

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from reelstore.arrays import Array, Float32Array, IntArray
+from reelstore.arrays import Array, IntArray, unit_rows
 from reelstore.convert import Held, Key
 from reelstore.convert.atomic_output import appearing
 from reelstore.convert.keys import TABLE, write_keys
@@ -18,7 +18,8 @@ from reelstore.convert.tensors import write_tensors
 from reelstore.errors import ExportError
 from reelstore.io import Progress, readable_bytes
 from reelstore.store.format import OK
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 Format = Literal["npy", "array", "parquet", "safetensors", "faiss"]
 BLOCK_BYTES = 16 * 2**20
@@ -202,7 +203,7 @@ def _write_tensors(folder: Path, rows: Rows, blocks: Iterator[_Block], normalize
 
 def _write_faiss(folder: Path, rows: Rows, blocks: Iterator[_Block], normalize: bool) -> None:
     values = (block.values.astype(np.float32, copy=False) for block in blocks)
-    scaled = map(_to_length_one, values) if normalize else values
+    scaled = (unit_rows(value, np.float64).astype(np.float32) for value in values) if normalize else values
     write_rows(folder / "values.npy", np.dtype(np.float32), (len(rows), rows.dim), iter(scaled))
 
 
@@ -222,10 +223,3 @@ def _shape(rows: Rows) -> tuple[int, ...]:
 
 def _offsets(rows: Rows) -> IntArray:
     return np.concatenate([[0], np.cumsum(rows.token_counts, dtype=np.int64)])
-
-
-def _to_length_one(values: Float32Array) -> Float32Array:
-    """Each row by its length, in float64; zero vectors stay as they are."""
-    wide = values.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return (wide / np.where(lengths == 0, 1, lengths)).astype(np.float32)

@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from reelstore.arrays import Array, BoolArray, Float64Array, IntArray
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray, unit_rows
 
 
 def unit(values: Array) -> Float64Array:
     """(n, dim) float64 rows of length 1; a zero row stays zero."""
-    wide = values.astype(np.float64)
-    lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-    return np.asarray(wide / np.where(lengths > 0, lengths, 1))
+    return unit_rows(values, np.float64)
 
 
 def same_width(first: Array, second: Array) -> tuple[Array, Array]:

@@ -7,10 +7,11 @@ from typing import Literal
 
 import numpy as np
 
-from reelstore.arrays import Float32Array, Float64Array
+from reelstore.arrays import Float32Array, Float64Array, unit_rows
 from reelstore.errors import DatasetError
 from reelstore.records import Dataset, same_text
-from reelstore.store.read import Key, Rows
+from reelstore.store.read import Rows
+from reelstore.store.table import Key
 
 Kind = Literal["file", "caption", "near-video", "near-caption"]
 KINDS: tuple[Kind, ...] = ("file", "caption", "near-video", "near-caption")
@@ -69,7 +70,7 @@ def near_duplicates(rows: Rows, *, near: float) -> list[Leakage]:
     rows = rows.ok()
     mean = np.zeros(rows.dim)
     for values in _blocks(rows):
-        mean += _unit(values).sum(axis=0, dtype=np.float64)
+        mean += unit_rows(values).sum(axis=0, dtype=np.float64)
     mean /= max(len(rows), 1)
     kind: Kind = "near-video" if rows.side == "video" else "near-caption"
     found = []
@@ -113,7 +114,7 @@ def _blocks(rows: Rows) -> Iterator[Float32Array]:
 
 def _centred_blocks(rows: Rows, mean: Float64Array) -> Iterator[Float32Array]:
     for values in _blocks(rows):
-        yield _unit(_unit(values) - mean.astype(np.float32))
+        yield unit_rows(unit_rows(values) - mean.astype(np.float32))
 
 
 def _numbered(blocks: Iterator[Float32Array]) -> Iterator[tuple[int, Float32Array]]:
@@ -121,11 +122,6 @@ def _numbered(blocks: Iterator[Float32Array]) -> Iterator[tuple[int, Float32Arra
     for block in blocks:
         yield start, block
         start += len(block)
-
-
-def _unit(values: Float32Array) -> Float32Array:
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
 
 
 def _shown(key: Key) -> str:

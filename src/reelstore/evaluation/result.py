@@ -32,7 +32,8 @@ class Ranks:
         greater: (n,) wrong items above the best right one.
         equal: (n,) wrong items that tie with it.
         tied: (n,) whether a metric of this query depends on how ties are broken.
-        hardest_negative: (n,) row of the wrong item with the highest score; -1 where there is none. None if not asked for.
+        hardest_negative: (n,) row of the non-relevant item with the highest score; -1 where there is none. None if
+            not asked for.
         gap: (n,) score of the best right item less that of the best wrong one; inf where there is none. None likewise.
         values: metric -> (n,) values whose mean it is, under the tie rule of the evaluation.
     """

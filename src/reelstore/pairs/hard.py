@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reelstore.arrays import Float32Array, IntArray
+from reelstore.arrays import Float32Array, IntArray, unit_rows
 from reelstore.errors import DatasetError
 from reelstore.pairs.build import Rng, SplitCaptions
 from reelstore.store.read import Rows
@@ -43,7 +43,7 @@ class HardNegatives:
         values = _centred(rows.select(keys).array().astype(np.float32))
         if rows.side == "text":
             own = (values[captions.own(video)].mean(axis=0) for video in range(len(captions.video_ids)))
-            self._nearest = _nearest(captions, _unit(np.stack(list(own))), values, None, among)
+            self._nearest = _nearest(captions, unit_rows(np.stack(list(own))), values, None, among)
         else:
             self._nearest = _nearest(captions, values, values, captions.video_of_caption, among)
 
@@ -81,10 +81,5 @@ def _nearest(
 
 
 def _centred(values: Float32Array) -> Float32Array:
-    values = _unit(values)
-    return _unit(values - values.mean(axis=0, dtype=np.float64).astype(np.float32))
-
-
-def _unit(values: Float32Array) -> Float32Array:
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return (values / np.where(lengths > 0, lengths, 1)).astype(np.float32, copy=False)
+    values = unit_rows(values)
+    return unit_rows(values - values.mean(axis=0, dtype=np.float64).astype(np.float32))

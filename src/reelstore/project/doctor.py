@@ -30,7 +30,8 @@ from reelstore.pooling import POOLINGS
 from reelstore.project.align.findings import read_training_checks
 from reelstore.records import Dataset, same_text
 from reelstore.report.charts import line_chart
-from reelstore.store.read import Rows, Store, open_store
+from reelstore.store.open import Store, open_store
+from reelstore.store.read import Rows
 
 MAX_CAPTIONS = 10_000
 MAX_COMPARED = 4000

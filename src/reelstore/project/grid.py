@@ -14,7 +14,8 @@ from reelstore.io import replace_together
 from reelstore.params import OutputsParams, Params
 from reelstore.pooling import POOLINGS
 from reelstore.project.split import matched_split
-from reelstore.store.read import Rows, Store, open_store
+from reelstore.store.open import Store, open_store
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from reelstore.pairs.files import pairs_parquet
 from reelstore.pairs.hard import HardNegatives
 from reelstore.params import MinedParams, PairsParams, Params
 from reelstore.records import Dataset
-from reelstore.store.read import open_store
+from reelstore.store.open import open_store
 
 
 @dataclass(frozen=True)

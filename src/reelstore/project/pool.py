@@ -13,7 +13,8 @@ from reelstore.pooling import POOLINGS, pool
 from reelstore.project.failure_limit import check_failures
 from reelstore.project.variants import Wanted, pooled_spec
 from reelstore.store.format import OK
-from reelstore.store.read import Rows, open_store, open_variant
+from reelstore.store.open import open_store, open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -21,7 +21,8 @@ from reelstore.project.embed.batches import encode_batch
 from reelstore.project.embed.plan import load
 from reelstore.project.variants import possible_variants, variant_spec
 from reelstore.ranking import nearest
-from reelstore.store.read import Rows, open_store, open_variant
+from reelstore.store.open import open_store, open_variant
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from reelstore.project.align.rows import paired_rows
 from reelstore.project.align.stage import validation_mrr
 from reelstore.project.pairs import pairs_of_split
 from reelstore.records import Dataset
-from reelstore.store.read import Rows, open_store
+from reelstore.store.open import open_store
+from reelstore.store.read import Rows
 
 PARTS = ("train", "validation", "test")
 DIRECTIONS = ("t2v", "v2t")

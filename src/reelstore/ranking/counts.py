@@ -27,8 +27,8 @@ class PairCounts:
         score: (n_pairs,) float64; NaN where nothing needed it: a query's only right pair, if no answers are looked for.
         greater: (n_pairs,) wrong items that score higher for this query.
         equal: (n_pairs,) wrong items that score exactly the same.
-        hardest_negative: (n_queries,) wrong item with the highest score, the first of several; -1 where all are right, where
-            none is, and where it wasn't looked for.
+        hardest_negative: (n_queries,) non-relevant item with the highest score, the first of several; -1 where there
+            is none and where it wasn't looked for.
         hardest_negative_score: (n_queries,) its score; -inf where there is none.
     """
 

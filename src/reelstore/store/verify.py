@@ -19,7 +19,7 @@ from reelstore.store.format import (
     VariantSpec,
 )
 from reelstore.store.groups import group_fault, groups_above, outdated_consolidated
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 from reelstore.store.stored import Published, check_files, unrecognised_files
 from reelstore.store.table import Key
 

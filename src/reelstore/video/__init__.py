@@ -1,7 +1,6 @@
 """A file -> frames at chosen times."""
 
 from reelstore.video.decode import BACKEND, decode
-from reelstore.video.prefetch import prefetch
 from reelstore.video.sampling import Sampling
 
-__all__ = ["BACKEND", "Sampling", "decode", "prefetch"]
+__all__ = ["BACKEND", "Sampling", "decode"]

@@ -20,7 +20,7 @@ from reelstore.align.closed_form.kernel_ridge import KernelRidge
 from reelstore.align.closed_form.procrustes import Procrustes
 from reelstore.align.closed_form.ridge import Ridge
 from reelstore.align.mapping import mapped
-from reelstore.align.preprocess import unit
+from reelstore.arrays import unit_rows
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.read import Rows
 
@@ -40,9 +40,9 @@ def fit(towers, context, validate):
 
 def by_hand(paired: PairedRows) -> tuple[np.ndarray, np.ndarray]:
     """Videos, and the mean of each one's captions, all of length 1, float64."""
-    video, captions = unit(paired.video_array()), unit(paired.text_array()).astype(np.float64)
+    video, captions = unit_rows(paired.video_array()), unit_rows(paired.text_array()).astype(np.float64)
     means = [captions[paired.video_of_caption == number].mean(axis=0) for number in range(len(video))]
-    return video.astype(np.float64), unit(np.array(means)).astype(np.float64)
+    return video.astype(np.float64), unit_rows(np.array(means)).astype(np.float64)
 
 
 @pytest.fixture
@@ -81,8 +81,12 @@ def test_a_rotation_is_recovered_whatever_the_widths(fit, two_sides, video_dim, 
     video, text = aligner.transform_video(paired.video_array()), aligner.transform_text(paired.text_array())
     np.testing.assert_allclose((video * text).sum(axis=1), 1, atol=1e-5)
     # Neither side's own angles have changed.
-    np.testing.assert_allclose(video @ video.T, unit(paired.video_array()) @ unit(paired.video_array()).T, atol=1e-5)
-    np.testing.assert_allclose(text @ text.T, unit(paired.text_array()) @ unit(paired.text_array()).T, atol=1e-5)
+    np.testing.assert_allclose(
+        video @ video.T, unit_rows(paired.video_array()) @ unit_rows(paired.video_array()).T, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        text @ text.T, unit_rows(paired.text_array()) @ unit_rows(paired.text_array()).T, atol=1e-5
+    )
 
 
 def test_ridge_is_scikit_learns(fit, towers) -> None:
@@ -112,7 +116,7 @@ def test_kernel_ridge_is_scikit_learns(fit, towers) -> None:
     test = towers.part(120, 150)
     aligner = fit(KernelRidge(gammas=[0.7], alphas=[0.2], preprocess=PLAIN))
     oracle = SklearnKernelRidge(alpha=0.2, kernel="rbf", gamma=rate_of(x, 0.7)).fit(x, y)
-    expected = unit(oracle.predict(unit(test.video_array()).astype(np.float64)))
+    expected = unit_rows(oracle.predict(unit_rows(test.video_array()).astype(np.float64)))
     np.testing.assert_allclose(aligner.transform_video(test.video_array()), expected, atol=1e-4)
 
 
@@ -125,7 +129,7 @@ def test_kernel_ridge_on_landmarks_is_ridge_on_scikit_learns_nystroem_features(f
     features = Nystroem(kernel="rbf", gamma=rate_of(landmarks.astype(np.float64), 0.7), n_components=20)
     features.fit(landmarks.astype(np.float64))  # all of them, in some order
     oracle = SklearnRidge(alpha=0.2, fit_intercept=False).fit(features.transform(x), y)
-    expected = unit(oracle.predict(features.transform(unit(test.video_array()).astype(np.float64))))
+    expected = unit_rows(oracle.predict(features.transform(unit_rows(test.video_array()).astype(np.float64))))
     np.testing.assert_allclose(aligner.transform_video(test.video_array()), expected, atol=2e-3)
 
 
@@ -133,8 +137,8 @@ def test_cca_finds_the_correlations_that_scikit_learn_finds(fit, towers) -> None
     train = towers.part(0, 90)
     aligner = fit(Cca(dims=[4], regularisations=[1e-6], powers=[0.0], preprocess=PLAIN))
     maps = aligner.tensors()
-    x = unit(train.video_array())[train.video_of_caption].astype(np.float64)
-    y = unit(train.text_array()).astype(np.float64)
+    x = unit_rows(train.video_array())[train.video_of_caption].astype(np.float64)
+    y = unit_rows(train.text_array()).astype(np.float64)
     oracle = CCA(n_components=4, max_iter=5000, tol=1e-10).fit(x, y)
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(side.T for side in oracle.transform(x, y)), strict=True)]
     video, text = x @ maps["video_map"], y @ maps["text_map"]
@@ -157,7 +161,7 @@ def test_asif_compares_what_each_side_resembles(fit, two_sides) -> None:
     aligner = fit(Asif(kept=[2], powers=[2.0], preprocess=PLAIN), paired, paired)
     new = aligner.transform_video(np.array([[0.6, 0.8, 0.0]]))[0]
     # Cosines .6, .8, 0 and .96: the two largest, squared, length 1.
-    np.testing.assert_allclose(new, unit(np.array([[0, 0.64, 0, 0.9216]]))[0], atol=1e-3)
+    np.testing.assert_allclose(new, unit_rows(np.array([[0, 0.64, 0, 0.9216]]))[0], atol=1e-3)
     text = aligner.transform_text(np.array([[0.0, 0.8, 0.6]]))[0]
     np.testing.assert_allclose(text, new, atol=1e-3)
 
@@ -253,7 +257,7 @@ def test_a_block_has_whole_videos_and_every_caption_once(fit, towers, monkeypatc
     assert [len(block.video) for block in blocks] == [3] * 13 + [1]
     x, y = by_hand(paired)
     np.testing.assert_allclose(np.concatenate([block.video for block in blocks]), x, atol=1e-6)
-    np.testing.assert_allclose(unit(np.concatenate([block.mean_text() for block in blocks])), y, atol=1e-5)
+    np.testing.assert_allclose(unit_rows(np.concatenate([block.mean_text() for block in blocks])), y, atol=1e-5)
 
 
 def test_a_video_with_more_captions_than_a_block_has_room_for_is_one(fit, towers, monkeypatch) -> None:

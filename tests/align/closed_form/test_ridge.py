@@ -4,12 +4,12 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.ridge import Ridge
-from reelstore.align.preprocess import unit
+from reelstore.arrays import unit_rows
 
 
 def centred(values: np.ndarray) -> np.ndarray:
-    short = unit(values).astype(np.float64)
-    return unit(short - short.mean(axis=0)).astype(np.float64)
+    short = unit_rows(values).astype(np.float64)
+    return unit_rows(short - short.mean(axis=0)).astype(np.float64)
 
 
 def test_a_video_without_captions_leaves_a_finite_fit(towers, context, validate) -> None:
@@ -34,7 +34,7 @@ def test_the_weight_solves_the_normal_equations(towers, context, validate) -> No
     train, aligner = towers.part(0, 90), Ridge(alphas=[0.5])
     aligner.fit(train, towers.part(90, 120), validate=validate, context=context)
     x, captions = centred(train.video_array()), centred(train.text_array())
-    y = unit(np.stack([captions[train.video_of_caption == number].sum(axis=0) for number in range(len(x))]))
+    y = unit_rows(np.stack([captions[train.video_of_caption == number].sum(axis=0) for number in range(len(x))]))
     strength = 0.5 * np.linalg.eigvalsh(x.T @ x).mean()
     expected = np.linalg.solve(x.T @ x + strength * np.eye(x.shape[1]), x.T @ y)
     np.testing.assert_allclose(aligner.tensors()["weight"], expected, atol=1e-4)

@@ -16,7 +16,8 @@ from reelstore.align.pairing import LabelledPairs
 from reelstore.arrays import Tokens
 from reelstore.errors import AlignerError, FailedRowError
 from reelstore.store.format import VariantSpec
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -16,7 +16,7 @@ from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
 from reelstore.evaluation import evaluate
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 SETTINGS: dict[str, Any] = {
     "widths": [16, 8], "dropout": 0.4, "lr": 0.01, "batch_size": 20, "max_epochs": 5, "checkpoint_steps": 3, "seed": 4,

@@ -21,7 +21,7 @@ from reelstore.align.loading.loader import PairLoader
 from reelstore.align.pairing import LabelledPairs
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.losses import LOSSES, Pairs, make_loss
-from reelstore.store.read import open_variant
+from reelstore.store.open import open_variant
 
 MEMORY_BYTES = {"rows": None, "blocks": 6000}
 

@@ -8,9 +8,8 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, drawn, positive
-from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape, above_zero, whole
-from reelstore.arrays import Float32Array
+from reelstore.arrays import Float32Array, unit_rows
 
 
 class Asif(ClosedForm):
@@ -47,7 +46,7 @@ class Asif(ClosedForm):
     def _candidates(self, train: PairedRows) -> Iterator[Found]:
         some = drawn(train, self._anchors, seed=self._seed)
         blocks = [(block.video, block.mean_text()) for block in self._blocks(some)]
-        video, text = (unit(np.concatenate(side)) for side in zip(*blocks, strict=True))
+        video, text = (unit_rows(np.concatenate(side)) for side in zip(*blocks, strict=True))
         for kept, power in product(sorted({min(number, len(video)) for number in self._kept}), self._powers):
             rule = np.array([kept, power], dtype=np.float32)
             maps = {"video_anchors": video, "text_anchors": text, "rule": rule}
@@ -72,9 +71,8 @@ class Asif(ClosedForm):
 def _resemblance(values: Float32Array, anchors: Float32Array, rule: Float32Array) -> Float32Array:
     """(n, n_anchors) the largest cosines to a power, zeros elsewhere."""
     kept, power = int(rule[0]), float(rule[1])
-    cosines = np.maximum(unit(values) @ anchors.T, 0)
+    cosines = np.maximum(unit_rows(values) @ anchors.T, 0)
     if kept < cosines.shape[1]:
         least = -np.partition(-cosines, kept - 1, axis=1)[:, kept - 1 : kept]
         cosines[cosines < least] = 0
-    joint: Float32Array = cosines**power
-    return joint
+    return np.asarray(cosines**power)

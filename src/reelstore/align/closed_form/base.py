@@ -11,9 +11,9 @@ import numpy as np
 from reelstore.align.base import ANY_LAYOUT, FitContext, PairedRows, Validate, check_width
 from reelstore.align.items import Items, batches, read_items
 from reelstore.align.mapping import first_equal
-from reelstore.align.preprocess import Preprocessing, unit
+from reelstore.align.preprocess import Preprocessing
 from reelstore.align.tensors import Shape, check_tensors, named, under
-from reelstore.arrays import Array, Float32Array, Float64Array, IntArray, Tokens
+from reelstore.arrays import Array, Float32Array, Float64Array, IntArray, Tokens, unit_rows
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.read import Rows
 
@@ -100,8 +100,8 @@ class ClosedForm(ABC):
         best = -1.0
         for settings, maps in self._candidates(train):
             mrr = validate(
-                unit(self._map_video(video, maps))[place_of_video],
-                unit(self._map_text(text, maps))[place_of_text],
+                unit_rows(self._map_video(video, maps))[place_of_video],
+                unit_rows(self._map_text(text, maps))[place_of_text],
                 validation.video_of_caption,
             )
             context.log({**settings, "validation_MRR": mrr})
@@ -110,11 +110,11 @@ class ClosedForm(ABC):
 
     def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim), length 1."""
-        return unit(self._map_video(self._applied("video", video), self._maps))
+        return unit_rows(self._map_video(self._applied("video", video), self._maps))
 
     def transform_text(self, text: Items) -> Float32Array:
         """n captions -> (n, joint dim), length 1."""
-        return unit(self._map_text(self._applied("text", text), self._maps))
+        return unit_rows(self._map_text(self._applied("text", text), self._maps))
 
     def tensors(self) -> dict[str, Float32Array]:
         """The maps, and each side's preprocessing as `video.…` and `text.…`."""

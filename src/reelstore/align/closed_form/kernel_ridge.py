@@ -7,9 +7,8 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, drawn, positive
-from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape, above_zero
-from reelstore.arrays import Float32Array, Float64Array
+from reelstore.arrays import Float32Array, Float64Array, unit_rows
 
 JITTER = 1e-9
 """Of the kernel among landmarks, relative to its diagonal, lest rounding make it singular."""
@@ -82,7 +81,7 @@ class KernelRidge(ClosedForm):
         target: Any = 0.0
         parts: list[Float64Array] = []
         for block in self._blocks(train):
-            y = unit(block.mean_text()).astype(np.float64)
+            y = unit_rows(block.mean_text()).astype(np.float64)
             if exact:
                 parts.append(y)
                 continue

@@ -7,9 +7,8 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add
-from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape
-from reelstore.arrays import Float32Array
+from reelstore.arrays import Float32Array, unit_rows
 
 
 class Procrustes(ClosedForm):
@@ -28,7 +27,7 @@ class Procrustes(ClosedForm):
     def _candidates(self, train: PairedRows) -> Iterator[Found]:
         product: Any = 0.0  # (video dim, text dim)
         for block in self._blocks(train):
-            product = add(product, block.video.astype(np.float64).T @ unit(block.mean_text()))
+            product = add(product, block.video.astype(np.float64).T @ unit_rows(block.mean_text()))
         left, _, right = np.linalg.svd(product, full_matrices=False)
         rotation = (left @ right).astype(np.float32)
         yield {}, {"rotation": rotation}

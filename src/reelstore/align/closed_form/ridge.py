@@ -7,9 +7,8 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
-from reelstore.align.preprocess import unit
 from reelstore.align.tensors import Shape
-from reelstore.arrays import Float32Array
+from reelstore.arrays import Float32Array, unit_rows
 from reelstore.errors import AlignerError
 
 
@@ -37,7 +36,7 @@ class Ridge(ClosedForm):
         target: Any = 0.0  # (video dim, text dim)
         n_videos = 0
         for block in self._blocks(train):
-            x, y = block.video.astype(np.float64), unit(block.mean_text())
+            x, y = block.video.astype(np.float64), unit_rows(block.mean_text())
             square, target = add(square, x.T @ x), add(target, x.T @ y)
             n_videos += len(x)
         if not np.trace(square) > 0:

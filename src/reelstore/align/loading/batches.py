@@ -10,7 +10,8 @@ from torch import Tensor
 from reelstore.align.items import Items
 from reelstore.align.loading.in_memory import Source
 from reelstore.arrays import IntArray, Tokens
-from reelstore.store.read import Rows, aligned_empty
+from reelstore.store.arrays import aligned_empty
+from reelstore.store.read import Rows
 
 Prepare = Callable[[Items], Items]
 """What is done to a side's rows before they become tensors, such as `Preprocessing.apply`."""

@@ -5,7 +5,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from reelstore.arrays import Array, BoolArray, IntArray
-from reelstore.store.read import Rows, aligned_empty
+from reelstore.store.arrays import aligned_empty
+from reelstore.store.read import Rows
 
 
 class Source(Protocol):

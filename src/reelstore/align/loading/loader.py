@@ -17,7 +17,8 @@ from reelstore.align.loading.shuffle import block_order, row_order
 from reelstore.align.pairing import EpochPairs, LabelledPairs, ListedPairs
 from reelstore.arrays import IntArray
 from reelstore.errors import AlignerError
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 Item = TypeVar("Item")
 

@@ -14,7 +14,8 @@ from reelstore.io import Progress
 from reelstore.params import ApplyParams, Params
 from reelstore.records import SIDES, Side
 from reelstore.store.format import OK, VariantSpec
-from reelstore.store.read import Rows, open_store
+from reelstore.store.open import open_store
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
 from reelstore.store.write import row_fingerprints

@@ -16,7 +16,7 @@ from reelstore.align.trained.base import Trained
 from reelstore.errors import ParamsError
 from reelstore.params import Params
 from reelstore.project.align.rows import training_rows
-from reelstore.store.read import Key
+from reelstore.store.table import Key
 
 N_READ = 50
 """Batches of an epoch that are timed and compared, at most."""

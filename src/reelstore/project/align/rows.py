@@ -14,7 +14,8 @@ from reelstore.errors import ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import read_pairs
 from reelstore.params import Params
-from reelstore.store.read import Rows, open_store
+from reelstore.store.open import open_store
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)

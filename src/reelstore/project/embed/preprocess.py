@@ -43,7 +43,7 @@ def _tokenised(
     encoder: Encoder, captions: Iterable[Caption], bounds: ItemBounds
 ) -> Iterator[Array | UnusableItemError]:
     """The network's input for each caption, tokenised ahead of the encoder, some at a time."""
-    from reelstore.video import prefetch
+    from reelstore.prefetch import prefetch
 
     source = iter(captions)
     slices = iter(lambda: list(islice(source, TOKENISED_TOGETHER)), [])
@@ -65,7 +65,8 @@ def _decoded(
     encoder: Encoder, videos: Iterable[Video], clips: Path, workers: int, bounds: ItemBounds
 ) -> Iterator[Array | UnusableItemError]:
     """The network's input for each video, decoded ahead of the encoder."""
-    from reelstore.video import Sampling, decode, prefetch
+    from reelstore.prefetch import prefetch
+    from reelstore.video import Sampling, decode
 
     sampling = Sampling(**encoder.frames)  # type: ignore[attr-defined]  # only video encoders have it
     size = getattr(encoder, "frame_size", None)  # some want their frames scaled by the decoder

@@ -11,7 +11,8 @@ from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.matched import Matched
 from reelstore.params import Params
 from reelstore.project.split import matched_split
-from reelstore.store.read import Rows, open_store
+from reelstore.store.open import open_store
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)

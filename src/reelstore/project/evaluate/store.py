@@ -19,7 +19,8 @@ from reelstore.project.evaluate.outputs import refuse_outputs
 from reelstore.project.evaluate.pair_keys import read_pair_keys
 from reelstore.ranking import Similarity
 from reelstore.records import SIDES, Side
-from reelstore.store.read import Rows, Store, open_store
+from reelstore.store.open import Store, open_store
+from reelstore.store.read import Rows
 from reelstore.store.update import settle
 
 

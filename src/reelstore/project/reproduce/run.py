@@ -33,7 +33,8 @@ from reelstore.project.presets.splice import with_value
 from reelstore.project.reproduce.experiments import Experiment, Scale, experiments
 from reelstore.project.reproduce.page import Outcome, markdown, report_page
 from reelstore.store.groups import variant_folders
-from reelstore.store.read import Rows, open_store
+from reelstore.store.open import open_store
+from reelstore.store.read import Rows
 
 Say = Callable[[str], None]
 TOKENS = "tokens"

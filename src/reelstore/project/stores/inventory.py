@@ -12,7 +12,8 @@ from reelstore.io import readable_bytes
 from reelstore.store.files import everything_in
 from reelstore.store.format import FAILED, OK
 from reelstore.store.groups import variant_folders
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 
 
 @dataclass(frozen=True)

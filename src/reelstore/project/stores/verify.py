@@ -15,7 +15,8 @@ from reelstore.project.embed.plan import Rows as DatasetRows
 from reelstore.store.files import read_manifest
 from reelstore.store.format import OK, check_name
 from reelstore.store.groups import variant_folders
-from reelstore.store.read import Rows, open_variant
+from reelstore.store.open import open_variant
+from reelstore.store.read import Rows
 from reelstore.store.verify import Finding, check_between, check_groups, check_variant
 from reelstore.store.write import row_fingerprints
 

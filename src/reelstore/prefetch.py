@@ -1,4 +1,4 @@
-"""Work done ahead of whoever consumes it, in threads and in order, so that an encoder never waits for a decoder."""
+"""Results computed before they are needed, in threads and in order."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ def prefetch(
     Expected errors (`ReelstoreError`) come as values, so that one bad item doesn't end the walk; any other is raised.
     Stopping early leaves no work behind.
     """
-    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="decode") as pool:
+    with ThreadPoolExecutor(max_workers=workers, thread_name_prefix="prefetch") as pool:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         source = iter(items)
         try:

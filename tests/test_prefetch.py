@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from reelstore.errors import UndecodableVideoError
-from reelstore.video import prefetch
+from reelstore.prefetch import prefetch
 
 
 def test_results_come_in_the_order_of_the_items_whichever_is_done_first() -> None:
