@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 from reelstore.cli import main
-from reelstore.convert import Held, Listing
+from reelstore.convert import Held, Listing, exports
 from reelstore.convert.imports import Target, run_import
 from reelstore.errors import ReelstoreError
-from reelstore.project.stores import exports
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
 

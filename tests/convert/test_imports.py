@@ -20,9 +20,8 @@ from safetensors.torch import save_file as save_torch
 
 import reelstore
 from reelstore.cli import main
-from reelstore.convert import npy_folder
+from reelstore.convert import imports, npy_folder
 from reelstore.errors import ReelstoreError
-from reelstore.project.stores import imports
 
 VIDEOS = "store/mine/video/llama"
 CAPTIONS = "store/mine/text/llama"

@@ -711,7 +711,7 @@ def test_a_folder_without_npy_files_says_where_it_looked() -> None:
 
 
 def test_a_killed_import_of_another_array_is_not_taken_up(monkeypatch) -> None:
-    from reelstore.project.stores import imports
+    from reelstore.convert import imports
 
     hdf5({"rgb": drawn(0, 2, 4), "flow": drawn(1, 2, 4)})
     Path("k.csv").write_text("video_id\na\nb\n")

@@ -17,7 +17,7 @@ from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.minilm_l6 import MiniLmL6
 from reelstore.errors import BatchMemoryError, UndecodableVideoError
 from reelstore.params import load_params
-from reelstore.project.embed import batch_shape, plan
+from reelstore.project.embed import auto_batch_size, plan
 from reelstore.project.embed.auto_batch_size import largest_batch_size
 from reelstore.project.embed.batches import encoded
 from reelstore.store.open import open_variant
@@ -140,7 +140,7 @@ def batch_of(folder: Path) -> str:
 
 def test_auto_finds_the_batch_shape_once_and_keeps_it_with_the_rows(project: Path, monkeypatch) -> None:
     probed: list[str] = []
-    find = batch_shape.largest_batch_size
+    find = auto_batch_size.largest_batch_size
     monkeypatch.setattr(plan, "largest_batch_size", lambda *of: probed.append("") or find(*of))
     assert run("embed", "plan", TEXT).exit_code == 0
     assert run("embed", "task", TEXT).exit_code == 0  # another process would read the plan as well
