@@ -11,6 +11,8 @@ SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
 FLOOR = {"arrays", "prefetch", "records", "errors", "params", "io", "plain", "tables", "parquet"}
 LOW = {"pooling", "ranking"}
 MIDDLE = {"align", "convert", "datasets", "doctor", "encoders", "evaluation", "pairs", "report", "video"}
+UPWARD = {("store/pairs.py", "align.loading.loader")}
+"""A method on a lower room's value that hands over to a higher room when it is called, for whoever holds the value."""
 HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "dvc"}
 
 
@@ -40,6 +42,7 @@ def test_imports_run_one_way(path: Path) -> None:
         if other == room:
             continue
         allowed = level(other) < level(room) or level(room) == 0 == level(other)
+        allowed = allowed or any(str(path.relative_to(SOURCE)) == own and name.startswith(to) for own, to in UPWARD)
         assert allowed, f"{path.relative_to(SOURCE)} imports reelstore.{name}"
 
 

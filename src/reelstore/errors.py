@@ -80,6 +80,17 @@ class StoreNotFoundError(StoreError, FileNotFoundError):
     """Nothing is stored at this path."""
 
 
+class UnknownVariantError(StoreNotFoundError, KeyError):
+    """A store has no variant of this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class NotBuiltError(StoreError, NotImplementedError):
+    """A store is asked for in a way that is planned and isn't there yet."""
+
+
 class SchemaError(StoreError, ValueError):
     """A folder isn't a store of a schema version this code reads."""
 

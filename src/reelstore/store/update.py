@@ -14,7 +14,7 @@ import numpy as np
 
 from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, take_in
+from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, remove_variant, take_in
 from reelstore.store.files import FolderLock, disk_errors, make_folder, refuse_read_only, remove_empty
 from reelstore.store.format import FAILED, OK, VariantSpec
 from reelstore.store.groups import drop_consolidated, refuse_foreign_groups, refuse_reserved, write_groups
@@ -144,6 +144,23 @@ def settle(folder: Path) -> None:
             finally:
                 lock.release()
     refuse_foreign_groups(folder)
+
+
+def delete_variant(folder: Path) -> None:
+    """Remove what a variant's manifest lists, with its lock held, and the empty folder.
+
+    Raises:
+        OccupiedError: the folder isn't a variant's; nothing has changed.
+        StoreError: another process writes there, or it is read-only.
+    """
+    refuse_read_only(folder)
+    refuse_read_only(folder.parent)
+    with disk_errors(folder):
+        lock = FolderLock(folder)
+        try:
+            remove_variant(folder)
+        finally:
+            lock.release()
 
 
 class VariantUpdate:

@@ -84,7 +84,7 @@ def _refuse_values(
         raise ValueRangeError(f"{folder}: row {key!r} holds NaN or infinity.")
     raise ValueRangeError(
         f"{folder}: row {key!r} holds {worst:g}, beyond {spec.dtype}'s {limit:g}. "
-        "Set embed.dtype: float32 in params.yaml."
+        "Store it as float32: dtype='float32', in params.yaml embed.dtype."
     )
 
 

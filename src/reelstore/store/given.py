@@ -1,0 +1,274 @@
+"""Embeddings in whatever form they are given -> checked rows, read in order once and again at any positions."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any
+
+import numpy as np
+
+from reelstore.arrays import Array, IntArray, UInt8Array
+from reelstore.errors import StoreError
+from reelstore.io import Progress
+from reelstore.store.files import disk_errors
+from reelstore.store.format import VariantSpec
+from reelstore.store.table import Key
+from reelstore.store.update import VariantUpdate
+from reelstore.store.write import as_stored, row_fingerprints
+
+BLOCK_BYTES = 16 * 2**20
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class GivenShape:
+    """What the first batch shows: `n_tokens` is 0 for embeddings, None for lists of tokens."""
+
+    dim: int
+    n_tokens: int | None
+
+
+class GivenRows:
+    """The given values, in the stored dtype, read once in order and again at any positions."""
+
+    def __init__(
+        self, folder: Path, keys: Sequence[Key], values: Any, failures: Mapping[int, str], stack: ExitStack
+    ) -> None:
+        self._folder, self._keys, self._values, self._failures = folder, keys, values, failures
+        self._stack = stack
+        self._spooled: _Spool | None = None
+        self._contents: list[str] = []
+        self._starts = np.zeros(len(keys) + 1, dtype=np.int64)
+
+    def read(
+        self, spec_of: Callable[[GivenShape | None, str | None], VariantSpec], dtype: str | None, *, progress: Progress
+    ) -> VariantSpec:
+        """Check all values once; those that can't be read again are kept in an unnamed file beside the variant."""
+        total, done = len(self._keys), 0
+        spec: VariantSpec | None = None
+        known: str | None = None
+        progress(0, total)
+        once = not _is_in_memory(self._values)
+        for batch in _batches(self._values):
+            n = len(batch)
+            if done + n > total:
+                raise StoreError(f"{self._folder}: {total} keys, but more values than that. A key has one value.")
+            here = [number for number in range(n) if done + number not in self._failures]
+            if here:
+                found = _dtypes_of(batch, here)
+                known = known or found[0]
+                if dtype is None and (other := next((one for one in found if one != known), None)) is not None:
+                    key = self._keys[done + here[found.index(other) if len(found) > 1 else 0]]
+                    raise StoreError(
+                        f"{self._folder}: row {key!r} is {other}, those before it are {known}. Say dtype='float32'."
+                    )
+                spec = spec or spec_of(_shape_of(self._folder, batch, here), known)
+            self._read(spec, done, batch, here, spool=once)
+            done += n
+            progress(done, total)
+        if done != total:
+            raise StoreError(f"{self._folder}: {total} keys, but {done} values. Each key has one value.")
+        if spec is None:
+            spec = spec_of(None, None)
+        self._spec: VariantSpec = spec
+        return spec
+
+    def fingerprints(self, spec: VariantSpec) -> UInt8Array:
+        """(n, 16) of the rows given."""
+        return row_fingerprints(spec.fingerprint, self._contents)
+
+    def give(self, update: VariantUpdate, position: IntArray) -> None:
+        """Give an update what it has to do; `position`: row of the table -> position given, -1 for a row that stays."""
+        todo = update.todo
+        lost = todo[position[todo] < 0]
+        if len(lost):
+            key = update.table.keys[int(lost[0])]
+            raise StoreError(
+                f"{self._folder}: {len(lost)} stored rows that should stay are damaged, {key!r} first. "
+                "`reelstore verify` names the files; give these rows too, or write with mode='replace'."
+            )
+        start = 0
+        while start < len(todo):
+            if int(position[todo[start]]) in self._failures:
+                update.fail(int(todo[start]), self._failures[int(position[todo[start]])])
+                start += 1
+                continue
+            stop = start + 1
+            most = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, self._spec.row_bytes)))
+            while stop < min(len(todo), start + most) and int(position[todo[stop]]) not in self._failures:
+                stop += 1
+            values, counts = self._take(position[todo[start:stop]])
+            update.put_rows(todo[start:stop], values, counts)
+            start = stop
+
+    def _read(self, spec: VariantSpec | None, first: int, batch: Any, here: Sequence[int], *, spool: bool) -> None:
+        """Note where the rows of a batch begin and what determines each; `here`: those that have a value."""
+        keys = self._keys[first : first + len(batch)]
+        values: Array = np.empty(0)
+        counts: IntArray | None = None
+        if spec is not None and here:
+            values, counts = self._stored(spec, batch, here, keys)
+        sizes = np.ones(len(here), dtype=np.int64) if counts is None else counts
+        ends = np.concatenate([[0], np.cumsum(sizes)])
+        lengths = np.zeros(len(batch), dtype=np.int64)
+        lengths[here] = sizes
+        self._starts[first + 1 : first + len(batch) + 1] = self._starts[first] + np.cumsum(lengths)
+        place = 0
+        for number in range(len(batch)):
+            reason = self._failures.get(first + number)
+            if reason is not None:
+                self._contents.append(sha256(f"no value: {reason}".encode()).hexdigest())
+                continue
+            row = values[ends[place] : ends[place + 1]]
+            shape = row.shape[1:] if counts is None else row.shape
+            self._contents.append(sha256(f"{row.dtype} {shape} ".encode() + row.tobytes()).hexdigest())
+            place += 1
+        if spool and here and spec is not None:
+            with disk_errors(self._folder):
+                self._spooled = self._spooled or _Spool(self._folder, spec, self._stack)
+                self._spooled.append(values)
+
+    def _take(self, positions: IntArray) -> tuple[Array, IntArray | None]:
+        """Values at positions that have one, and tokens of each where they vary."""
+        ragged = self._spec.layout == "ragged"
+        if self._spooled is not None:
+            starts, counts = self._starts[positions], np.diff(self._starts)[positions]
+            return self._spooled.take(starts, counts), counts if ragged else None
+        keys = [self._keys[n] for n in positions.tolist()]
+        batch = _at(self._values, positions)
+        return self._stored(self._spec, batch, range(len(batch)), keys)
+
+    def _stored(
+        self, spec: VariantSpec, batch: Any, here: Sequence[int], keys: Sequence[Key]
+    ) -> tuple[Array, IntArray | None]:
+        named = [keys[n] for n in here]
+        if isinstance(batch, np.ndarray):
+            values: Array = batch if len(here) == len(batch) else batch[list(here)]
+            if spec.layout == "ragged" and values.ndim == 3:
+                counts = np.full(len(values), values.shape[1], dtype=np.int64)
+                return as_stored(spec, values.reshape(-1, values.shape[2]), counts, named, self._folder), counts
+            return as_stored(spec, values, None, named, self._folder) if named else _none(spec), None
+        rows = [_as_numpy(batch[n]) for n in here]
+        _refuse_shapes(self._folder, spec, rows, named)
+        if spec.layout != "ragged":
+            return (as_stored(spec, np.stack(rows), None, named, self._folder) if rows else _none(spec)), None
+        counts = np.array([len(row) for row in rows], dtype=np.int64)
+        joined = np.concatenate(rows) if rows else _none(spec)
+        return (as_stored(spec, joined, counts, named, self._folder) if rows else joined), counts
+
+
+class _Spool:
+    """Rows in an unnamed file on the variant's disk: gone when the process is, however it ends."""
+
+    def __init__(self, folder: Path, spec: VariantSpec, stack: ExitStack) -> None:
+        beside = next(parent for parent in folder.absolute().parents if parent.is_dir())
+        self._file = stack.enter_context(TemporaryFile(dir=beside, buffering=0))  # noqa: SIM115 - the stack closes it
+        self._shape, self._dtype = spec.row_shape, np.dtype(spec.dtype)
+        self._n_rows = 0
+
+    def append(self, rows: Array) -> None:
+        view = memoryview(np.ascontiguousarray(rows).tobytes())
+        while len(view):  # a raw write may stop early
+            view = view[self._file.write(view) :]
+        self._n_rows += len(rows)
+
+    def take(self, starts: IntArray, counts: IntArray) -> Array:
+        """Rows from each start, concatenated."""
+        if not self._n_rows:
+            return np.zeros((0, *self._shape), dtype=self._dtype)
+        rows = np.memmap(self._file, self._dtype, "r", shape=(self._n_rows, *self._shape))
+        ends = np.concatenate([[0], np.cumsum(counts)])
+        out = np.empty((int(ends[-1]), *self._shape), dtype=self._dtype)
+        for (first, last), start in zip(pairwise(ends.tolist()), starts.tolist(), strict=True):
+            out[first:last] = rows[start : start + last - first]
+        return out
+
+
+def _is_in_memory(values: Any) -> bool:
+    return isinstance(values, list | tuple) or _n_dims(values) is not None
+
+
+def _n_dims(values: Any) -> int | None:
+    shape = getattr(values, "shape", None)
+    return len(shape) if shape is not None and hasattr(values, "__getitem__") else None
+
+
+def _batches(values: Any) -> Iterator[Any]:
+    """Arrays (k, dim) or (k, n_tokens, dim), and lists of rows, of some rows each."""
+    if _n_dims(values) is not None:
+        n_rows = int(values.shape[0])
+        row_bytes = 8 * int(np.prod(values.shape[1:], dtype=np.int64))
+        step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, row_bytes)))
+        for start in range(0, n_rows, step):
+            yield _as_numpy(values[start : start + step])
+    elif isinstance(values, list | tuple):
+        for start in range(0, len(values), BLOCK_ROWS):
+            yield values[start : start + BLOCK_ROWS]
+    elif isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
+        for batch in values:
+            if not _is_in_memory(batch):
+                raise StoreError(f"A batch is an array or a list of arrays, not {type(batch).__name__}.")
+            yield from _batches(batch)
+    else:
+        raise StoreError(
+            f"Values are an array, a tensor, a list of arrays, or batches of these, not {type(values).__name__}."
+        )
+
+
+def _at(values: Any, positions: IntArray) -> Any:
+    """Some rows of values that are in memory."""
+    if isinstance(values, list | tuple):
+        return [values[n] for n in positions.tolist()]
+    first, last = int(positions[0]), int(positions[-1]) + 1
+    if last - first == len(positions) and (np.diff(positions) == 1).all():
+        return _as_numpy(values[first:last])
+    if isinstance(values, np.ndarray):
+        return values[positions]
+    return np.stack([_as_numpy(values[n]) for n in positions.tolist()])
+
+
+def _as_numpy(value: Any) -> Array:
+    """An array of what is an array elsewhere: a tensor on any device, bfloat16 as float32, which holds it exactly."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+        return np.asarray(value.numpy())
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _shape_of(folder: Path, batch: Any, here: Sequence[int]) -> GivenShape:
+    """Of the first batch that has a value; `here`: where it has one."""
+    if isinstance(batch, np.ndarray):
+        if batch.ndim not in (2, 3) or 0 in batch.shape[1:]:
+            raise StoreError(f"{folder}: values of shape {batch.shape}; (n, dim) or (n, n_tokens, dim) is expected.")
+        return GivenShape(batch.shape[-1], 0 if batch.ndim == 2 else batch.shape[1])
+    first = _as_numpy(batch[here[0]])
+    if first.ndim not in (1, 2) or not first.shape[-1]:
+        raise StoreError(f"{folder}: a row of shape {first.shape}; (dim,) or (n_tokens, dim) is expected.")
+    return GivenShape(first.shape[-1], 0 if first.ndim == 1 else None)
+
+
+def _dtypes_of(batch: Any, here: Sequence[int]) -> list[str]:
+    """Of an array, one; of a list, one for each row that has a value."""
+    if isinstance(batch, np.ndarray):
+        return [batch.dtype.name]
+    return [_as_numpy(batch[number]).dtype.name for number in here]
+
+
+def _refuse_shapes(folder: Path, spec: VariantSpec, rows: Sequence[Array], keys: Sequence[Key]) -> None:
+    ragged = spec.layout == "ragged"
+    for row, key in zip(rows, keys, strict=True):
+        fits = row.ndim == 2 and row.shape[1] == spec.dim if ragged else row.shape == spec.row_shape
+        if not fits:
+            wanted = ("n_tokens", spec.dim) if ragged else spec.row_shape
+            raise StoreError(f"{folder}: row {key!r} has shape {row.shape}; this variant's rows are {wanted}.")
+
+
+def _none(spec: VariantSpec) -> Array:
+    return np.zeros((0, *spec.row_shape), dtype=spec.dtype)
