@@ -25,7 +25,7 @@ def width(items: Items) -> int:
 def read_items(rows: Rows, positions: IntArray) -> Items:
     """The rows at these positions, as stored."""
     if rows.layout == "pooled":
-        values: FloatArray = rows.take(positions)
+        values: FloatArray = np.asarray(rows.take(positions))
         return values
     return Tokens(*rows.take_ragged(positions))
 

@@ -176,7 +176,7 @@ def _blocks(rows: Rows, progress: Progress) -> Iterator[_Block]:
             values, ends = rows.take_ragged(ok)
             counts = np.diff(ends)
         else:
-            values = rows.take(ok)
+            values = np.asarray(rows.take(ok))
             counts = None if rows.layout == "pooled" else np.full(len(ok), rows.n_tokens, dtype=np.int64)
         keys = list(table.keys[start:stop])
         yield _Block(keys, list(table.splits[start:stop]), [reasons.get(key) for key in keys], values, counts)

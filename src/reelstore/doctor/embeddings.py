@@ -74,7 +74,7 @@ def equal_variants(first: Rows, second: Rows) -> Check | None:
     keys = [key for key in keys if key in inside]
     if not keys:
         return None
-    cosines = (unit(first[keys]) * unit(second[keys])).sum(axis=1)
+    cosines = (unit(np.asarray(first[keys])) * unit(np.asarray(second[keys]))).sum(axis=1)
     if cosines.min() < EQUAL:
         return None
     return Check(
@@ -274,7 +274,7 @@ def _some(rows: Rows) -> Rows:
 
 def _blocks(rows: Rows) -> Iterator[Array]:
     for start in range(0, len(rows), _BLOCK):
-        yield rows.take(np.arange(start, min(start + _BLOCK, len(rows))))
+        yield np.asarray(rows.take(np.arange(start, min(start + _BLOCK, len(rows)))))
 
 
 def _name(rows: Rows) -> str:

@@ -109,7 +109,7 @@ def _equal(kind: Kind, items: Sequence[tuple[str, str, Key]]) -> list[Leakage]:
 
 def _blocks(rows: Rows) -> Iterator[Float32Array]:
     for start in range(0, len(rows), _ROWS):
-        yield rows.take(np.arange(start, min(start + _ROWS, len(rows)))).astype(np.float32)
+        yield np.asarray(rows.take(np.arange(start, min(start + _ROWS, len(rows))))).astype(np.float32)
 
 
 def _centred_blocks(rows: Rows, mean: Float64Array) -> Iterator[Float32Array]:

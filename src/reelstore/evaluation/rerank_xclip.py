@@ -219,7 +219,7 @@ class _ReadByTile:
 
     def __getitem__(self, positions: Any) -> Array:
         one = np.ndim(positions) == 0
-        taken: Array = self._rows.take([positions] if one else positions)
+        taken: Array = np.asarray(self._rows.take([positions] if one else positions))
         return taken[0] if one else taken
 
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from reelstore.encoders.base import TOKENS
 from reelstore.errors import ParamsError
 from reelstore.evaluation import pad_to_same_width, shuffled_cells
@@ -61,8 +63,8 @@ def run_grid(params: Params, *, video: str, text: str, name: str = "grid") -> Gr
     videos = _poolings(store, f"video/{video}", outputs.video)
     texts = _poolings(store, f"text/{text}", outputs.text)
     matched = matched_split(params, list(videos.values()), list(texts.values()), split)
-    video_values = {pooling: rows[matched.videos] for pooling, rows in videos.items()}
-    text_values = {pooling: rows[matched.captions] for pooling, rows in texts.items()}
+    video_values = {pooling: np.asarray(rows[matched.videos]) for pooling, rows in videos.items()}
+    text_values = {pooling: np.asarray(rows[matched.captions]) for pooling, rows in texts.items()}
     cells = shuffled_cells(
         {
             (of_video, of_text): pad_to_same_width(video_values[of_video], text_values[of_text])[::-1]

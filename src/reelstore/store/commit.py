@@ -33,6 +33,8 @@ from reelstore.store.groups import drop_consolidated
 
 REPLACED = f"{MANIFEST}.replaced"
 """Name of the manifest of the version before, while files get their names; temporary too, with `.partial` behind it."""
+DELETED = f"{MANIFEST}.deleted"
+"""Name of the manifest while its variant is deleted; temporary too."""
 
 
 def claim(folder: Path) -> bool:
@@ -81,12 +83,12 @@ def manifest_of(folder: Path) -> Mapping[str, Any] | None:
     published = read_manifest(folder)
     if published is not None:
         return published
-    return next((one for name in (MANIFEST, REPLACED) if (one := _temporary(folder, name)) is not None), None)
+    return next((one for name in (MANIFEST, REPLACED, DELETED) if (one := _temporary(folder, name)) is not None), None)
 
 
 def listed_before(folder: Path) -> set[str]:
     """Names of the files that versions before the coming one list: what may be removed."""
-    found = [_temporary(folder, REPLACED)]
+    found = [_temporary(folder, REPLACED), _temporary(folder, DELETED)]
     with suppress(SchemaError):
         found.append(read_manifest(folder))
     return {key for attributes in found if attributes is not None for key in attributes["digests"]}
@@ -142,6 +144,11 @@ def recover(folder: Path) -> None:
 
 def finish_interrupted(folder: Path) -> None:
     """The same for a folder that is known to be a variant's."""
+    deleted = partial_of(folder / DELETED)
+    if deleted.exists():
+        _sweep(folder, listed_before(folder), ())
+        deleted.unlink()
+        return
     content = content_of(partial_of(folder / MANIFEST))
     if content is not None:
         pending = _pending(folder, content)
@@ -193,10 +200,11 @@ def remove_variant(folder: Path) -> None:
         OccupiedError, SchemaError: as of `claim`; nothing has changed.
     """
     recover(folder)
-    listed = listed_before(folder)
     drop_consolidated(folder)
-    (folder / MANIFEST).unlink(missing_ok=True)
-    _sweep(folder, listed, ())
+    if os.path.lexists(folder / MANIFEST):
+        os.replace(folder / MANIFEST, partial_of(folder / DELETED))  # from here on the variant is gone
+        sync_folder(folder)
+        finish_interrupted(folder)
     if not folder.is_symlink() and not any(folder.iterdir()):
         folder.rmdir()
 
@@ -217,7 +225,7 @@ def _finish(folder: Path, pending: Iterable[str], digests: Mapping[str, str]) ->
 
 def _sweep(folder: Path, listed: Collection[str], kept: Collection[str]) -> None:
     """Remove the files that an older version lists and this one doesn't, and what is half-written."""
-    temporary = {partial_of(folder / name) for name in (MANIFEST, REPLACED)}
+    temporary = {partial_of(folder / name) for name in (MANIFEST, REPLACED, DELETED)}
     for key in set(listed) - set(kept):
         if os.path.lexists(folder / key) and not is_folder(folder / key):
             (folder / key).unlink()

@@ -216,7 +216,7 @@ def everything_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_own(key: str) -> bool:
-    return key in ("zarr.json", "zarr.json.replaced") or is_file_name(key)
+    return key in ("zarr.json", "zarr.json.replaced", "zarr.json.deleted") or is_file_name(key)
 
 
 def _is_own_folder(key: str) -> bool:

@@ -199,7 +199,9 @@ def _n_dims(values: Any) -> int | None:
 
 def _batches(values: Any) -> Iterator[Any]:
     """Arrays (k, dim) or (k, n_tokens, dim), and lists of rows, of some rows each."""
-    if _n_dims(values) is not None:
+    if (n_dims := _n_dims(values)) is not None:
+        if n_dims not in (2, 3):
+            raise StoreError(f"Values of shape {tuple(values.shape)}; (n, dim) or (n, n_tokens, dim) is expected.")
         n_rows = int(values.shape[0])
         row_bytes = 8 * int(np.prod(values.shape[1:], dtype=np.int64))
         step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, row_bytes)))

@@ -218,6 +218,8 @@ def is_variant_folder(folder: Path) -> bool:
     contents = [_content(path) for path in (folder / MANIFEST, partial_of(folder / MANIFEST))]
     if any(_is_manifest(content) for content in contents):
         return True
+    if os.path.lexists(partial_of(folder / f"{MANIFEST}.deleted")):
+        return False  # a deletion was killed; the next write or deletion finishes it
     return (
         _parsed(contents[0]) is None
         and (contents[0] is not None or not os.path.lexists(folder / MANIFEST))

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import NotBuiltError, OccupiedError, StoreError, StoreNotFoundError, UnknownVariantError
-from reelstore.io import is_folder
+from reelstore.io import is_folder, partial_of
 from reelstore.records import SIDES, Side
+from reelstore.store.commit import DELETED
 from reelstore.store.files import unrecognised_in
 from reelstore.store.groups import is_variant_folder, variant_folders
 from reelstore.store.pairs import PairedVariants, paired
@@ -202,12 +203,15 @@ class Store(Mapping[str, Rows]):
             UnknownVariantError: there is none of this name.
             OccupiedError: other files are in its folder; the variant is removed, they are left and named.
         """
-        from reelstore.store.update import delete_variant
+        from reelstore.store.update import delete_variant, settle
 
-        if variant not in self:
-            raise UnknownVariantError(self._unknown(variant))
         folder, _ = self._place(variant)
-        delete_variant(folder)
+        if variant in self:
+            delete_variant(folder)
+        elif partial_of(folder / DELETED).exists():
+            settle(folder)  # what a killed deletion left
+        else:
+            raise UnknownVariantError(self._unknown(variant))
         if is_folder(folder) and (other := unrecognised_in(folder)) is not None:
             raise OccupiedError(f"{other} isn't reelstore's and stays; the variant {variant} is removed.")
 

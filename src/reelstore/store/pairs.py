@@ -64,4 +64,4 @@ def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVarian
         raise StoreError(f"No caption of {text.folder} has its video in {video.folder}{where}.")
     n_wanted = len(text) if split is None else sum(one in set(videos.ids) for one in text.video_ids)
     skipped = n_wanted - len(kept) + len(videos) - len(usable)
-    return PairedVariants(usable, captions._view(kept), of[kept], skipped)
+    return PairedVariants(usable, captions.at(kept), of[kept], skipped)

@@ -1,20 +1,31 @@
 """Rows of a variant and their values: by key or position, concatenated, padded, or one item after the other."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Self, get_args, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from reelstore.arrays import Array, BoolArray, IntArray, UInt8Array
 from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, StoreError
+from reelstore.records import Side
 from reelstore.store.arrays import Pattern, aligned_empty, gather, gather_padded
-from reelstore.store.format import FAILED, OK, STATUS_NAMES, VariantSpec
+from reelstore.store.format import FAILED, OK, STATUS_NAMES, Layout, VariantSpec
 from reelstore.store.mmap import MappedArray
 from reelstore.store.table import Key, RowTable
 from reelstore.store.variant import Variant
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Values = Array | list[Array]
+"""Of several rows: one array (k, dim) or (k, n_tokens, dim); a list of arrays where the number of tokens varies."""
+_COMPARED, _COMPLETED = 20_000, 1000
+"""Keys that a suggestion looks through, and that are offered for completion."""
 
 
 class View:
@@ -34,19 +45,51 @@ class View:
     def __len__(self) -> int:
         return self._variant.n_rows if self._index is None else len(self._index)
 
-    side = property(lambda self: str(self._variant.attributes["side"]), doc="`video` or `text`.")
-    encoder = property(lambda self: str(self._variant.attributes["encoder"]), doc="Name of the encoder.")
-    variant = property(lambda self: str(self._variant.attributes["variant"]), doc="`tokens` or a pooling.")
-    layout = property(lambda self: str(self._variant.attributes["layout"]), doc="`pooled`, `dense` or `ragged`.")
-    dim = property(lambda self: int(self._variant.attributes["dim"]), doc="Width of an embedding or token.")
-    dtype = property(lambda self: np.dtype(self._variant.attributes["dtype"]), doc="Stored dtype.")
-    digest = property(
-        lambda self: str(self._variant.attributes["digest"]), doc="sha256 over the whole variant's files."
-    )
-    fingerprint = property(
-        lambda self: str(self._variant.attributes["fingerprint"]), doc="What determines all rows' numbers, hex."
-    )
-    recipe = property(lambda self: dict(self._variant.attributes["recipe"]), doc="The same, in words.")
+    @property
+    def side(self) -> Side:
+        """`video` or `text`."""
+        return "video" if self._variant.attributes["side"] == "video" else "text"
+
+    @property
+    def encoder(self) -> str:
+        """Name of the encoder."""
+        return str(self._variant.attributes["encoder"])
+
+    @property
+    def variant(self) -> str:
+        """`tokens` or a pooling."""
+        return str(self._variant.attributes["variant"])
+
+    @property
+    def layout(self) -> Layout:
+        """`pooled`, `dense` or `ragged`."""
+        return self._variant.spec.layout
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding or token."""
+        return int(self._variant.attributes["dim"])
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Stored dtype."""
+        dtype: np.dtype[Any] = np.dtype(self._variant.attributes["dtype"])
+        return dtype
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the whole variant's files."""
+        return str(self._variant.attributes["digest"])
+
+    @property
+    def fingerprint(self) -> str:
+        """What determines all rows' numbers, hex."""
+        return str(self._variant.attributes["fingerprint"])
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What determines all rows' numbers, as a mapping."""
+        return dict(self._variant.attributes["recipe"])
 
     @property
     def spec(self) -> VariantSpec:
@@ -74,7 +117,7 @@ class View:
 
     @property
     def folder(self) -> Path:
-        """Where the variant lies."""
+        """The variant's folder."""
         return self._variant.folder
 
     @property
@@ -91,6 +134,18 @@ class View:
             return whole
         rows = self._index.tolist()
         return RowTable([whole.keys[r] for r in rows], [whole.splits[r] for r in rows], whole.fingerprints[self._index])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, dim) or (n, n_tokens, dim); of a ragged variant (n_tokens_total, dim), all items concatenated."""
+        if self.layout == "ragged":
+            return self.n_tokens_total, self.dim
+        return (len(self), self.n_tokens, self.dim) if self.n_tokens else (len(self), self.dim)
+
+    @property
+    def splits(self) -> list[str]:
+        """The split of each row."""
+        return list(self.table.splits)
 
     @property
     def ids(self) -> list[Key]:
@@ -118,9 +173,30 @@ class View:
         """Position of a key among these rows."""
         position = self._positions.get(key)
         if position is None:
-            where = "" if self._index is None else " in this view"
-            raise MissingRowError(f"{self.folder}: no row {key!r}{where} among its {len(self)} rows.")
+            raise MissingRowError(self._missing(key))
         return position
+
+    def __contains__(self, key: object) -> bool:
+        """Whether there is a row with this key."""
+        return key in self._positions
+
+    def _missing(self, key: object) -> str:
+        where = "" if self._index is None else " in this view"
+        says = f"{self.folder}: no row {key!r}{where} among its {len(self)} rows."
+        if self.side == "text" and isinstance(key, str):
+            return f"{says} A caption's key is (video_id, caption_index), such as {self._example()}."
+        if self.side == "video" and isinstance(key, tuple):
+            return f"{says} A video's key is its video_id, such as {self._example()}."
+        name = key if isinstance(key, str) else key[0] if isinstance(key, tuple) and key else ""
+        if isinstance(key, tuple) and (
+            indices := [k[1] for k in self._positions if isinstance(k, tuple) and k[0] == name]
+        ):
+            return f"{says} {name!r} has captions {', '.join(map(str, sorted(indices)[:10]))}."
+        near = get_close_matches(str(name), dict.fromkeys(islice(self.video_ids, _COMPARED)), n=3)
+        return f"{says} Did you mean {' or '.join(map(repr, near))}?" if near else says
+
+    def _example(self) -> str:
+        return repr(self.ids[0]) if len(self) else "none: there are no rows"
 
     def split(self, name: str) -> Self:
         """A view of one split's rows, failed ones among them."""
@@ -137,6 +213,13 @@ class View:
     def select(self, keys: Sequence[Key]) -> Self:
         """A view of these keys' rows, in this order."""
         return self._view(np.array([self.index_of(key) for key in keys], dtype=np.int64))
+
+    def at(self, positions: Sequence[int] | IntArray) -> Self:
+        """A view of the rows at these positions, in this order, failed ones among them."""
+        given = np.asarray(positions, dtype=np.int64)
+        if given.size and not (given.min() >= 0 and given.max() < len(self)):
+            raise RowPositionError(f"{self.folder}: positions {given.min()} to {given.max()} of {len(self)} rows.")
+        return self._view(given)
 
     @cached_property
     def _positions(self) -> dict[Key, int]:
@@ -183,9 +266,11 @@ class View:
 class Rows(View):
     """Rows of one variant, or a view of some of them, in a fixed order.
 
-    `rows["7010"]` is one embedding, (dim,), or one item's tokens, (n_tokens, dim); `rows[["7010", "1"]]` and
-    `rows.take([3, 0])` are several, in the order asked: one array (k, dim) or (k, n_tokens, dim), a list where the
-    number of tokens varies. Values have the stored dtype. A caption's key is (`video_id`, `caption_index`).
+    `rows["7010"]`, or by position `rows[3]`, is one embedding, (dim,), or one item's tokens, (n_tokens, dim). Several,
+    in the order asked, are `rows[["7010", "1"]]`, `rows[3:9]`, `rows[mask]` and `rows.take([3, 0])`: one array (k, dim)
+    or (k, n_tokens, dim), a list where the number of tokens varies. `np.asarray(rows)` and iteration give all. Values
+    have the stored dtype; those read from mapped files may be read-only. A caption's key is (`video_id`,
+    `caption_index`).
 
     Files are mapped on first use where they hold the rows as they are, and read through zarr-python elsewhere; where
     the system maps no more, they are read with pread. `mapped` says whether they are mapped. Rows can be pickled and
@@ -197,7 +282,11 @@ class Rows(View):
         """Whether values are read where they lie in mapped files, rather than with pread or through zarr-python."""
         return isinstance(self._variant.values, MappedArray)
 
-    def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Any:
+    @overload
+    def take(self, indices: Sequence[int] | Array, out: Array) -> Array: ...
+    @overload
+    def take(self, indices: Sequence[int] | Array, out: None = None) -> Values: ...
+    def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Values:
         """Values of the rows at these positions, in this order; positions may repeat.
 
         Args:
@@ -316,13 +405,74 @@ class Rows(View):
         self._variant.values.advise(pattern)
 
     @overload
-    def __getitem__(self, key: Key) -> Array: ...
+    def __getitem__(self, key: Key | int) -> Array: ...
     @overload
-    def __getitem__(self, key: Sequence[Key]) -> Any: ...
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, list):
+    def __getitem__(self, key: slice | Sequence[Key] | Sequence[int] | IntArray | BoolArray) -> Values: ...
+    def __getitem__(self, key: Any) -> Values:
+        if isinstance(key, slice):
+            return self._between(key)
+        if isinstance(key, np.ndarray) and key.dtype == np.bool_:
+            if key.shape != (len(self),):
+                raise RowPositionError(f"{self.folder}: a mask of shape {key.shape} for {len(self)} rows.")
+            return self.take(np.flatnonzero(key))
+        if isinstance(key, list | np.ndarray):
+            if all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in key):
+                return self.take(np.asarray(key, dtype=np.int64))
             return self.take([self.index_of(one) for one in key])
+        if isinstance(key, int | np.integer) and not isinstance(key, bool):
+            return self.take([int(key)])[0]
+        if not isinstance(key, str | tuple):
+            raise MissingRowError(
+                f"{self.folder}: a row is found by key or position, several by a list of these, a slice or a "
+                f"mask; not by {type(key).__name__}."
+            )
         return self.take([self.index_of(key)])[0]
+
+    def _between(self, key: slice) -> Values:
+        start, stop, step = key.indices(len(self))
+        if self._index is None and step == 1 and self.layout != "ragged" and start < stop and self._variant.all_ok:
+            return self._variant.values.read(start, stop)
+        return self.take(np.arange(start, stop, step))
+
+    def __iter__(self) -> Iterator[Array]:
+        """Values in order, as of `walk`; failed rows are refused."""
+        return self.walk(np.arange(len(self)))
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        values = self.array()
+        if dtype is not None and np.dtype(dtype) != values.dtype:
+            if copy is False:
+                raise ValueError(f"{self.folder} holds {values.dtype}; {np.dtype(dtype)} needs a copy.")
+            return values.astype(dtype)
+        return values.copy() if copy else values
+
+    def __dlpack__(self, **options: Any) -> Any:
+        """All values as a tensor library takes them; a copy, which may be written to as mapped files may not."""
+        return np.array(self.array()).__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0  # DLPack's kDLCPU
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """What is known of each row besides its values: keys, split, status, failure, n_tokens, and captions' texts.
+
+        Returns:
+            a row each: `video_id`, of captions `caption_index`, `split`, `status` (ok, failed, missing), `failure` (the
+            reason, else None), `n_tokens` (0 where pooled), and `text` of captions where the dataset's table is beside
+            the store (data/<dataset>/captions.jsonl for store/<dataset>).
+        """
+        from reelstore.store.frame import rows_frame
+
+        return rows_frame(self)
+
+    def _repr_html_(self) -> str:
+        """The first and last rows, for notebooks."""
+        from reelstore.store.frame import rows_html
+
+        return rows_html(self)
+
+    def _ipython_key_completions_(self) -> list[Key]:
+        return list(islice(self._positions, _COMPLETED))
 
     @property
     def _row_shape(self) -> tuple[int, ...]:

@@ -39,7 +39,7 @@ class InMemoryRows:
         if rows.layout == "ragged":
             self._values, self._offsets = rows.take_ragged(ascending)
         else:
-            self._values = rows.take(ascending)
+            self._values = np.asarray(rows.take(ascending))
 
     def take(self, indices: IntArray, out: Array) -> Array:
         """Copy rows to `out`, (k, dim) or (k, n_tokens, dim)."""
