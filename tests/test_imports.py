@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
-FLOOR = {"arrays", "prefetch", "records", "errors", "params", "io", "plain", "tables", "parquet"}
+FLOOR = {"arrays", "extras", "registry", "prefetch", "records", "errors", "params", "io", "plain", "tables", "parquet"}
 LOW = {"pooling", "ranking"}
 MIDDLE = {"align", "convert", "datasets", "doctor", "encoders", "evaluation", "pairs", "report", "video"}
 UPWARD = {("store/pairs.py", "align.loading.loader")}
@@ -17,7 +17,7 @@ HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pa
 
 
 def level(room: str) -> int:
-    floors = (FLOOR, LOW, {"store"}, MIDDLE, {"project"})
+    floors = (FLOOR, LOW, {"store"}, MIDDLE, {"fitting", "retrieval"}, {"project"})
     return next((number for number, rooms in enumerate(floors) if room in rooms), len(floors))
 
 

@@ -1,28 +1,68 @@
 """An embedding store for text-video retrieval: embeddings in Zarr, versions in DVC, aligners, exact evaluation."""
 
+import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from reelstore.align.registry import FittedAligner, load_aligner
     from reelstore.encoders.use import encoder
-    from reelstore.evaluation import evaluate
+    from reelstore.errors import ReelstoreError
+    from reelstore.evaluation import Evaluation, evaluate
+    from reelstore.fitting import fit
     from reelstore.ranking import nearest
+    from reelstore.retrieval import search
+    from reelstore.store.open import Store, open_variant
     from reelstore.store.open import open_store as open
+    from reelstore.store.read import Rows
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "encoder", "evaluate", "nearest", "open"]
+__all__ = [
+    "Evaluation",
+    "FittedAligner",
+    "ReelstoreError",
+    "Rows",
+    "Store",
+    "__version__",
+    "encoder",
+    "evaluate",
+    "fit",
+    "load_aligner",
+    "nearest",
+    "open",
+    "open_variant",
+    "search",
+]
 
 # Imported on first use, so that `import reelstore` and `reelstore --help` stay instant.
 _WHERE = {
-    "open": ("reelstore.store.open", "open_store"),
-    "evaluate": ("reelstore.evaluation", "evaluate"),
-    "nearest": ("reelstore.ranking", "nearest"),
-    "encoder": ("reelstore.encoders.use", "encoder"),
+    "Evaluation": "evaluation:Evaluation",
+    "FittedAligner": "align.registry:FittedAligner",
+    "ReelstoreError": "errors:ReelstoreError",
+    "Rows": "store.read:Rows",
+    "Store": "store.open:Store",
+    "encoder": "encoders.use:encoder",
+    "evaluate": "evaluation:evaluate",
+    "fit": "fitting:fit",
+    "load_aligner": "align.registry:load_aligner",
+    "nearest": "ranking:nearest",
+    "open": "store.open:open_store",
+    "open_variant": "store.open:open_variant",
+    "search": "retrieval:search",
 }
 
+if sys.platform == "win32":
+    raise ImportError("reelstore runs on Linux and macOS: on Windows, use it within WSL 2 (it needs fcntl and mmap).")
 
-def __getattr__(name: str) -> Any:
+
+def __getattr__(name: str) -> object:
     if name not in _WHERE:
         raise AttributeError(f"module 'reelstore' has no attribute {name!r}")
-    module, attribute = _WHERE[name]
-    return getattr(import_module(module), attribute)
+    module, _, attribute = _WHERE[name].partition(":")
+    found: object = getattr(import_module(f"reelstore.{module}"), attribute)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

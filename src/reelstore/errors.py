@@ -1,5 +1,8 @@
 """What can go wrong, named after the fact; every message says what, where, and what to do next."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class ReelstoreError(Exception):
     """Base of every expected error; the command line prints it without a traceback."""
@@ -44,9 +47,11 @@ class LongTextError(UnusableItemError):
 class UnknownNameError(ReelstoreError, KeyError):
     """No dataset, encoder, pooling, policy or aligner has this name."""
 
-    def __init__(self, kind: str, name: str, known: object) -> None:
-        names = ", ".join(sorted(map(str, known)))  # type: ignore[call-overload]
-        super().__init__(f"Unknown {kind} {name!r}. Known: {names}.")
+    def __init__(self, kind: str, name: str, known: Iterable[object]) -> None:
+        names = sorted(map(str, known))
+        near = get_close_matches(str(name), names, n=1)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
 
     def __str__(self) -> str:
         return str(self.args[0])
@@ -54,6 +59,10 @@ class UnknownNameError(ReelstoreError, KeyError):
 
 class MissingExtraError(ReelstoreError, ImportError):
     """An optional package is needed and isn't installed."""
+
+
+class PluginError(ReelstoreError, ImportError):
+    """An installed package brings a dataset, encoder or aligner that can't be imported."""
 
 
 class WeightsError(ReelstoreError, ValueError):
@@ -155,6 +164,14 @@ class MissingTensorError(AlignerError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class SearchError(ReelstoreError, ValueError):
+    """A sentence can't be looked for in this store as asked."""
+
+
+class EmbeddingsError(ReelstoreError, ValueError):
+    """Arrays given as embeddings or tokens can't be these."""
 
 
 class EvaluationError(ReelstoreError, ValueError):

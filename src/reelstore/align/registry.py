@@ -4,27 +4,31 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from hashlib import sha256
-from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from reelstore.align.base import Aligner
+from reelstore.align.base import Aligner, check_layout
 from reelstore.align.items import Items
 from reelstore.align.limits import LIMITS
+from reelstore.align.mapping import mapped
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
 from reelstore.io import read_json, refuse_irregular, replace_together
 from reelstore.params.plain import shown
 from reelstore.params.ranges import check
 from reelstore.plain import typed
+from reelstore.records import SIDES, Side
+from reelstore.registry import Registry
+from reelstore.store.memory import as_rows
 from reelstore.store.read import Rows
 
-ALIGNERS: dict[str, str] = {
+_BUILT_IN = {
     "unaligned": "reelstore.align.unaligned:Unaligned",
     "procrustes": "reelstore.align.closed_form.procrustes:Procrustes",
     "ridge": "reelstore.align.closed_form.ridge:Ridge",
@@ -37,6 +41,8 @@ ALIGNERS: dict[str, str] = {
     "transformer": "reelstore.align.trained.transformer:Transformer",
     "attention-pool": "reelstore.align.trained.attention_pool:AttentionPool",
 }
+ALIGNERS = Registry("aligner", "aligners", _BUILT_IN, extra="train")
+"""Kind -> class of an aligner; others come through entry points of the group `reelstore.aligners`."""
 VERSION = 2
 MODEL_BYTES = 2**34
 """Of an aligner's tensors at most; they are read whole."""
@@ -54,7 +60,8 @@ class FittedAligner:
         kind: its registry name.
         settings: all of its settings, defaults among them: a file outlives a changed default.
         pooling: side -> variant it was fitted on.
-        data: side -> digest and fingerprint of that variant.
+        data: side -> digest and fingerprint of that variant; none of a side that wasn't a store's rows.
+        history: what was tried or trained, with `validation_MRR`, in order; not saved.
     """
 
     aligner: Aligner
@@ -62,6 +69,37 @@ class FittedAligner:
     settings: Mapping[str, Any]
     pooling: Mapping[str, str]
     data: Mapping[str, Mapping[str, str]]
+    history: tuple[Mapping[str, float], ...] = ()
+
+    def __repr__(self) -> str:
+        widths = " and ".join(f"{side} {self.aligner.width_of(side)}" for side in SIDES)
+        return f"FittedAligner({self.kind}, of {widths} wide)"
+
+    def transform(self, *, text: Any = None, video: Any = None) -> Float32Array:
+        """Embeddings of one side in the joint space.
+
+        Args:
+            text: captions: an array or tensor (n, dim), tokens where the aligner takes these, or rows of a store.
+            video: the same of videos; one of the two is given.
+
+        Returns:
+            (n, joint dim) float32, length 1; equal rows give equal numbers.
+
+        Raises:
+            AlignerError: both or none are given, or they are another encoder's than it was fitted on.
+            EmbeddingsError: they are no embeddings.
+
+        Example:
+            >>> aligner.transform(video=video) @ aligner.transform(text=text).T    # doctest: +SKIP
+        """
+        if (text is None) == (video is None):
+            raise AlignerError("transform takes either text= or video=.")
+        side: Side = "text" if video is None else "video"
+        rows = as_rows(text if video is None else video, side=side)
+        if not rows.in_memory and side in self.data:
+            self.check_rows(side, rows)
+        check_layout(rows, self.aligner.layouts, self.kind)
+        return mapped(self.aligner.transform_text if side == "text" else self.aligner.transform_video, rows)
 
     def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, joint dim) float32, length 1."""
@@ -106,8 +144,9 @@ class FittedAligner:
                 f"Its tensors aren't of the embeddings it names. {_AGAIN}"
             )
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: str | Path) -> None:
         """Write `files` into a folder; no two aligners' files are ever side by side."""
+        folder = Path(folder)
         replace_together({folder / name: content for name, content in self.files().items()})
 
     def files(self) -> dict[str, bytes]:
@@ -139,17 +178,18 @@ def make_aligner(settings: Mapping[str, Any], *, name: str = "") -> tuple[Aligne
         ParamsError: a setting isn't the aligner's, or is out of range.
     """
     kind = str(settings["kind"])
-    if kind not in ALIGNERS:
-        raise UnknownNameError("aligner", kind, ALIGNERS)
+    cls = ALIGNERS.load(kind)
     where, stop = (f"aligners.{name}", ".") if name else (kind, ": ")
-    module, _, attribute = ALIGNERS[kind].partition(":")
-    cls = getattr(import_module(module), attribute)
     own = {setting: value for setting, value in settings.items() if setting not in _OURS}
     defaults = _defaults(cls)
     for setting, value in own.items():
         if setting not in defaults:
+            near = get_close_matches(setting, defaults, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
             known = ", ".join([*_OURS, *defaults])
-            raise ParamsError(f"{where}: unknown setting {shown(setting)}. Known: {known}.", key=f"{where}.{setting}")
+            raise ParamsError(
+                f"{where}: unknown setting {shown(setting)}.{hint} Known: {known}.", key=f"{where}.{setting}"
+            )
         if not _same_kind(value, defaults[setting]):
             raise ParamsError(
                 f"{where}{stop}{setting} is {shown(value)}; something like {defaults[setting]!r} is expected.",
@@ -165,17 +205,17 @@ def make_aligner(settings: Mapping[str, Any], *, name: str = "") -> tuple[Aligne
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings given, and the defaults of those that weren't."""
-    module, _, attribute = ALIGNERS[settings["kind"]].partition(":")
-    cls = getattr(import_module(module), attribute)
+    cls = ALIGNERS.load(settings["kind"])
     return {"video": _variant(cls), "text": _variant(cls), "pairs": "captions", **_defaults(cls), **settings}
 
 
-def load_aligner(folder: Path) -> FittedAligner:
+def load_aligner(folder: str | Path) -> FittedAligner:
     """An aligner as `FittedAligner.save` left it; nothing of it is executed.
 
     Raises:
         AlignerError: there is none, a value or tensor isn't what its kind and settings need, or the files were changed.
     """
+    folder = Path(folder)
     try:
         about = _about(folder / "aligner.json")
         tensors = _tensors_of(folder / "aligner.safetensors")

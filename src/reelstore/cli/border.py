@@ -13,6 +13,7 @@ import click
 
 from reelstore.cli.progress import printable
 from reelstore.errors import ReelstoreError
+from reelstore.extras import missing
 
 TRACEBACK = "REELSTORE_TRACEBACK"
 """Environment variable: where it is set, errors keep their traceback."""
@@ -77,6 +78,8 @@ def in_words(error: BaseException) -> str | None:
     """What an error says to a user; None for one that nobody expected, which keeps its traceback."""
     if isinstance(error, ReelstoreError):
         return "".join([str(error), *(f"\n  {note}" for note in getattr(error, "__notes__", []))])
+    if isinstance(error, ModuleNotFoundError) and (extra := missing(error, "This")) is not None:
+        return str(extra)
     if isinstance(error, OSError):
         what = _HELP.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__).lower()
         where = [os.fsdecode(name) for name in (error.filename, error.filename2) if isinstance(name, str | bytes)]

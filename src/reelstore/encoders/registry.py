@@ -2,18 +2,18 @@
 
 from collections.abc import Mapping
 from functools import reduce
-from importlib import import_module
 from inspect import signature
 from operator import or_
 from pathlib import Path
 from typing import Any, get_args
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import DamagedFileError, ParamsError, UnknownNameError
+from reelstore.errors import DamagedFileError, ParamsError
 from reelstore.params.plain import shown
 from reelstore.params.ranges import SEED, Limit, Range, check
 from reelstore.plain import typed
 from reelstore.records import Side
+from reelstore.registry import Registry
 
 _XCLIP = (
     "xclip",
@@ -28,7 +28,7 @@ _XCLIP = (
 _FRAMES = ("clip", "siglip2", "metaclip2")
 _DUAL = ("videoprism-lvt", "hf-dual")
 
-ENCODERS: dict[str, str] = {
+_BUILT_IN = {
     "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
     "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
     "video/video-llama-7b": "reelstore.encoders.video_llama_video:VideoLlamaVideo",
@@ -49,6 +49,8 @@ ENCODERS: dict[str, str] = {
     "text/llm-like": "reelstore.encoders.llm_like:LlmLikeText",
     "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
+ENCODERS = Registry("encoder", "encoders", _BUILT_IN, extra="encode")
+"""`side/name` -> class of an encoder; others come through entry points of the group `reelstore.encoders`."""
 
 LIMITS: dict[str, Limit] = {
     "batch_size": Range(1, 65_536),
@@ -77,10 +79,7 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
         MissingExtraError: the package with its weights isn't installed.
     """
     key = f"{side}/{name}"
-    if key not in ENCODERS:
-        raise UnknownNameError("encoder", key, ENCODERS)
-    module, _, attribute = ENCODERS[key].partition(":")
-    cls = getattr(import_module(module), attribute)
+    cls = ENCODERS.load(key)
     parameters = signature(cls, eval_str=True).parameters
     known = [option for option in parameters if option not in ("name", "device", "threads")]
     for option in options:

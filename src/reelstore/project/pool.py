@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
+from reelstore.encoders.variants import VariantRequest
 from reelstore.io import Progress
 from reelstore.pooling import POOLINGS, pool
 from reelstore.project.failure_limit import check_failures
-from reelstore.project.variants import Wanted, pooled_spec
+from reelstore.project.variants import pooled_spec
 from reelstore.store.format import OK
 from reelstore.store.open import open_store, open_variant
 from reelstore.store.read import Rows
@@ -83,7 +84,7 @@ def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) ->
 
 
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
-    spec = pooled_spec(tokens.spec, Wanted(TOKENS, pooling))
+    spec = pooled_spec(tokens.spec, VariantRequest(TOKENS, pooling))
     contents = [fingerprint.tobytes().hex() for fingerprint in tokens.table.fingerprints]
     table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents))
     # A failed row costs nothing to look at again, and its tokens may have come since.

@@ -152,7 +152,7 @@ class GivenRows:
                 counts = np.full(len(values), values.shape[1], dtype=np.int64)
                 return as_stored(spec, values.reshape(-1, values.shape[2]), counts, named, self._folder), counts
             return as_stored(spec, values, None, named, self._folder) if named else _none(spec), None
-        rows = [_as_numpy(batch[n]) for n in here]
+        rows = [as_numpy(batch[n]) for n in here]
         _refuse_shapes(self._folder, spec, rows, named)
         if spec.layout != "ragged":
             return (as_stored(spec, np.stack(rows), None, named, self._folder) if rows else _none(spec)), None
@@ -206,7 +206,7 @@ def _batches(values: Any) -> Iterator[Any]:
         row_bytes = 8 * int(np.prod(values.shape[1:], dtype=np.int64))
         step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, row_bytes)))
         for start in range(0, n_rows, step):
-            yield _as_numpy(values[start : start + step])
+            yield as_numpy(values[start : start + step])
     elif isinstance(values, list | tuple):
         for start in range(0, len(values), BLOCK_ROWS):
             yield values[start : start + BLOCK_ROWS]
@@ -227,13 +227,13 @@ def _at(values: Any, positions: IntArray) -> Any:
         return [values[n] for n in positions.tolist()]
     first, last = int(positions[0]), int(positions[-1]) + 1
     if last - first == len(positions) and (np.diff(positions) == 1).all():
-        return _as_numpy(values[first:last])
+        return as_numpy(values[first:last])
     if isinstance(values, np.ndarray):
         return values[positions]
-    return np.stack([_as_numpy(values[n]) for n in positions.tolist()])
+    return np.stack([as_numpy(values[n]) for n in positions.tolist()])
 
 
-def _as_numpy(value: Any) -> Array:
+def as_numpy(value: Any) -> Array:
     """An array of what is an array elsewhere: a tensor on any device, bfloat16 as float32, which holds it exactly."""
     if hasattr(value, "detach"):
         value = value.detach().cpu()
@@ -250,7 +250,7 @@ def _shape_of(folder: Path, batch: Any, here: Sequence[int]) -> GivenShape:
         if batch.ndim not in (2, 3) or 0 in batch.shape[1:]:
             raise StoreError(f"{folder}: values of shape {batch.shape}; (n, dim) or (n, n_tokens, dim) is expected.")
         return GivenShape(batch.shape[-1], 0 if batch.ndim == 2 else batch.shape[1])
-    first = _as_numpy(batch[here[0]])
+    first = as_numpy(batch[here[0]])
     if first.ndim not in (1, 2) or not first.shape[-1]:
         raise StoreError(f"{folder}: a row of shape {first.shape}; (dim,) or (n_tokens, dim) is expected.")
     return GivenShape(first.shape[-1], 0 if first.ndim == 1 else None)
@@ -260,7 +260,7 @@ def _dtypes_of(batch: Any, here: Sequence[int]) -> list[str]:
     """Of an array, one; of a list, one for each row that has a value."""
     if isinstance(batch, np.ndarray):
         return [batch.dtype.name]
-    return [_as_numpy(batch[number]).dtype.name for number in here]
+    return [as_numpy(batch[number]).dtype.name for number in here]
 
 
 def _refuse_shapes(folder: Path, spec: VariantSpec, rows: Sequence[Array], keys: Sequence[Key]) -> None:

@@ -313,6 +313,11 @@ class Rows(View):
         self._variant.values.take(rows, out, scattered=self.layout == "pooled")
         return out
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether these are arrays in memory (`store.memory.as_rows`), which no other process can open."""
+        return self._variant.in_memory
+
     def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[Array, IntArray]:
         """Tokens of the rows at these positions, one item behind the other.
 

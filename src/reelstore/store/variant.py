@@ -64,6 +64,8 @@ _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 class Variant:
     """One variant's arrays and metadata, each read on first use."""
 
+    in_memory = False
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._manifest = self._read_manifest()

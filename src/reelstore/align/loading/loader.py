@@ -101,7 +101,8 @@ class PairLoader:
         _check_pairs(pairs, len(videos), len(captions))
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
         n_bytes = _n_bytes(videos) + _n_bytes(captions)
-        self.shuffle: Literal["rows", "blocks"] = "rows" if n_bytes <= memory else "blocks"
+        in_memory = videos.in_memory and captions.in_memory
+        self.shuffle: Literal["rows", "blocks"] = "rows" if in_memory or n_bytes <= memory else "blocks"
         self.batch_size = batch_size
         self._rows = videos, captions
         self._given = pairs

@@ -14,13 +14,14 @@ from reelstore.arrays import IntArray
 from reelstore.datasets.index import read_index
 from reelstore.encoders.base import Encoder
 from reelstore.encoders.registry import load_encoder
+from reelstore.encoders.variants import VariantRequest
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import DamagedFileError, PlanError
 from reelstore.io import write_atomically
 from reelstore.params import Params
 from reelstore.plain import read_typed, typed
 from reelstore.project.embed.auto_batch_size import AUTO, largest_batch_size, largest_item, recorded_batch_size
-from reelstore.project.variants import Wanted, recipe_of, variants_of
+from reelstore.project.variants import recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.files import disk_errors, refuse_read_only
 from reelstore.store.format import SHARD_ROWS, VariantSpec, as_json_bytes
@@ -68,7 +69,7 @@ class Plan:
 
     key: str
     recipe: Mapping[str, Any]
-    variants: tuple[tuple[Wanted, VariantSpec], ...]
+    variants: tuple[tuple[VariantRequest, VariantSpec], ...]
     items: str
     n_rows: int
     tasks: tuple[Task, ...]
@@ -171,7 +172,7 @@ def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool
 def diffs(
     params: Params,
     key: str,
-    variants: Sequence[tuple[Wanted, VariantSpec]],
+    variants: Sequence[tuple[VariantRequest, VariantSpec]],
     rows: Rows,
     *,
     retry_failed: bool,

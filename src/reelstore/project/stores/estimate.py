@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.encoders.base import TOKENS
+from reelstore.encoders.variants import VariantRequest
 from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.io import read_bytes, readable_bytes
 from reelstore.params import Params
 from reelstore.pooling import POOLINGS
 from reelstore.project.embed.plan import TOKENS_EXPECTED, diffs, load, read_rows
 from reelstore.project.embed.tasks import embed_items
-from reelstore.project.variants import Wanted, pooled_spec, variants_of
+from reelstore.project.variants import pooled_spec, variants_of
 from reelstore.store.files import disk_free
 from reelstore.store.format import VariantSpec
 
@@ -90,7 +91,7 @@ def estimate_embed(params: Params, key: str, *, retry_failed: bool) -> EmbedEsti
         estimates.append(_estimate(spec, len(rows.keys), n_tokens))
     if params.keep(key) is None:
         for pooling in POOLINGS:
-            pooled = pooled_spec(variants[0][1], Wanted(TOKENS, pooling))
+            pooled = pooled_spec(variants[0][1], VariantRequest(TOKENS, pooling))
             estimates.append(_estimate(pooled, len(rows.keys), 0))
     cache_type = _cache_type(params.store_folder)
     n_bytes = sum(estimate.n_bytes for estimate in estimates)
