@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from reelstore.cli import main
-from reelstore.params import parse_params
+from reelstore.project.settings import parse_params
 from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
@@ -116,7 +116,7 @@ def test_every_command_has_help_and_an_example(name: str) -> None:
 
 
 def test_the_two_commands_of_the_readme_are_make_s() -> None:
-    first = blocks_of_shell((ROOT / "README.md").read_text())[0]
+    first = next(one for one in blocks_of_shell((ROOT / "README.md").read_text()) if "make " in one)
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
     assert [target for target in re.findall(r"^make (\w+)", first, flags=re.MULTILINE)] == ["run", "test"]
     assert {"run", "test", "lint"} <= set(targets)
@@ -127,7 +127,8 @@ def test_the_readme_s_table_is_what_the_metrics_say(tmp_path: Path) -> None:
     """The committed metrics are those of the last `dvc repro`; the README shows them."""
     import json
 
-    table = blocks_of_shell((ROOT / "README.md").read_text())[1].splitlines()
+    shown = blocks_of_shell((ROOT / "README.md").read_text())
+    table = next(one for one in shown if one.startswith("emoji,")).splitlines()
     for line in table[3:]:
         aligner, *cells = line.split()
         path = ROOT / "metrics/emoji/efficientnet-lite0+minilm-l6" / f"{aligner}.json"
