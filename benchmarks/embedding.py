@@ -33,10 +33,10 @@ import numpy as np
 
 from reelstore.datasets.index import write_index
 from reelstore.encoders.base import Encoder
-from reelstore.params import Params, parse_params
 from reelstore.project.embed.plan import load, plan_embed, staging_folder
 from reelstore.project.embed.stage import finalise
 from reelstore.project.embed.tasks import run_tasks
+from reelstore.project.settings import Params, parse_params
 from reelstore.records import Caption, Dataset, Video
 from reelstore.video import Sampling, decode
 

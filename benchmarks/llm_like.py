@@ -23,11 +23,11 @@ from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.datasets import llm_like
-from reelstore.params import PairsParams, load_params
 from reelstore.project.align.rows import training_rows
 from reelstore.project.dataset import build_dataset
 from reelstore.project.embed.stage import run_embed
 from reelstore.project.pairs import run_pairs
+from reelstore.project.settings import PairsParams, load_params
 from reelstore.store.open import open_variant
 
 SIDES = ("video", "text")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "reelstore"
-FLOOR = {"arrays", "extras", "registry", "prefetch", "records", "errors", "params", "io", "plain", "tables", "parquet"}
+FLOOR = {"arrays", "extras", "registry", "prefetch", "records", "errors", "settings", "bounds", "io", "plain", "tables", "parquet"}
 LOW = {"pooling", "ranking"}
 MIDDLE = {"align", "convert", "datasets", "doctor", "encoders", "evaluation", "pairs", "report", "video"}
 UPWARD = {("store/pairs.py", "align.loading.loader")}

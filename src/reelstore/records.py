@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from reelstore.arrays import Float64Array, IntArray, UInt8Array
-from reelstore.errors import DatasetError
+from reelstore.errors import DatasetError, ParamsError
 
 Side = Literal["video", "text"]
 SIDES: tuple[Side, ...] = ("video", "text")
@@ -248,3 +248,13 @@ def _refuse_duplicates(kind: str, keys: Iterable[object]) -> None:
 def same_text(text: str) -> str:
     """What two captions have in common that are one to a reader: case and blanks don't count."""
     return " ".join(text.lower().split())
+
+
+def split_model(model: str) -> tuple[str, str]:
+    """`<video encoder>+<text encoder>` -> both."""
+    video, plus, text = model.partition("+")
+    if not plus or not video or not text or "+" in text:
+        raise ParamsError(
+            f"A model is <video encoder>+<text encoder>, as efficientnet-lite0+minilm-l6; not {model!r:.80}."
+        )
+    return video, text

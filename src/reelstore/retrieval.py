@@ -12,9 +12,9 @@ from reelstore.arrays import Array
 from reelstore.encoders.use import encoder
 from reelstore.encoders.variants import possible_variants
 from reelstore.errors import SearchError
-from reelstore.params import split_model
 from reelstore.pooling import pool
 from reelstore.ranking import nearest
+from reelstore.records import split_model
 from reelstore.store.memory import as_rows
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows

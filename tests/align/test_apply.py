@@ -12,11 +12,11 @@ from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
-from reelstore.params import parse_params
 from reelstore.project.align.apply import run_apply
 from reelstore.project.align.stage import run_align
 from reelstore.project.evaluate.stage import run_evaluate
 from reelstore.project.evaluate.store import evaluate_store
+from reelstore.project.settings import parse_params
 from reelstore.project.stores.inventory import inventory
 from reelstore.project.stores.repair import repair
 from reelstore.project.stores.verify import verify

@@ -12,10 +12,10 @@ from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
-from reelstore.params import parse_params
 from reelstore.project.align.check_loader import check_loader
 from reelstore.project.align.rows import paired_rows
 from reelstore.project.align.stage import run_align
+from reelstore.project.settings import parse_params
 
 MLP = {"kind": "mlp", "widths": [8, 4], "max_epochs": 3}
 PARAMS = parse_params(

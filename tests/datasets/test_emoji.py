@@ -18,13 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.emoji import SHORTCODES, build, captions_of
 from reelstore.datasets.emoji_groups import near_duplicate_groups
 from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DamagedFileError, DatasetError, DownloadError
-from reelstore.params import DatasetParams
 
 LABELS = {
     "1f468-200d-1f373": "man cook",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.folder import build
 from reelstore.errors import DatasetError, ReelstoreError
-from reelstore.params import DatasetParams
 
 ROWS = [
     {"video_id": "007", "caption": "a cat, asleep", "split": "train"},

@@ -8,9 +8,9 @@ import pytest
 
 import reelstore
 from reelstore.datasets import llm_like
+from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.llm_like import build, log_likelihood, log_prior, read_knobs, strengths_of
 from reelstore.errors import DatasetError
-from reelstore.params import DatasetParams
 
 KNOBS = Path(llm_like.__file__).with_suffix(".json")
 SMALL = {"n_videos": 60, "splits": {"train": 30, "validation": 10, "test": 20}, "captions_per_video": 3}

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.msrvtt import build
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, ReelstoreError, UnknownNameError
-from reelstore.params import DatasetParams
 from reelstore.records import Dataset, Protocol
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "assets"))

@@ -234,7 +234,7 @@ def _swap_yaml(place: tuple[Any, ...], other: Any, rng: random.Random, path: Pat
 def settings(params: dict[str, Any]) -> list[tuple[str, ...]]:
     """Every setting of params.yaml, of the encoders and aligners that it names too."""
     from reelstore.align.registry import all_settings
-    from reelstore.params import Params
+    from reelstore.project.settings import Params
 
     found: list[tuple[str, ...]] = []
     for section in fields(Params):
@@ -257,7 +257,7 @@ def settings(params: dict[str, Any]) -> list[tuple[str, ...]]:
 def _kinds(section: str) -> tuple[Any, ...]:
     from typing import get_args, get_type_hints
 
-    from reelstore.params import Params
+    from reelstore.project.settings import Params
 
     return get_args(get_type_hints(Params)[section])
 

@@ -10,7 +10,7 @@ import yaml
 
 from reelstore.align.registry import ALIGNERS, all_settings, make_aligner
 from reelstore.errors import ReelstoreError
-from reelstore.params import sections
+from reelstore.project.settings import sections
 
 from .each import CELLS, CUTS, ENCODINGS, TEXT_CUTS, VALUES, changes_of, places, settings
 from .project import MODEL, PARAMS, TEXT, VIDEO

@@ -9,8 +9,8 @@ import pytest
 from reelstore.datasets.index import write_index
 from reelstore.errors import DatasetError, LeakageError, ParamsError
 from reelstore.pairs.files import read_pairs
-from reelstore.params import parse_params
 from reelstore.project.pairs import run_leakage, run_pairs
+from reelstore.project.settings import parse_params
 from reelstore.records import Caption, Dataset, Video
 
 PARAMS = {

@@ -16,10 +16,10 @@ from reelstore.cli import main
 from reelstore.encoders.base import EncoderSpec, Output
 from reelstore.encoders.minilm_l6 import MiniLmL6
 from reelstore.errors import BatchMemoryError, UndecodableVideoError
-from reelstore.params import load_params
 from reelstore.project.embed import auto_batch_size, plan
 from reelstore.project.embed.auto_batch_size import largest_batch_size
 from reelstore.project.embed.batches import encoded
+from reelstore.project.settings import load_params
 from reelstore.store.open import open_variant
 
 TEXT = "text/minilm-l6"

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from reelstore.cli import main
 from reelstore.datasets import llm_like
 from reelstore.datasets.index import write_index
-from reelstore.params import load_params
 from reelstore.project.doctor import run_doctor
+from reelstore.project.settings import load_params
 from reelstore.records import Caption, Dataset, Video
 from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable

@@ -14,10 +14,10 @@ from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.protocols import QueryBank, evaluate_transductive
-from reelstore.params import parse_params
 from reelstore.project.evaluate.protocol import run_protocol
 from reelstore.project.evaluate.stage import run_evaluate, write_curves, write_queries
 from reelstore.project.evaluate.thresholds import check_thresholds
+from reelstore.project.settings import parse_params
 from reelstore.records import Protocol
 from reelstore.store.open import open_store
 
@@ -33,7 +33,13 @@ MATCHED = Matched(
 def found():
     """Caption a/0 is right, a/2 prefers b, b/0 ties with c; nobody speaks of c."""
     scores = np.array([[3.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 1.0]])
-    return evaluate(scores, np.eye(3), MATCHED.video_of_caption, similarity="dot", answers=True)
+    return evaluate(
+        text=scores,
+        video=np.eye(3),
+        video_of_caption=MATCHED.video_of_caption,
+        similarity="dot",
+        return_hard_negatives=True,
+    )
 
 
 def test_queries_name_the_hardest_negative_answer_by_its_key(tmp_path, found):
@@ -58,7 +64,11 @@ def test_queries_name_the_hardest_negative_answer_by_its_key(tmp_path, found):
 
 def test_a_query_without_a_wrong_item_has_no_hardest_negative_answer(tmp_path):
     one = Matched(["a"], [("a", 0)], np.array([0]), {})
-    write_queries(tmp_path / "queries.parquet", evaluate(np.ones((1, 2)), np.ones((1, 2)), [0], answers=True), one)
+    write_queries(
+        tmp_path / "queries.parquet",
+        evaluate(text=np.ones((1, 2)), video=np.ones((1, 2)), video_of_caption=[0], return_hard_negatives=True),
+        one,
+    )
     for row in pq.read_table(tmp_path / "queries.parquet").to_pylist():
         assert (row["hardest_negative_video_id"], row["gap"]) == (None, None)
 
@@ -175,7 +185,7 @@ def test_max_sim_is_measured_from_the_store_s_ragged_tokens(fitted, write_varian
         [np.pad(stored["text/t/tokens"].take([number])[0], ((0, 0), (0, 2))) for number in kept],
     ]
     owner = [report.matched.videos.index(captions[number][0]) for number in kept]
-    plain = evaluate(scores=MaxSim(tokens[1], tokens[0], over="both"), video_of_caption=owner)
+    plain = evaluate(scores=MaxSim(text=tokens[1], video=tokens[0], over="both"), video_of_caption=owner)
     assert report.evaluation.metrics == plain.metrics
     assert 0.3 < plain.metrics["t2v"]["R@01"] < 1
     details = json.loads(Path("plots/drawn/v+t/late/evaluation/details.json").read_text())
@@ -229,7 +239,7 @@ def test_qb_norm_takes_its_bank_from_the_training_split(tmp_path, monkeypatch, w
         params = parse_params({**RAW, "protocols": {"qb": {"kind": "qb_norm", "k": k}}})
         report = run_protocol(params, video="v", text="t", aligner="zero", protocol="qb")
         found = evaluate_transductive(
-            spoken[36:], latent[18:], np.arange(24) // 2, protocol=QueryBank(k=k),
+            text=spoken[36:], video=latent[18:], video_of_caption=np.arange(24) // 2, protocol=QueryBank(k=k),
             bank_text=spoken[:36], bank_video=latent[:18],
         )  # fmt: skip
         assert report.evaluation.metrics == found.metrics

@@ -5,7 +5,7 @@ from dataclasses import fields
 import pytest
 from click.testing import CliRunner
 
-from reelstore import params
+from reelstore.project import settings as params
 from reelstore.cli import main
 from reelstore.project.explain import explain_params
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reelstore.params import DatasetParams, GridParams, ModelParams, Params
+from reelstore.datasets.base import DatasetParams
 from reelstore.pooling import POOLINGS
 from reelstore.project.grid import run_grid
+from reelstore.project.settings import GridParams, ModelParams, Params
 
 N_VIDEOS, N_CAPTIONS = 60, 4
 PLOTS = Path("plots/drawn/v+t/grid")

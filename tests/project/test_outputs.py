@@ -17,7 +17,6 @@ from dvc.repo import Repo
 
 from reelstore.datasets import llm_like
 from reelstore.errors import OccupiedError, ReelstoreError
-from reelstore.params import Params, parse_params
 from reelstore.project.align.stage import run_align
 from reelstore.project.dataset import build_dataset
 from reelstore.project.doctor import run_doctor
@@ -28,6 +27,7 @@ from reelstore.project.evaluate.store import evaluate_store
 from reelstore.project.grid import run_grid
 from reelstore.project.pairs import run_leakage, run_pairs
 from reelstore.project.report.stage import run_report
+from reelstore.project.settings import Params, parse_params
 from reelstore.store.format import VariantSpec
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate

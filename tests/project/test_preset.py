@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 from reelstore.cli import main
 from reelstore.errors import PresetError
-from reelstore.params import load_params
 from reelstore.project.preset import apply_preset
 from reelstore.project.presets.catalogue import Preset, load_preset, preset_names
+from reelstore.project.settings import load_params
 
 OWN = Path(__file__).parents[2] / "params.yaml"
 

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from reelstore.align.registry import FittedAligner, make_aligner
 from reelstore.cli import main
-from reelstore.params import parse_params
 from reelstore.project.evaluate.stage import run_evaluate
+from reelstore.project.settings import parse_params
 from reelstore.store.open import open_store
 
 HOSTILE = ["<script>alert(1)</script>", "\x1b[2J\x1b]0;owned\x07", "\u202egnp.exe", "\x9b31m", "a&b<c>\"d'"]

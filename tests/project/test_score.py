@@ -19,8 +19,8 @@ from reelstore.cli import main
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import EvaluationError, ParamsError, UnknownNameError
 from reelstore.evaluation.rerank import make_reranker
-from reelstore.params import load_params, parse_params
 from reelstore.project.evaluate.stage import run_evaluate
+from reelstore.project.settings import load_params, parse_params
 from reelstore.store.open import open_store
 from reelstore.video import Sampling, decode
 

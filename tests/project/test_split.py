@@ -8,7 +8,7 @@ import pytest
 
 from reelstore.datasets.index import write_index
 from reelstore.errors import DatasetError
-from reelstore.params import parse_params
+from reelstore.project.settings import parse_params
 from reelstore.project.split import matched_split
 from reelstore.records import Caption, Dataset, Video
 from reelstore.store.open import open_store

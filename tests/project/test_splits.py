@@ -14,7 +14,7 @@ from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError, ParamsError, UnknownNameError
 from reelstore.evaluation import evaluate
-from reelstore.params import load_params
+from reelstore.project.settings import load_params
 from reelstore.project.splits import redrawn, run_splits
 from reelstore.records import Caption, Dataset, Video
 
@@ -85,7 +85,9 @@ def test_the_first_split_is_the_projects_own_and_gives_the_same_numbers(project)
     keys = [key for key in texts.ids if key[0] in test]
     padded = np.zeros((len(keys), 12), dtype=np.float32)
     padded[:, :10] = texts.select(keys).array()
-    expected = evaluate(padded, videos.select(test).array(), [test.index(key[0]) for key in keys])
+    expected = evaluate(
+        text=padded, video=videos.select(test).array(), video_of_caption=[test.index(key[0]) for key in keys]
+    )
     assert run("unaligned").results["unaligned"][0].t2v["MRR"] == pytest.approx(expected.metrics["t2v"]["MRR"])
 
 

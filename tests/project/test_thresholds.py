@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from reelstore.cli import main
 from reelstore.errors import ParamsError
 from reelstore.evaluation.files import write_json
-from reelstore.params import parse_params
+from reelstore.project.settings import parse_params
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from reelstore.params import TrackingParams
 from reelstore.project import tracking
+from reelstore.project.settings import TrackingParams
 
 CODE = """
 import sys
 from reelstore.project import tracking
-from reelstore.params import TrackingParams
+from reelstore.project.settings import TrackingParams
 mode, name, fails = sys.argv[1:4]
 with tracking.run(TrackingParams(wandb=mode), job="align", name=name, config={"lr": 1}, tags=["m"]) as log:
     log.row({"train_loss": 0.5})

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 from tests.video.test_decode import ALL, FOUR, draw
 
+from reelstore.bounds import ItemBounds
 from reelstore.errors import IrregularFileError, UndecodableVideoError
-from reelstore.params import ItemBounds
 from reelstore.video import Sampling, decode
 
 

@@ -1,6 +1,6 @@
 """What aligners' settings may be: one meaning a name, whichever the kind."""
 
-from reelstore.params.ranges import SEED, SHARE, Limit, Range
+from reelstore.settings import SEED, SHARE, Limit, Range
 
 _COUNT = Range(1, 1_000_000)
 _WIDTH = Range(1, 65_536)

@@ -20,11 +20,10 @@ from reelstore.align.mapping import mapped
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
 from reelstore.io import read_json, refuse_irregular, replace_together
-from reelstore.params.plain import shown
-from reelstore.params.ranges import check
 from reelstore.plain import typed
 from reelstore.records import SIDES, Side
 from reelstore.registry import Registry
+from reelstore.settings import check, shown
 from reelstore.store.memory import as_rows
 from reelstore.store.read import Rows
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from reelstore.cli.progress import echo
-from reelstore.params import load_params
+from reelstore.cli.project import load_params
 
 if TYPE_CHECKING:
     from reelstore.project.doctor import DoctorReport

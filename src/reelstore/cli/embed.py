@@ -7,11 +7,12 @@ import click
 
 from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo, say
+from reelstore.cli.project import load_params
 from reelstore.errors import PlanError
-from reelstore.params import Params, load_params
 
 if TYPE_CHECKING:
     from reelstore.project.embed.stage import EmbedReport
+    from reelstore.project.settings import Params
 
 
 class _EmbedCommands(click.Group):
@@ -171,7 +172,7 @@ def _is_number(word: str) -> bool:
     return word.isascii() and word.isdecimal() and len(word) < 10
 
 
-def _planned(params: Params, names: list[str]) -> str:
+def _planned(params: "Params", names: list[str]) -> str:
     """The encoder named, or the only one that has a plan."""
     from reelstore.project.embed.stage import open_plans
 

@@ -8,7 +8,7 @@ import click
 
 from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo
-from reelstore.params import load_params
+from reelstore.cli.project import load_params
 
 _PATH = click.Path(path_type=Path)
 _CHANGED = click.IntRange(0, 1_000_000)

@@ -48,10 +48,10 @@ def reproduce_report(
         reelstore reproduce report
         reelstore reproduce report --on llm-like --epochs 10
     """
-    from reelstore.params import load_document, params_of
     from reelstore.project.reproduce.experiments import Scale
     from reelstore.project.reproduce.run import params_on
     from reelstore.project.reproduce.run import reproduce_report as run
+    from reelstore.project.settings import load_document, params_of
 
     document = load_document()
     params_of(document, source="params.yaml")  # the messages that have lines

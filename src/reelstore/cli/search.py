@@ -3,7 +3,7 @@
 import click
 
 from reelstore.cli.progress import echo
-from reelstore.params import load_params
+from reelstore.cli.project import load_params
 
 
 @click.command()

@@ -5,7 +5,7 @@ import json
 import click
 
 from reelstore.cli.progress import echo, say
-from reelstore.params import load_params
+from reelstore.cli.project import load_params
 
 
 @click.command()
@@ -24,8 +24,8 @@ def splits(model: str, aligners: tuple[str, ...], seeds: int, as_json: bool) -> 
     \b
         reelstore splits efficientnet-lite0+minilm-l6 ridge kernel-ridge cca --seeds 10
     """
-    from reelstore.params.names import split_model
     from reelstore.project.splits import run_splits
+    from reelstore.records import split_model
 
     video, text = split_model(model)
     report = run_splits(load_params(), video=video, text=text, aligners=aligners, seeds=range(seeds), progress=say)

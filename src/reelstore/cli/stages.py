@@ -7,7 +7,7 @@ import click
 
 from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo, say
-from reelstore.params import load_params
+from reelstore.cli.project import load_params
 
 
 @click.command()

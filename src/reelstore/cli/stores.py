@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 
 from reelstore.cli.progress import Bar, echo
+from reelstore.cli.project import load_params
 from reelstore.errors import StoreError
-from reelstore.params import load_params
 
 
 @click.command()

@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image
 
-from reelstore.datasets.base import BuildResult, Say
+from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import write_clip
 from reelstore.datasets.emoji_groups import SKIN_TONES, near_duplicate_groups
 from reelstore.datasets.index import CLIPS
@@ -20,7 +20,6 @@ from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DamagedFileError, DatasetError
 from reelstore.io import make_output_folder, parsed_json, read_json
-from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
 DOWNLOADS = Path("runs/downloads")

@@ -3,12 +3,11 @@
 from hashlib import file_digest
 from pathlib import Path
 
-from reelstore.datasets.base import BuildResult, Say
+from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import irregular_clips, refuse_outside, stems, video_files
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DatasetError, ForeignFileError
 from reelstore.io import open_regular
-from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 from reelstore.tables import Table, read_table
 

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.arrays import Array, Float64Array, UInt8Array
-from reelstore.datasets.base import BuildResult, Say
+from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import write_clip
 from reelstore.errors import DatasetError, ReelstoreError
 from reelstore.io import make_output_folder, open_regular
-from reelstore.params import DatasetParams
 from reelstore.plain import read_typed
 from reelstore.records import Caption, Dataset, Video
 

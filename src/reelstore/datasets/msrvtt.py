@@ -8,13 +8,12 @@ from collections.abc import Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
 
-from reelstore.datasets.base import BuildResult, Say
+from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import clips_by_stem, irregular_clips
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, UnknownNameError
 from reelstore.io import open_regular
-from reelstore.params import DatasetParams
 from reelstore.records import Caption, Dataset, Video
 
 DEFAULT_CUT = "1k-a"

@@ -9,11 +9,10 @@ from typing import Any, get_args
 
 from reelstore.encoders.base import Encoder
 from reelstore.errors import DamagedFileError, ParamsError
-from reelstore.params.plain import shown
-from reelstore.params.ranges import SEED, Limit, Range, check
 from reelstore.plain import typed
 from reelstore.records import Side
 from reelstore.registry import Registry
+from reelstore.settings import SEED, Limit, Range, check, shown
 
 _XCLIP = (
     "xclip",

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from reelstore.arrays import Float32Array, UInt8Array
+from reelstore.bounds import ItemBounds
 from reelstore.encoders.base import Encoder, EncoderSpec
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError
-from reelstore.params import ItemBounds
 from reelstore.records import Frames, Side
 
 if TYPE_CHECKING:

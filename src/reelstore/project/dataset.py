@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.index import write_index
 from reelstore.datasets.registry import dataset_builder
-from reelstore.params import DatasetParams
 from reelstore.records import Dataset
 
 

@@ -24,11 +24,11 @@ from reelstore.evaluation import evaluate
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched, match
 from reelstore.io import replace_together
-from reelstore.params import Params, split_model
-from reelstore.params.sections import LeakageParams
 from reelstore.pooling import POOLINGS
 from reelstore.project.align.findings import read_training_checks
-from reelstore.records import Dataset, same_text
+from reelstore.project.settings import Params
+from reelstore.project.settings.sections import LeakageParams
+from reelstore.records import Dataset, same_text, split_model
 from reelstore.report.charts import line_chart
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
@@ -157,7 +157,11 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
             mapped(fitted.transform_text, texts.select(matched.captions)),
             matched.video_of_caption,
         )
-        mrr = float(evaluate(sample.text, sample.video, sample.video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+        mrr = float(
+            evaluate(text=sample.text, video=sample.video, video_of_caption=sample.video_of_caption, ks=(1,)).metrics[
+                "t2v"
+            ]["MRR"]
+        )
         checks = [
             *sample_checks(vitals_of(sample)),
             chance_level(mrr, len(matched.videos), len(matched.captions)),

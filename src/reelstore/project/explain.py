@@ -6,7 +6,7 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 from reelstore.errors import UnknownNameError
-from reelstore.params import Params, Threshold, project, sections
+from reelstore.project.settings import Params, Threshold, params, sections
 
 
 def explain_params(section: str | None = None) -> str:
@@ -51,7 +51,7 @@ def _plain(value: Any) -> str:
 def _field_docs() -> dict[tuple[str, str], str]:
     """(class, field) -> the text under the field, which Python itself doesn't keep."""
     docs = {}
-    for cls in ast.parse(inspect.getsource(sections) + inspect.getsource(project)).body:
+    for cls in ast.parse(inspect.getsource(sections) + inspect.getsource(params)).body:
         if not isinstance(cls, ast.ClassDef):
             continue
         for field, below in zip(cls.body, cls.body[1:], strict=False):

@@ -13,8 +13,8 @@ from reelstore.evaluation.heatmap import heat_map
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.shuffles import Cells
 from reelstore.io import replace_together
-from reelstore.params import OutputsParams, Params
 from reelstore.pooling import POOLINGS
+from reelstore.project.settings import OutputsParams, Params
 from reelstore.project.split import matched_split
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
@@ -67,7 +67,7 @@ def run_grid(params: Params, *, video: str, text: str, name: str = "grid") -> Gr
     text_values = {pooling: np.asarray(rows[matched.captions]) for pooling, rows in texts.items()}
     cells = shuffled_cells(
         {
-            (of_video, of_text): pad_to_same_width(video_values[of_video], text_values[of_text])[::-1]
+            (of_video, of_text): pad_to_same_width(text=text_values[of_text], video=video_values[of_video])
             for of_video in videos
             for of_text in texts
         },

@@ -14,7 +14,7 @@ from reelstore.io import replace_together, write_atomically
 from reelstore.pairs.build import TRAINING_SPLITS, Pair, SplitCaptions, labelled_pairs, positive_pairs
 from reelstore.pairs.files import pairs_parquet
 from reelstore.pairs.hard import HardNegatives
-from reelstore.params import MinedParams, PairsParams, Params
+from reelstore.project.settings import MinedParams, PairsParams, Params
 from reelstore.records import Dataset
 from reelstore.store.open import open_store
 

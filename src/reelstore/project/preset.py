@@ -10,10 +10,10 @@ import yaml
 
 from reelstore.errors import ParamsError, PresetError
 from reelstore.io import atomic_output, copy_mode, decoded, read_bytes, write_new
-from reelstore.params import load_document, params_of, parse_params
-from reelstore.params.document import MAX_BYTES, parse_document
 from reelstore.project.presets.catalogue import load_preset
 from reelstore.project.presets.splice import spliced, with_value
+from reelstore.project.settings import load_document, params_of, parse_params
+from reelstore.project.settings.document import MAX_BYTES, parse_document
 
 _NOTHING = object()
 

@@ -15,13 +15,14 @@ from reelstore.arrays import Tokens
 from reelstore.datasets.index import read_index
 from reelstore.encoders.variants import possible_variants
 from reelstore.errors import ParamsError, UnknownNameError
-from reelstore.params import Params, split_model
 from reelstore.pooling import pool
 from reelstore.project.align.apply import aligned_spec, mappable, variant_of
 from reelstore.project.embed.batches import encode_batch
 from reelstore.project.embed.plan import load
+from reelstore.project.settings import Params
 from reelstore.project.variants import variant_spec
 from reelstore.ranking import nearest
+from reelstore.records import split_model
 from reelstore.store.open import open_store, open_variant
 from reelstore.store.read import Rows
 

@@ -8,7 +8,7 @@ from typing import Any
 from reelstore.datasets.index import read_protocols, read_splits
 from reelstore.errors import DatasetError, ParamsError
 from reelstore.evaluation.matched import Matched, match
-from reelstore.params import Params
+from reelstore.project.settings import Params
 from reelstore.store.read import Rows
 
 

@@ -18,12 +18,12 @@ from reelstore.errors import DamagedFileError, DatasetError, ParamsError, Unknow
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.resampled import SplitMean, over_splits
 from reelstore.io import write_atomically
-from reelstore.params import PairsParams, Params
 from reelstore.plain import read_typed
 from reelstore.project import tracking
 from reelstore.project.align.rows import paired_rows
 from reelstore.project.align.stage import validation_mrr
 from reelstore.project.pairs import pairs_of_split
+from reelstore.project.settings import PairsParams, Params
 from reelstore.records import Dataset
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
@@ -296,9 +296,9 @@ class _Fitting:
         unfitted.fit(train, validation, validate=validation_mrr, context=context)
         test = self._test_rows(videos, captions)
         evaluation = evaluate(
-            mapped(unfitted.transform_text, test.captions),
-            mapped(unfitted.transform_video, test.videos),
-            test.video_of_caption,
+            text=mapped(unfitted.transform_text, test.captions),
+            video=mapped(unfitted.transform_video, test.videos),
+            video_of_caption=test.video_of_caption,
             ks=self.params.evaluate.ks,
         )
         t2v, v2t = (dict(evaluation.metrics[direction]) for direction in DIRECTIONS)

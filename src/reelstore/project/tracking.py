@@ -10,8 +10,8 @@ from typing import Any
 
 from reelstore.errors import ReelstoreError
 from reelstore.io import is_folder, make_output_folder, remove_files
-from reelstore.params import TrackingParams
 from reelstore.project.git import revision_and_branch
+from reelstore.project.settings import TrackingParams
 
 FOLDER = Path("runs")
 """W&B keeps its files in runs/wandb, outside of git and DVC."""

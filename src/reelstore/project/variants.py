@@ -5,8 +5,8 @@ from typing import Any
 from reelstore.encoders.base import TOKENS, EncoderSpec
 from reelstore.encoders.variants import VariantRequest, possible_variants
 from reelstore.errors import ParamsError
-from reelstore.params import Params
 from reelstore.pooling import VERSION
+from reelstore.project.settings import Params
 from reelstore.records import reserved_fault
 from reelstore.store.format import VariantSpec
 

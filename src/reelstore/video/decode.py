@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 from typing import BinaryIO
 
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
 from reelstore.io import open_regular
-from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video import with_pillow, with_pyav
 from reelstore.video.frames import Size

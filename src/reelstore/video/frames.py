@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from reelstore.arrays import IntArray, UInt8Array
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
-from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video.limits import check_sampled, decoder_errors
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
-from reelstore.params import ItemBounds
 from reelstore.video.limits import check_frames
 
 GIF_MAGIC = (b"GIF87a", b"GIF89a")

@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import av
 
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
-from reelstore.params import ItemBounds
 
 MAX_SIDE = 65_535
 """Pixels of a picture's width or height: what JPEG and GIF can have. Resizing longer ones takes gigabytes."""

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from reelstore.arrays import UInt8Array
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
-from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video.frames import Shown, Size, pick
 from reelstore.video.layout import GIF_MAGIC, JPEG_MAGIC, PNG_MAGIC, check_png, n_jpeg_scans, read_gif

@@ -10,8 +10,8 @@ import numpy as np
 from av.stream import Disposition
 
 from reelstore.arrays import UInt8Array
+from reelstore.bounds import ItemBounds
 from reelstore.errors import UndecodableVideoError
-from reelstore.params import ItemBounds
 from reelstore.records import Frames
 from reelstore.video.frames import Shown, Size, pick
 from reelstore.video.limits import check_frames, check_picture, check_seconds, decoder_errors

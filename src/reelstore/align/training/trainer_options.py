@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from reelstore.errors import ParamsError
-from reelstore.params.plain import shown
-from reelstore.params.ranges import Limit, OneOf, Range, check
+from reelstore.settings import Limit, OneOf, Range, check, shown
 
 OPTIONS: dict[str, tuple[type, ...]] = {
     "accelerator": (str,),

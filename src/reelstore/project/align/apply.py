@@ -11,7 +11,7 @@ from reelstore.align.registry import FittedAligner, load_aligner
 from reelstore.arrays import BoolArray, UInt8Array
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.io import Progress
-from reelstore.params import ApplyParams, Params
+from reelstore.project.settings import ApplyParams, Params
 from reelstore.records import SIDES, Side
 from reelstore.store.format import OK, VariantSpec
 from reelstore.store.open import open_store

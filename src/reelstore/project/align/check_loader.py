@@ -14,8 +14,8 @@ from reelstore.align.loading.batches import Padded, PairBatch
 from reelstore.align.loading.loader import PairLoader
 from reelstore.align.trained.base import Trained
 from reelstore.errors import ParamsError
-from reelstore.params import Params
 from reelstore.project.align.rows import training_rows
+from reelstore.project.settings import Params
 from reelstore.store.table import Key
 
 N_READ = 50

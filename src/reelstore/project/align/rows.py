@@ -13,7 +13,7 @@ from reelstore.align.registry import all_settings, make_aligner
 from reelstore.errors import ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import read_pairs
-from reelstore.params import Params
+from reelstore.project.settings import Params
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
 

@@ -13,11 +13,11 @@ from reelstore.doctor.findings import Diagnosis
 from reelstore.doctor.training import TrainingMonitor
 from reelstore.evaluation import evaluate
 from reelstore.io import make_output_folder, replace_together
-from reelstore.params import Params
 from reelstore.project import tracking
 from reelstore.project.align.curves import curve_files, live_curves
 from reelstore.project.align.findings import training_files
 from reelstore.project.align.rows import training_rows
+from reelstore.project.settings import Params
 
 
 @dataclass(frozen=True)
@@ -106,4 +106,4 @@ def _is_helper() -> bool:
 
 def validation_mrr(video: Any, text: Any, video_of_caption: Any) -> float:
     """Text-to-video MRR, by which settings and epochs are chosen."""
-    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])

@@ -7,9 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from reelstore.bounds import ItemBounds
 from reelstore.encoders.base import Encoder
 from reelstore.errors import BatchMemoryError, DamagedFileError, StoreError
-from reelstore.params import ItemBounds
 from reelstore.plain import read_typed
 from reelstore.project.embed.batches import encode_batch, out_of_memory
 from reelstore.project.embed.preprocess import prepared

@@ -3,9 +3,9 @@
 import numpy as np
 
 from reelstore.errors import DatasetError, ParamsError, UnusableItemError
-from reelstore.params import Params
 from reelstore.project.embed.plan import load, read_rows
 from reelstore.project.embed.preprocess import prepared
+from reelstore.project.settings import Params
 
 _NONE = "no batch norm, so the network has no stored statistics of its input to compare with."
 

@@ -18,9 +18,9 @@ from reelstore.encoders.variants import VariantRequest
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import DamagedFileError, PlanError
 from reelstore.io import write_atomically
-from reelstore.params import Params
 from reelstore.plain import read_typed, typed
 from reelstore.project.embed.auto_batch_size import AUTO, largest_batch_size, largest_item, recorded_batch_size
+from reelstore.project.settings import Params
 from reelstore.project.variants import recipe_of, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.files import disk_errors, refuse_read_only

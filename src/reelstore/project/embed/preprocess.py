@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.arrays import Array
+from reelstore.bounds import ItemBounds
 from reelstore.encoders.base import Encoder
 from reelstore.errors import DatasetError, IrregularFileError, LongTextError, UndecodableVideoError, UnusableItemError
 from reelstore.io import open_regular
-from reelstore.params import ItemBounds
 from reelstore.records import Caption, Frames, Video
 
 TOKENISED_TOGETHER, TOKENISED_AHEAD = 64, 8

@@ -10,7 +10,6 @@ from typing import Any
 
 from reelstore.errors import PlanError
 from reelstore.io import Progress, is_folder
-from reelstore.params import Params
 from reelstore.project.embed.equal_rows import EqualRows, WatchedUpdate
 from reelstore.project.embed.plan import (
     Plan,
@@ -23,6 +22,7 @@ from reelstore.project.embed.plan import (
 )
 from reelstore.project.embed.tasks import run_in_workers, run_tasks
 from reelstore.project.failure_limit import NAMED, check_failures
+from reelstore.project.settings import Params
 from reelstore.store.commit import is_variant, remove_variant
 from reelstore.store.staging import StagedIndex, Staging
 from reelstore.store.stored import open_published

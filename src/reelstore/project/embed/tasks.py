@@ -15,12 +15,12 @@ from reelstore.arrays import Array
 from reelstore.encoders.base import Encoder
 from reelstore.errors import UnusableItemError, WorkerError
 from reelstore.io import Progress
-from reelstore.params import Params
 from reelstore.pooling import pool
 from reelstore.project.embed.batches import Outputs, encoded
 from reelstore.project.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
 from reelstore.project.embed.preprocess import prepared
 from reelstore.project.embed.signals import accept_signals, signals_wait
+from reelstore.project.settings import Params
 from reelstore.store.staging import StagedRows, Staging, staged_rows
 from reelstore.store.table import RowTable
 

@@ -11,10 +11,10 @@ import numpy as np
 from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.evaluation.compare import Difference, adjust, compare
 from reelstore.evaluation.intervals import HOLDS_FIXED
-from reelstore.params import Threshold
 from reelstore.parquet import Columns
 from reelstore.project.evaluate.queries import KEY, NOT_METRICS, read_queries
 from reelstore.project.git import refuse_irregular_repository
+from reelstore.project.settings import Threshold
 
 _FILE = "queries.parquet"
 _AGAIN = "Run dvc repro evaluate, or fetch it with dvc pull."

@@ -10,7 +10,7 @@ from reelstore.datasets.llm_like import log_likelihood, log_prior, read_knobs, s
 from reelstore.errors import DatasetError, ParamsError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.files import write_json
-from reelstore.params import Params
+from reelstore.project.settings import Params
 
 
 @dataclass(frozen=True)

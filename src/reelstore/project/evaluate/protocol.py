@@ -6,9 +6,9 @@ from pathlib import Path
 
 from reelstore.errors import ParamsError
 from reelstore.evaluation.protocols import QueryBank, evaluate_transductive, make_protocol
-from reelstore.params import Params
 from reelstore.project.evaluate.score import aligned
 from reelstore.project.evaluate.stage import EvaluateReport, about, conventions, write_found
+from reelstore.project.settings import Params
 
 
 def run_protocol(params: Params, *, video: str, text: str, aligner: str, protocol: str) -> EvaluateReport:
@@ -33,7 +33,7 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
         video,
         text,
         aligner,
-        partial(evaluate_transductive, protocol=applied, ks=params.evaluate.ks, answers=True),
+        partial(evaluate_transductive, protocol=applied, ks=params.evaluate.ks, return_hard_negatives=True),
         bank=settings.bank if needs_bank else "",
     )
     dataset, model, name = params.dataset.name, f"{video}+{text}", f"{aligner}.{protocol}"

@@ -9,7 +9,7 @@ from typing import Any
 from reelstore.errors import DatasetError
 from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.matched import Matched
-from reelstore.params import Params
+from reelstore.project.settings import Params
 from reelstore.project.split import matched_split
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
@@ -38,7 +38,7 @@ def measure(params: Params, *, video: str, text: str, name: str) -> Measured:
     """Measure the scorer `name`, or the fitted aligner, on `evaluate.split`."""
     if name in params.scorers:
         return _scored(params, video, text, name)
-    return aligned(params, video, text, name, partial(evaluate, ks=params.evaluate.ks, answers=True))
+    return aligned(params, video, text, name, partial(evaluate, ks=params.evaluate.ks, return_hard_negatives=True))
 
 
 def aligned(
@@ -72,9 +72,9 @@ def aligned(
         ):
             banks[name] = (values for _, values in mapped_batches(transform, rows))
     evaluation = evaluate(
-        mapped(fitted.transform_text, texts.select(matched.captions)),
-        mapped(fitted.transform_video, videos.select(matched.videos)),
-        matched.video_of_caption,
+        text=mapped(fitted.transform_text, texts.select(matched.captions)),
+        video=mapped(fitted.transform_video, videos.select(matched.videos)),
+        video_of_caption=matched.video_of_caption,
         **banks,
     )
     return Measured(matched, evaluation, videos, texts)
@@ -97,7 +97,10 @@ def _scored(params: Params, video: str, text: str, scorer: str) -> Measured:
         device=params.embed.device,
     )
     evaluation = evaluate(
-        **reranker.scored(stored), video_of_caption=matched.video_of_caption, ks=params.evaluate.ks, answers=True
+        **reranker.scored(stored),
+        video_of_caption=matched.video_of_caption,
+        ks=params.evaluate.ks,
+        return_hard_negatives=True,
     )
     every = [*videos.values(), *texts.values()]
     about = {

@@ -14,8 +14,8 @@ from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, clusters_in_words
 from reelstore.evaluation.matched import Matched
 from reelstore.io import replace_together, write_atomically
-from reelstore.params import Params
 from reelstore.project.evaluate.score import Measured, measure
+from reelstore.project.settings import Params
 
 CURVE_KS = range(1, 51)
 N_WORST = 100
@@ -174,7 +174,7 @@ def _direction_rows(
     direction: str, ranks: Ranks, queries: list[tuple[str, int | None]], items: list[tuple[str, int | None]]
 ) -> list[tuple[Any, ...]]:
     if ranks.hardest_negative is None or ranks.gap is None:
-        raise ValueError("queries are written of an evaluation with answers=True")
+        raise ValueError("queries are written of an evaluation with return_hard_negatives=True")
     rows: list[tuple[Any, ...]] = []
     for number, query in enumerate(ranks.query.tolist()):
         wrong = int(ranks.hardest_negative[number])

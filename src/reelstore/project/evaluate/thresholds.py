@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ParamsError, ReelstoreError
-from reelstore.params import Params, Threshold
 from reelstore.plain import advised, read_typed
+from reelstore.project.settings import Params, Threshold
 
 
 @dataclass(frozen=True)

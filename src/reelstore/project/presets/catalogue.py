@@ -34,7 +34,7 @@ class Preset:
         Raises:
             PresetError: it isn't one.
         """
-        from reelstore.params.document import parse_document
+        from reelstore.project.settings.document import parse_document
 
         try:
             raw: Any = parse_document(text, f"the preset {name}").values

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from reelstore.errors import PresetError
-from reelstore.params.document import parse_document
+from reelstore.project.settings.document import parse_document
 
 _COMMENT = re.compile(r"[ \t]*(#[^\r\n]*)?(?=[\r\n]|$)")
 _STEP = "  "

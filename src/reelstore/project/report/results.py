@@ -8,9 +8,9 @@ from typing import Any
 
 from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.evaluation.files import read_metrics
-from reelstore.params import Params
 from reelstore.plain import advised, read_typed, typed
 from reelstore.project.evaluate.queries import check_means, read_queries
+from reelstore.project.settings import Params
 
 AGAIN = "Run dvc repro evaluate, or fetch it with dvc pull."
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from reelstore.params import Params
 from reelstore.project.report.results import Result, printed_columns, read_results
+from reelstore.project.settings import Params
 from reelstore.project.split import counts_in_words
 
 

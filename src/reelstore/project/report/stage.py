@@ -10,12 +10,12 @@ from typing import Any
 from reelstore.errors import DamagedFileError
 from reelstore.evaluation.files import read_metrics
 from reelstore.io import read_bytes, read_text, write_atomically
-from reelstore.params import Params
 from reelstore.plain import advised
 from reelstore.project.evaluate.queries import check_means, read_queries
 from reelstore.project.evaluate.stage import CURVE_KS
 from reelstore.project.report.published import published_sections
 from reelstore.project.report.results import AGAIN, Result, printed_columns, read_results
+from reelstore.project.settings import Params
 from reelstore.project.split import counts_in_words
 from reelstore.report.charts import line_chart
 from reelstore.report.page import Section, Table, page

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from reelstore.align.registry import ALIGNERS
-from reelstore.params import PairsParams
 from reelstore.project.presets.catalogue import load_preset
+from reelstore.project.settings import PairsParams
 
 REPORT_WIDTH = 4096
 REPORT = tuple(f"report-{number:02d}" for number in range(1, 11))

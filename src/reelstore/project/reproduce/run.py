@@ -18,7 +18,6 @@ from reelstore.errors import (
 )
 from reelstore.evaluation.files import write_json
 from reelstore.io import replace_together
-from reelstore.params import Params, parse_params
 from reelstore.plain import read_typed, typed
 from reelstore.project.align.findings import read_looks
 from reelstore.project.align.stage import run_align
@@ -32,6 +31,7 @@ from reelstore.project.presets.catalogue import load_preset
 from reelstore.project.presets.splice import with_value
 from reelstore.project.reproduce.experiments import Experiment, Scale, experiments
 from reelstore.project.reproduce.page import Outcome, markdown, report_page
+from reelstore.project.settings import Params, parse_params
 from reelstore.store.groups import variant_folders
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows

@@ -11,10 +11,10 @@ from reelstore.encoders.base import TOKENS
 from reelstore.encoders.variants import VariantRequest
 from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.io import read_bytes, readable_bytes
-from reelstore.params import Params
 from reelstore.pooling import POOLINGS
 from reelstore.project.embed.plan import TOKENS_EXPECTED, diffs, load, read_rows
 from reelstore.project.embed.tasks import embed_items
+from reelstore.project.settings import Params
 from reelstore.project.variants import pooled_spec, variants_of
 from reelstore.store.files import disk_free
 from reelstore.store.format import VariantSpec

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from reelstore.errors import NewerSchemaError, SchemaError, StoreError
 from reelstore.io import Progress, make_output_folder
-from reelstore.params import Params
 from reelstore.project.align.apply import is_aligned, run_apply
 from reelstore.project.embed.plan import load
 from reelstore.project.embed.stage import run_embed
 from reelstore.project.pool import run_pool
+from reelstore.project.settings import Params
 from reelstore.project.stores.verify import VerifyReport, verify
 from reelstore.project.variants import variants_of
 from reelstore.store.commit import manifest_of

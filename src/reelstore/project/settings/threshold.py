@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from reelstore.errors import ParamsError
-from reelstore.params.plain import shown
+from reelstore.settings import shown
 
 _THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from reelstore.errors import ParamsError
-from reelstore.params import load_params, parse_params
+from reelstore.project.settings import load_params, parse_params
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_repository_s_params_are_valid() -> None:

@@ -1,16 +1,13 @@
 """params.yaml as frozen values."""
 
-from reelstore.params.names import split_model
-from reelstore.params.parse import load_document, load_params, params_of, parse_params
-from reelstore.params.project import Params
-from reelstore.params.sections import (
+from reelstore.project.settings.params import Params
+from reelstore.project.settings.parse import load_document, load_params, params_of, parse_params
+from reelstore.project.settings.sections import (
     ApplyParams,
-    DatasetParams,
     DoctorParams,
     EmbedParams,
     EvaluateParams,
     GridParams,
-    ItemBounds,
     LeakageParams,
     MinedParams,
     ModelParams,
@@ -19,16 +16,14 @@ from reelstore.params.sections import (
     ProtocolParams,
     TrackingParams,
 )
-from reelstore.params.threshold import Threshold
+from reelstore.project.settings.threshold import Threshold
 
 __all__ = [
     "ApplyParams",
-    "DatasetParams",
     "DoctorParams",
     "EmbedParams",
     "EvaluateParams",
     "GridParams",
-    "ItemBounds",
     "LeakageParams",
     "MinedParams",
     "ModelParams",
@@ -42,5 +37,4 @@ __all__ = [
     "load_params",
     "params_of",
     "parse_params",
-    "split_model",
 ]

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from reelstore.cli import main
 from reelstore.errors import IrregularFileError, ParamsError, ReelstoreError
-from reelstore.params import load_params
-from reelstore.params.document import MAX_BYTES, parse_document
+from reelstore.project.settings import load_params
+from reelstore.project.settings.document import MAX_BYTES, parse_document
 
 
 def nested(first: str, level: str) -> str:
@@ -168,9 +168,9 @@ def test_every_command_refuses_the_same_and_the_file_stays(command, text, tmp_pa
 
 def test_whatever_is_done_to_the_file_is_an_error_of_ours_or_params() -> None:
     """Characters of params.yaml replaced by others, and the file cut."""
-    whole = (Path(__file__).parents[2] / "params.yaml").read_text()
+    whole = (Path(__file__).parents[3] / "params.yaml").read_text()
     text = "\n".join(line for line in whole.splitlines() if line and not line.startswith("#"))
-    from reelstore.params import params_of
+    from reelstore.project.settings import params_of
 
     for place in range(0, len(text), 23):
         for changed in (text[:place], *(text[:place] + one + text[place + 1 :] for one in "[{:&*!'\n\t0")):

@@ -10,7 +10,7 @@ import yaml
 
 from reelstore.errors import DamagedFileError, ParamsError
 from reelstore.io import decoded, read_bytes
-from reelstore.params.plain import shown, where
+from reelstore.settings import shown, where
 
 MAX_BYTES = 250_000
 """Limit for the file; this repository's has 4,000, and YAML is slow to read."""

@@ -5,12 +5,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.errors import ParamsError
-from reelstore.params.plain import check_plain, shown
-from reelstore.params.project import Params
-from reelstore.params.sections import (
+from reelstore.project.settings.params import Params
+from reelstore.project.settings.sections import (
     ApplyParams,
-    DatasetParams,
     DoctorParams,
     EmbedParams,
     EvaluateParams,
@@ -23,10 +22,11 @@ from reelstore.params.sections import (
     ProtocolParams,
     TrackingParams,
 )
-from reelstore.params.threshold import Threshold
+from reelstore.project.settings.threshold import Threshold
+from reelstore.settings import check_plain, shown
 
 if TYPE_CHECKING:
-    from reelstore.params.document import Document
+    from reelstore.project.settings.document import Document
 
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
@@ -41,7 +41,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
 
 def load_document(path: Path = Path("params.yaml")) -> "Document":
     """The file's values, not yet checked, and the line of each; errors as of `load_params`."""
-    from reelstore.params.document import read_document
+    from reelstore.project.settings.document import read_document
 
     try:
         return read_document(path)

@@ -8,9 +8,9 @@ import pytest
 from reelstore.align.registry import make_aligner
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError, UnknownNameError
-from reelstore.params import parse_params, sections
-from reelstore.params.ranges import Range, Section
 from reelstore.project.presets.catalogue import load_preset, preset_names
+from reelstore.project.settings import parse_params, sections
+from reelstore.settings import Range, Section
 
 NAN, INF = float("nan"), float("inf")
 OFF: list[Any] = [NAN, INF, -INF, -1, -(2**70), 2**64, 10**400, 1e308, True, None, "1", "", [], [1], {}, {"a": 1}]

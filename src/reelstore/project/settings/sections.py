@@ -1,54 +1,10 @@
 """Sections of params.yaml: their values, defaults and what each means."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reelstore.errors import LongTextError, ParamsError
-from reelstore.params.names import check_device, check_store_name, check_variant
-from reelstore.params.plain import shown
-from reelstore.params.ranges import SEED, SHARE, STORED_DTYPE, OneOf, Range, Section, setting, settings_mapping
-
-MAX_SPLITS = 256
-"""A store keeps the split of a row in one byte."""
-
-
-@dataclass(frozen=True)
-class DatasetParams(Section):
-    """Which videos and captions."""
-
-    name: str = "emoji"
-    """Names the folders data/<name>, store/<name>, pairs/<name>, models/<name>, metrics/<name>."""
-    kind: str = "emoji"
-    """`emoji`, `llm-like` (drawn), `msrvtt`, or `folder` for a directory of your own."""
-    source: str = "src/reelstore/datasets/emoji.json"
-    """emoji: the list of pinned packages. llm-like: the knobs. folder, msrvtt: the directory of videos."""
-    captions: str = "captions.csv"
-    """folder: the captions table, relative to source (CSV, TSV, Parquet, Arrow, JSON or JSON lines;
-    a caption may be a list)."""
-    still: bool = False
-    """emoji: also the clips that have one frame."""
-    max_captions: int = setting(20, Range(1, 1_000_000))
-    """Captions kept for each video."""
-    cut: str = ""
-    """msrvtt: `1k-a` (also where this is empty), `1k-a-7k`, `1k-b`, `full` or `official`."""
-    parts: tuple[str, ...] = ()
-    """msrvtt: of train, validation and test those wanted; all where this is empty."""
-    seed: int = setting(0, SEED)
-    """Of the splits; llm-like: of all that is drawn."""
-    splits: Mapping[str, float] = settings_mapping(lambda: {"train": 0.7, "validation": 0.1, "test": 0.2}, SHARE)
-    """Share of each split; they add up to 1. llm-like has its own in `source`; msrvtt takes the share
-    of validation in train and validation, where its cut has no validation."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_store_name("name", self.name)
-        for split in self.splits:
-            if not 1 <= len(split) <= 100 or not split.isprintable():
-                raise ParamsError(f"splits has {shown(split)}; a name has 1 to 100 characters.", key="splits")
-        if len(self.splits) > MAX_SPLITS:
-            raise ParamsError(f"splits has {len(self.splits)}; a store has at most {MAX_SPLITS}.", key="splits")
-        if abs(sum(self.splits.values()) - 1) > 1e-6:
-            raise ParamsError(f"splits must be shares that add up to 1, not {shown(dict(self.splits))}.", key="splits")
+from reelstore.bounds import ItemBounds
+from reelstore.errors import ParamsError
+from reelstore.settings import SEED, STORED_DTYPE, OneOf, Range, Section, check_device, check_variant, setting, shown
 
 
 @dataclass(frozen=True)
@@ -59,38 +15,6 @@ class ModelParams(Section):
     """Video encoders."""
     text: tuple[str, ...] = ()
     """Text encoders."""
-
-
-@dataclass(frozen=True)
-class ItemBounds(Section):
-    """What one video or caption may take. One that takes more becomes a failed row with its reason."""
-
-    max_file_bytes: int = setting(4 * 2**30, Range(1, 2**40))
-    """Bytes of a video's file, which is read whole."""
-    max_frame_pixels: int = setting(2**26, Range(1, 2**30))
-    """Pixels of one picture, width x height."""
-    max_frames: int = setting(1_000_000, Range(1, 2**30))
-    """Frames of a video, all of which are decoded to be counted."""
-    max_seconds: float = setting(6 * 3600.0, Range(0, 1e9, above=True))
-    """Seconds from a video's first frame to its last."""
-    max_decoded_pixels: int = setting(2**40, Range(1, 2**60))
-    """Pixels of all of a video's frames; the default is 5 hours of 1080p at 30 frames a second."""
-    max_picture_work: int = setting(2**31, Range(1, 2**60))
-    """The same of GIF, WebP, PNG and JPEG, which are slower; a frame counts as 32,768 pixels more, each scan of a
-    progressive JPEG as a frame. The default takes about half a minute, and is 1,000 frames of 1080p."""
-    max_sampled_frames: int = setting(4096, Range(1, 2**24))
-    """Frames of a video that an encoder gets."""
-    max_sampled_bytes: int = setting(2 * 2**30, Range(1, 2**44))
-    """Bytes of these frames as decoded, 3 a pixel."""
-    max_characters: int = setting(100_000, Range(1, 10_000_000))
-    """Characters of a caption, or of a sentence that is searched."""
-
-    def check_text(self, text: str) -> None:
-        """Raise LongTextError where a text is beyond `max_characters`."""
-        if len(text) > self.max_characters:
-            raise LongTextError(
-                f"the text has {len(text):,} characters; embed.max_characters allows {self.max_characters:,}"
-            )
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reelstore.datasets.base import DatasetParams
 from reelstore.errors import ParamsError
-from reelstore.params.names import check_name, check_store_name
-from reelstore.params.plain import shown
-from reelstore.params.sections import (
+from reelstore.project.settings.sections import (
     ApplyParams,
-    DatasetParams,
     DoctorParams,
     EmbedParams,
     EvaluateParams,
@@ -23,7 +21,8 @@ from reelstore.params.sections import (
     ProtocolParams,
     TrackingParams,
 )
-from reelstore.params.threshold import Threshold
+from reelstore.project.settings.threshold import Threshold
+from reelstore.settings import check_name, check_store_name, shown
 
 
 @dataclass(frozen=True)
