@@ -114,7 +114,9 @@ def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int) -> dict[s
     tried: list[float] = []
 
     def validate(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-        found = evaluate(text, video, video_of_caption, ks=(1,), directions=("t2v",)).metrics["t2v"]["MRR"]
+        found = evaluate(
+            text=text, video=video, video_of_caption=video_of_caption, ks=(1,), directions=("t2v",)
+        ).metrics["t2v"]["MRR"]
         tried.append(float(found))
         return tried[-1]
 

@@ -105,24 +105,24 @@ def measured(
     context = FitContext(Path("runs"), lambda row: tried.append(dict(row)), lambda line: None)
 
     def validate(video: Any, text: Any, video_of_caption: Any) -> float:
-        return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+        return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
     aligner.fit(parts["train"], parts["validation"], validate=validate, context=context)
     seconds = time.perf_counter() - started
     test = parts["test"]
     video, text = mapped(aligner.transform_video, test.videos), mapped(aligner.transform_text, test.captions)
-    own = evaluate(text, video, test.video_of_caption, ks=(1, 5, 10))
+    own = evaluate(text=text, video=video, video_of_caption=test.video_of_caption, ks=(1, 5, 10))
     sentences, first, number = np.unique(
         [c["text"] for c in captions if split_of[c["video_id"]] == "test"], return_index=True, return_inverse=True
     )
     relevance = np.zeros((len(sentences), len(video)), dtype=bool)
     relevance[number, test.video_of_caption] = True
-    shared = evaluate(text[first], video, relevance=relevance, ks=(1, 5, 10))
+    shared = evaluate(text=text[first], video=video, relevance=relevance, ks=(1, 5, 10))
     # A sentence is asked as often as it is a caption.
     asked = float(shared.t2v.values["MRR"][number].mean())
     together = np.zeros((len(video), text.shape[1]))
     np.add.at(together, test.video_of_caption, text)
-    joined = evaluate(together, video, np.arange(len(video)), ks=(1, 5, 10))
+    joined = evaluate(text=together, video=video, video_of_caption=np.arange(len(video)), ks=(1, 5, 10))
     ensemble = settings["kind"] == "ensemble"  # its own row comes after its members'
     best = tried[-1] if ensemble else max(tried, key=lambda row: row["validation_MRR"])
     numbers = {

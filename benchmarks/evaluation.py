@@ -87,12 +87,14 @@ def bare(text, video, owner, workload) -> Metric:
 
 
 def ours(text, video, owner, workload) -> Metric:
-    found = reelstore.evaluate(text, video, owner, directions=workload.directions)
+    found = reelstore.evaluate(text=text, video=video, video_of_caption=owner, directions=workload.directions)
     return "R@1", found.metrics["t2v"]["R@01"]
 
 
 def ours_with_answers(text, video, owner, workload) -> Metric:
-    found = reelstore.evaluate(text, video, owner, directions=workload.directions, answers=True)
+    found = reelstore.evaluate(
+        text=text, video=video, video_of_caption=owner, directions=workload.directions, return_hard_negatives=True
+    )
     return "R@1", found.metrics["t2v"]["R@01"]
 
 
@@ -208,7 +210,9 @@ TOO_MUCH = {"scikit-learn": 3e7, "torchmetrics": 3e7}
 
 def measure(workload: Workload, rounds: int, names: list[str]) -> list[dict]:
     text, video, owner = workload.draw()
-    truth = reelstore.evaluate(text, video, owner, directions=workload.directions).metrics["t2v"]
+    truth = reelstore.evaluate(text=text, video=video, video_of_caption=owner, directions=workload.directions).metrics[
+        "t2v"
+    ]
     expected = {"R@1": truth["R@01"], "MRR": truth["MRR"]}
     print(
         f"\n{workload.name}: {len(text)} captions, {len(video)} videos, {' and '.join(workload.directions)}, ", end=""
@@ -320,14 +324,14 @@ def stream(n_captions: int, n_videos: int, memory: int, folder: Path | None) -> 
         writer.start()
         writer.join()
         rows = reelstore.open(store)
-        sides = rows["text/drawn/mean"], rows["video/drawn/mean"]
+        text, video = rows["text/drawn/mean"], rows["video/drawn/mean"]
         owner = np.load(store / "owner.npy")
         peak = PeakMemory()
         peak.start()
         time.sleep(0.1)
         before = peak.own
         begin = time.perf_counter()
-        found = reelstore.evaluate(*sides, owner, memory=memory)
+        found = reelstore.evaluate(text=text, video=video, video_of_caption=owner, memory=memory)
         seconds = time.perf_counter() - begin
         peak.stop()
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

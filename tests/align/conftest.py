@@ -128,7 +128,7 @@ def context(tmp_path: Path) -> FitContext:
 
 
 def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def fit(towers, tmp_path_factory):
 
 
 def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 def part(towers, aligner, start: int, stop: int, shuffled: bool = False) -> PairedRows:

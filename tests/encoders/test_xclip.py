@@ -108,10 +108,10 @@ class TestConditionedScores:
         video.save_reranker(tmp_path / "reranker.safetensors")
         generator = PromptGenerator.load(tmp_path / "reranker.safetensors", weights_sha256=video.spec.weights_sha256)
         scores = conditioned_scores(
-            self.stored(tmp_path, "text", "embedding", list(captions)),
-            self.stored(tmp_path, "video", "embedding", [v["embedding"] for v in videos]),
-            self.stored(tmp_path, "video", "prompts", [v["prompts"] for v in videos]),
             generator,
+            text=self.stored(tmp_path, "text", "embedding", list(captions)),
+            video=self.stored(tmp_path, "video", "embedding", [v["embedding"] for v in videos]),
+            prompts=self.stored(tmp_path, "video", "prompts", [v["prompts"] for v in videos]),
         )
         own = reference["logits_per_video"].T
         assert np.abs(own - reference["logits_unconditioned"].T).max() > 0.1  # they are another score
@@ -138,10 +138,10 @@ class TestConditionedScores:
         video.save_reranker(tmp_path / "reranker.safetensors")
         generator = PromptGenerator.load(tmp_path / "reranker.safetensors")
         scores = conditioned_scores(
-            np.stack([text.encode([item])[0]["embedding"] for item in ids]),
-            np.stack([row["embedding"] for row in rows]),
-            np.stack([row["prompts"] for row in rows]),
             generator,
+            text=np.stack([text.encode([item])[0]["embedding"] for item in ids]),
+            video=np.stack([row["embedding"] for row in rows]),
+            prompts=np.stack([row["prompts"] for row in rows]),
         )
         length = max(map(len, ids))
         padded = np.stack([np.pad(item, (0, length - len(item)), constant_values=item[-1]) for item in ids])

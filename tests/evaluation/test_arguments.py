@@ -111,7 +111,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "ties": "expected",
             "v2t": "best",
             "directions": ("t2v",),
-            "answers": True,
+            "return_hard_negatives": True,
             "memory": 2**20,
             "device": None,
         },
@@ -139,16 +139,19 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
             "similarity": "cosine",
             "ks": 1,
             "ties": "expected",
-            "answers": False,
+            "return_hard_negatives": False,
         },
     ),
-    "confidence_intervals": (confidence_intervals, {"evaluation": evaluate(TEXT, VIDEO, OWNER), "level": 0.9}),
-    "bootstrap": (bootstrap, {"evaluation": evaluate(TEXT, VIDEO, OWNER), "level": 0.9}),
+    "confidence_intervals": (
+        confidence_intervals,
+        {"evaluation": evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER), "level": 0.9},
+    ),
+    "bootstrap": (bootstrap, {"evaluation": evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER), "level": 0.9}),
     "compare": (
         compare,
         {
-            "first": evaluate(TEXT, VIDEO, OWNER).t2v.values,
-            "second": evaluate(TEXT, VIDEO, OWNER).t2v.values,
+            "first": evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER).t2v.values,
+            "second": evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER).t2v.values,
             "video": np.array(OWNER),
             "n_resamples": 20,
             "seed": 0,
@@ -191,24 +194,30 @@ def test_an_argument_of_another_type_gives_a_value_or_one_clear_error(call, name
     ],
 )
 def test_cut_offs_in_any_form_are_those_that_are_meant(ks):
-    found = evaluate(TEXT, VIDEO, OWNER, ks=ks)
+    found = evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=ks)
     assert found.ks == (1, 5)
-    assert found.metrics == evaluate(TEXT, VIDEO, OWNER, ks=(1, 5)).metrics
+    assert found.metrics == evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=(1, 5)).metrics
 
 
 @pytest.mark.parametrize("ks", [5, np.int8(5), np.array(5), torch.tensor(5), [5]])
 def test_one_cut_off_needs_no_list(ks):
-    assert evaluate(TEXT, VIDEO, OWNER, ks=ks).metrics == evaluate(TEXT, VIDEO, OWNER, ks=(5,)).metrics
+    assert (
+        evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=ks).metrics
+        == evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=(5,)).metrics
+    )
     assert reelstore.nearest(TEXT, VIDEO, np.int64(2)).item.tolist() == reelstore.nearest(TEXT, VIDEO, 2).item.tolist()
 
 
 def test_a_cut_off_beyond_the_items_takes_no_memory_and_finds_everything():
-    found = evaluate(TEXT, VIDEO, OWNER, ks=2**31 - 1).metrics
+    found = evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=2**31 - 1).metrics
     assert found["t2v"]["R@2147483647"] == found["v2t"]["recall@2147483647"] == 1.0
-    assert found["t2v"]["nDCG@2147483647"] == evaluate(TEXT, VIDEO, OWNER, ks=100).metrics["t2v"]["nDCG@100"]
+    assert (
+        found["t2v"]["nDCG@2147483647"]
+        == evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=100).metrics["t2v"]["nDCG@100"]
+    )
     graded = [[3, 1, 0], [0, 2, 1], [0, 0, 1], [1, 0, 2]]
     options = {"relevance": graded, "ks": 2**31 - 1}
-    assert evaluate(TEXT, VIDEO, **options).metrics["t2v"]["nDCG@2147483647"] <= 1
+    assert evaluate(text=TEXT, video=VIDEO, **options).metrics["t2v"]["nDCG@2147483647"] <= 1
 
 
 @pytest.mark.parametrize(
@@ -237,8 +246,8 @@ def test_a_cut_off_beyond_the_items_takes_no_memory_and_finds_everything():
 )
 def test_what_is_no_cut_off_is_refused_in_one_line(ks, says):
     for function in (
-        lambda: evaluate(TEXT, VIDEO, OWNER, ks=ks),
-        lambda: evaluate(TEXT, VIDEO, OWNER).curve("t2v", ks),
+        lambda: evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, ks=ks),
+        lambda: evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER).curve("t2v", ks),
     ):
         with pytest.raises(EvaluationError, match=says) as caught:
             function()
@@ -247,6 +256,6 @@ def test_what_is_no_cut_off_is_refused_in_one_line(ks, says):
 
 def test_a_direction_may_be_named_alone():
     assert (
-        evaluate(TEXT, VIDEO, OWNER, directions="v2t").metrics
-        == evaluate(TEXT, VIDEO, OWNER, directions=["v2t"]).metrics
+        evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, directions="v2t").metrics
+        == evaluate(text=TEXT, video=VIDEO, video_of_caption=OWNER, directions=["v2t"]).metrics
     )

@@ -21,7 +21,13 @@ from reelstore.ranking import score_matrix
 
 def from_scores(scores: np.ndarray, owner: list[int], **options):
     """Evaluate a ready score matrix (n_captions, n_videos): unit vectors as videos, dot products."""
-    return evaluate(np.asarray(scores, dtype=float), np.eye(np.shape(scores)[1]), owner, similarity="dot", **options)
+    return evaluate(
+        text=np.asarray(scores, dtype=float),
+        video=np.eye(np.shape(scores)[1]),
+        video_of_caption=owner,
+        similarity="dot",
+        **options,
+    )
 
 
 def orders(scores: np.ndarray) -> list[tuple[int, ...]]:
@@ -110,7 +116,9 @@ def test_expected_median_is_the_mean_median_over_every_order(data):
 
 
 def test_a_matrix_small_enough_to_check_by_hand():
-    found = from_scores([[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2), answers=True)
+    found = from_scores(
+        [[0.9, 0.1, 0.0], [0.8, 0.7, 0.0], [0.3, 0.2, 0.1]], [0, 1, 2], ks=(1, 2), return_hard_negatives=True
+    )
     assert found.metrics["t2v"] == pytest.approx(
         {
             "R@01": 1 / 3,
@@ -161,7 +169,7 @@ def test_a_tower_that_says_nothing_scores_chance_exactly(which):
         text = np.tile(constant, (70, 1))
     if which in ("video", "both"):
         video = np.tile(constant, (23, 1))
-    found = evaluate(text, video, owner)
+    found = evaluate(text=text, video=video, video_of_caption=owner)
     # A constant text ties all captions of a video, a constant video all videos of a caption.
     if which != "text":
         assert found.metrics["t2v"] == found.chance["t2v"]
@@ -171,7 +179,9 @@ def test_a_tower_that_says_nothing_scores_chance_exactly(which):
 
 
 def test_chance_is_the_textbook_closed_form():
-    chance = evaluate(np.ones((200, 2)), np.ones((100, 2)), np.arange(200) // 2, ks=(1, 5, 10)).chance
+    chance = evaluate(
+        text=np.ones((200, 2)), video=np.ones((100, 2)), video_of_caption=np.arange(200) // 2, ks=(1, 5, 10)
+    ).chance
     assert chance["t2v"]["R@01"] == 0.01
     assert chance["t2v"]["MRR"] == pytest.approx(sum(1 / rank for rank in range(1, 101)) / 100, rel=1e-15)
     assert chance["t2v"]["MedR"] == pytest.approx(50.5)
@@ -183,7 +193,7 @@ def test_chance_is_the_textbook_closed_form():
 def test_duplicated_videos_share_their_rank():
     text = np.eye(3)
     video = np.vstack([text, text[1]])
-    found = evaluate(text, video, [0, 1, 2], ks=(1, 2))
+    found = evaluate(text=text, video=video, video_of_caption=[0, 1, 2], ks=(1, 2))
     assert found.metrics["t2v"]["R@01"] == pytest.approx(2.5 / 3)
     assert found.t2v.rank.tolist() == [1, 1.5, 1]
     assert found.bounds["optimistic"]["t2v"]["R@01"] == 1.0
@@ -192,7 +202,7 @@ def test_duplicated_videos_share_their_rank():
 
 def test_queries_without_a_right_item_are_left_out_and_counted():
     text, video = np.eye(4)[:3], np.eye(4)
-    found = evaluate(text, video, [0, -1, 2])
+    found = evaluate(text=text, video=video, video_of_caption=[0, -1, 2])
     assert found.metrics["health"] == {
         "captions": 3,
         "videos": 4,
@@ -223,7 +233,7 @@ def random_problem(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nd
 def test_pytrec_eval_agrees_where_nothing_ties(seed):
     text, video, owner, scores = random_problem(seed)
     measures = {"map", "recip_rank", "success.1,5,10", "recall.1,5,10", "ndcg_cut.10"}
-    metrics = evaluate(text, video, owner).metrics
+    metrics = evaluate(text=text, video=video, video_of_caption=owner).metrics
     for direction, matrix, relevant in (
         ("t2v", scores, owner[:, None] == np.arange(len(video))),
         ("v2t", scores.T, np.arange(len(video))[:, None] == owner),
@@ -245,7 +255,7 @@ def test_pytrec_eval_agrees_where_nothing_ties(seed):
 @pytest.mark.parametrize("seed", range(25))
 def test_scikit_learn_agrees_where_nothing_ties(seed):
     text, video, owner, scores = random_problem(seed + 100)
-    metrics = evaluate(text, video, owner).metrics
+    metrics = evaluate(text=text, video=video, video_of_caption=owner).metrics
     relevant = owner[:, None] == np.arange(len(video))
     average = np.mean([average_precision_score(relevant[:, v], scores[:, v]) for v in range(len(video))])
     assert metrics["v2t"]["MAP"] == pytest.approx(average)
@@ -254,21 +264,32 @@ def test_scikit_learn_agrees_where_nothing_ties(seed):
 
 def test_memory_changes_no_digit():
     text, video, owner, _ = random_problem(7)
-    found = [evaluate(text.astype(np.float16), video.astype(np.float16), owner, memory=2**n) for n in (0, 16, 30)]
+    found = [
+        evaluate(text=text.astype(np.float16), video=video.astype(np.float16), video_of_caption=owner, memory=2**n)
+        for n in (0, 16, 30)
+    ]
     assert found[0].metrics == found[1].metrics == found[2].metrics
 
 
 def test_tensors_are_taken_as_they_are():
     text, video, owner, _ = random_problem(8)
-    plain = evaluate(text, video, owner).metrics
-    assert evaluate(torch.tensor(text, requires_grad=True), torch.tensor(video), torch.tensor(owner)).metrics == plain
+    plain = evaluate(text=text, video=video, video_of_caption=owner).metrics
+    assert (
+        evaluate(
+            text=torch.tensor(text, requires_grad=True), video=torch.tensor(video), video_of_caption=torch.tensor(owner)
+        ).metrics
+        == plain
+    )
     brain = torch.tensor(text).bfloat16(), torch.tensor(video).bfloat16()
-    assert evaluate(*brain, owner).metrics == evaluate(*(side.double().numpy() for side in brain), owner).metrics
+    assert (
+        evaluate(text=brain[0], video=brain[1], video_of_caption=owner).metrics
+        == evaluate(text=brain[0].double().numpy(), video=brain[1].double().numpy(), video_of_caption=owner).metrics
+    )
 
 
 def test_metrics_are_named_for_sorting_and_hold_plain_numbers():
     text, video, owner, _ = random_problem(9)
-    metrics = evaluate(text, video, owner, ks=(1, 5, 10)).metrics
+    metrics = evaluate(text=text, video=video, video_of_caption=owner, ks=(1, 5, 10)).metrics
     assert set(metrics) == {"t2v", "v2t", "health"}
     assert set(metrics["t2v"]) == {"R@01", "R@05", "R@10", "nDCG@10", "MRR", "MedR", "MeanR"}
     cut = {f"{m}@{k}" for m in ("hit", "recall") for k in ("01", "05", "10")}
@@ -295,9 +316,9 @@ def test_scikit_learn_and_scipy_agree_on_tied_scores(seed):
 
 def test_a_ready_matrix_scores_what_its_embeddings_do():
     text, video, owner, _ = random_problem(11)
-    scores = score_matrix(text, video)
+    scores = score_matrix(text=text, video=video)
     right = owner[:, None] == np.arange(len(video))
-    found = evaluate(text, video, owner)
+    found = evaluate(text=text, video=video, video_of_caption=owner)
     for relevance in (owner, right, csr_matrix(right), coo_array(right), torch.tensor(right)):
         plain = evaluate(scores=scores, relevance=relevance)
         assert plain.ranks["retrieval"].rank.tolist() == found.t2v.rank.tolist()
@@ -311,7 +332,7 @@ def test_a_ready_matrix_scores_what_its_embeddings_do():
 
 def test_infinite_scores_are_in_order_and_nan_is_not():
     scores = np.array([[np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
-    found = evaluate(scores=scores, relevance=[0, 2], ks=(1,), answers=True)
+    found = evaluate(scores=scores, relevance=[0, 2], ks=(1,), return_hard_negatives=True)
     assert found.ranks["retrieval"].rank.tolist() == [1, 2]
     assert found.ranks["retrieval"].hardest_negative.tolist() == [1, 0]
     scores[1, 1] = np.nan
@@ -322,7 +343,7 @@ def test_infinite_scores_are_in_order_and_nan_is_not():
 def test_a_caption_may_describe_several_videos():
     text, video = np.eye(3), np.eye(3)
     relevance = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]])
-    found = evaluate(text, video, relevance=csr_matrix(relevance), similarity="dot", ks=(1, 2))
+    found = evaluate(text=text, video=video, relevance=csr_matrix(relevance), similarity="dot", ks=(1, 2))
     # Caption 0 ranks video 0 first and ties on its other one with video 2; hit and recall part.
     assert found.metrics["t2v"]["hit@01"] == 1.0
     assert found.metrics["t2v"]["recall@01"] == (1 / 2 + 1) / 2
@@ -342,7 +363,7 @@ def test_more_right_items_than_k_are_counted_one_by_one():
 
 def test_the_first_protocol_searches_one_caption_a_video():
     scores = np.array([[1.0, 2.0], [5.0, 0.0], [0.0, 1.0], [9.0, 3.0]])
-    found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,), answers=True)
+    found = from_scores(scores, [0, 0, 1, 1], v2t="first", ks=(1,), return_hard_negatives=True)
     # Captions 0 and 2 are searched: video 0 finds its own first, video 1 prefers caption 0.
     assert found.v2t.rank.tolist() == [1, 2]
     assert found.v2t.hardest_negative.tolist() == [2, 0]
@@ -358,39 +379,47 @@ def test_group_max_ranks_videos_by_their_best_caption(seed):
     similarity = ["cosine", "dot", "euclidean"][seed % 3]
     if seed > 5:
         text, video = np.rint(text), np.rint(video)  # ties
-    scores = score_matrix(text, video, similarity=similarity)
+    scores = score_matrix(text=text, video=video, similarity=similarity)
     have = np.unique(owner[owner >= 0])
     best = np.stack([scores[owner == v].max(axis=0) for v in have], axis=1)
-    want = evaluate(scores=best[have], relevance=np.arange(len(have)), ks=(1, 5), answers=True)
+    want = evaluate(scores=best[have], relevance=np.arange(len(have)), ks=(1, 5), return_hard_negatives=True)
     for memory in (1, 2**30):
-        options = {"v2t": "group_max", "similarity": similarity, "ks": (1, 5), "memory": memory, "answers": True}
-        found = evaluate(text, video, owner, **options)
+        options = {
+            "v2t": "group_max",
+            "similarity": similarity,
+            "ks": (1, 5),
+            "memory": memory,
+            "return_hard_negatives": True,
+        }
+        found = evaluate(text=text, video=video, video_of_caption=owner, **options)
         assert found.v2t.query.tolist() == have.tolist()
         assert found.v2t.rank.tolist() == want.ranks["retrieval"].rank.tolist()
         assert found.v2t.hardest_negative.tolist() == have[want.ranks["retrieval"].hardest_negative].tolist()
         assert found.v2t.gap.tolist() == want.ranks["retrieval"].gap.tolist()
-        plain = evaluate(text, video, owner, similarity=similarity, ks=(1, 5), answers=True)
+        plain = evaluate(
+            text=text, video=video, video_of_caption=owner, similarity=similarity, ks=(1, 5), return_hard_negatives=True
+        )
         assert found.metrics["t2v"] == plain.metrics["t2v"]
         assert found.t2v.hardest_negative.tolist() == plain.t2v.hardest_negative.tolist()
-    assert evaluate(text, video, owner, v2t="group_max").t2v.hardest_negative is None
+    assert evaluate(text=text, video=video, video_of_caption=owner, v2t="group_max").t2v.hardest_negative is None
 
 
 def test_group_max_refuses_captions_of_several_videos():
     with pytest.raises(EvaluationError, match="group_max needs captions of one video each"):
-        evaluate(np.eye(2), np.eye(2), relevance=np.ones((2, 2)), v2t="group_max")
+        evaluate(text=np.eye(2), video=np.eye(2), relevance=np.ones((2, 2)), v2t="group_max")
 
 
 def test_scores_of_captions_and_videos_are_measured_in_both_directions():
     text, video, owner, _ = random_problem(13)
-    found = evaluate(scores=score_matrix(text, video), video_of_caption=owner)
-    assert found.metrics == evaluate(text, video, owner).metrics
+    found = evaluate(scores=score_matrix(text=text, video=video), video_of_caption=owner)
+    assert found.metrics == evaluate(text=text, video=video, video_of_caption=owner).metrics
 
 
 def test_one_direction_alone_is_what_it_is_in_both():
     text, video, owner, _ = random_problem(12)
-    both = evaluate(text, video, owner).metrics
+    both = evaluate(text=text, video=video, video_of_caption=owner).metrics
     for direction in ("t2v", "v2t"):
-        alone = evaluate(text, video, owner, directions=[direction]).metrics
+        alone = evaluate(text=text, video=video, video_of_caption=owner, directions=[direction]).metrics
         assert set(alone) == {direction, "health"} and alone[direction] == both[direction]
 
 
@@ -430,20 +459,23 @@ def test_rows_are_read_block_by_block_from_whatever_holds_them(tmp_path):
     video = generator.normal(size=(3000, 8)).astype(np.float32)
     owner = generator.integers(3000, size=500)
     text = video[owner] + generator.normal(size=(500, 8)).astype(np.float32)
-    plain = evaluate(text, video, owner).metrics
+    plain = evaluate(text=text, video=video, video_of_caption=owner).metrics
     taken = TakenByPosition(video)
-    assert evaluate(text, taken, owner, memory=2**16).metrics == plain
+    assert evaluate(text=text, video=taken, video_of_caption=owner, memory=2**16).metrics == plain
     assert taken.largest < 600
-    assert evaluate(Sliced(text), Sliced(video), owner, memory=2**20).metrics == plain
+    assert evaluate(text=Sliced(text), video=Sliced(video), video_of_caption=owner, memory=2**20).metrics == plain
     np.save(tmp_path / "video.npy", video)
-    assert evaluate(text, np.load(tmp_path / "video.npy", mmap_mode="r"), owner).metrics == plain
+    assert (
+        evaluate(text=text, video=np.load(tmp_path / "video.npy", mmap_mode="r"), video_of_caption=owner).metrics
+        == plain
+    )
 
 
 def test_what_is_asked_for_must_be_known():
     with pytest.raises(UnknownNameError, match="best, first, group_max"):
-        evaluate(np.eye(2), np.eye(2), [0, 1], v2t="mean")
+        evaluate(text=np.eye(2), video=np.eye(2), video_of_caption=[0, 1], v2t="mean")
     with pytest.raises(UnknownNameError, match="t2v, v2t"):
-        evaluate(np.eye(2), np.eye(2), [0, 1], directions=["t2t"])
+        evaluate(text=np.eye(2), video=np.eye(2), video_of_caption=[0, 1], directions=["t2t"])
     for wrong in ({}, {"text": np.eye(2), "video": np.eye(2)}, {"scores": np.eye(2)}):
         with pytest.raises(EvaluationError, match="evaluate takes"):
             evaluate(**wrong)
@@ -453,7 +485,7 @@ def test_what_is_asked_for_must_be_known():
 
 def test_a_curve_runs_through_the_metrics_and_its_chance():
     text, video, owner, _ = random_problem(10)
-    found = evaluate(text, video, owner)
+    found = evaluate(text=text, video=video, video_of_caption=owner)
     for direction, name in (("t2v", "R"), ("v2t", "recall")):
         curve = found.curve(direction, (1, 5, 10))
         assert curve["recall"].tolist() == [found.metrics[direction][f"{name}@{k:02d}"] for k in (1, 5, 10)]
@@ -464,7 +496,7 @@ def test_nan_is_an_error_and_not_a_perfect_hit():
     text = np.eye(3)
     text[1, 1] = np.nan
     with pytest.raises(NonFiniteError, match=r"text: 1 of 3 rows .*: 1"):
-        evaluate(text, np.eye(3), [0, 1, 2])
+        evaluate(text=text, video=np.eye(3), video_of_caption=[0, 1, 2])
 
 
 @pytest.mark.parametrize(
@@ -479,12 +511,12 @@ def test_nan_is_an_error_and_not_a_perfect_hit():
 )
 def test_shapes_that_do_not_fit_are_errors_that_say_so(text, video, owner, says):
     with pytest.raises(EvaluationError, match=says):
-        evaluate(text, video, owner)
+        evaluate(text=text, video=video, video_of_caption=owner)
 
 
 def test_an_unknown_tie_rule_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="expected, optimistic, pessimistic"):
-        evaluate(np.eye(2), np.eye(2), [0, 1], ties="lucky")
+        evaluate(text=np.eye(2), video=np.eye(2), video_of_caption=[0, 1], ties="lucky")
 
 
 def test_the_example_of_the_page_on_evaluation_runs():

@@ -114,12 +114,16 @@ def test_scikit_learn_agrees_on_graded_ties_in_both_directions(gain, of):
         text, video = rng.integers(-2, 3, (14, 3)).astype("f4"), rng.integers(-2, 3, (9, 3)).astype("f4")
         grades = rng.choice([0, 0, 0, 1, 2, 4], size=(14, 9))
         grades[0, 0] = 1
-        found = evaluate(text, video, relevance=grades, similarity="dot", ks=(1, 4), gain=gain, answers=True)
+        found = evaluate(
+            text=text, video=video, relevance=grades, similarity="dot", ks=(1, 4), gain=gain, return_hard_negatives=True
+        )
         for direction, scores, judged in (("t2v", text @ video.T, grades), ("v2t", video @ text.T, grades.T)):
             asked = (judged > 0).any(axis=1)
             want = ndcg_score(of(judged[asked].astype(float)), scores[asked], k=4)
             assert found.metrics[direction]["nDCG@04"] == pytest.approx(want, abs=1e-12)
-            plain = evaluate(text, video, relevance=grades > 0, similarity="dot", ks=(1, 4), answers=True)
+            plain = evaluate(
+                text=text, video=video, relevance=grades > 0, similarity="dot", ks=(1, 4), return_hard_negatives=True
+            )
             names = set(plain.metrics[direction]) - {"nDCG@04"}
             assert all(found.metrics[direction][name] == plain.metrics[direction][name] for name in names)
             assert found.ranks[direction].hardest_negative.tolist() == plain.ranks[direction].hardest_negative.tolist()
@@ -131,8 +135,8 @@ def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
         rng = np.random.default_rng(seed)
         scores, grades = rng.integers(0, 4, (8, 10)).astype(float), rng.choice([0, 1, 2], size=(8, 10))
         grades[0, 0] = 2
-        found = evaluate(scores=scores, relevance=grades, relevant_from=2, answers=True)
-        plain = evaluate(scores=scores, relevance=grades == 2, answers=True)
+        found = evaluate(scores=scores, relevance=grades, relevant_from=2, return_hard_negatives=True)
+        plain = evaluate(scores=scores, relevance=grades == 2, return_hard_negatives=True)
         for name in ("query", "n_right", "rank", "greater", "equal", "hardest_negative", "gap"):
             ours, theirs = getattr(found.ranks["retrieval"], name), getattr(plain.ranks["retrieval"], name)
             assert ours.tolist() == theirs.tolist(), name
@@ -166,13 +170,13 @@ def test_huge_and_tiny_grades_overflow_nothing_or_say_so():
         evaluate(scores=[[3, 2]], relevance=[[1, 2]], relevant_from=0)
     for v2t in ("first", "group_max"):
         with pytest.raises(EvaluationError, match="needs relevance of yes or no, not grades"):
-            evaluate(np.eye(2), np.eye(2), relevance=[[2, 0], [0, 1]], v2t=v2t)
+            evaluate(text=np.eye(2), video=np.eye(2), relevance=[[2, 0], [0, 1]], v2t=v2t)
 
 
 def test_what_was_not_retrieved_earns_nothing_and_its_rank_follows_the_others_in_random_order():
     scores = np.full((2, 4), -np.inf)
     scores[0, :2] = 2.0, 1.0
-    found = evaluate(scores=scores, relevance=[3, 0], ks=(4,), answers=True)
+    found = evaluate(scores=scores, relevance=[3, 0], ks=(4,), return_hard_negatives=True)
     ranks = found.ranks["retrieval"]
     assert {
         name: found.metrics["retrieval"][name] for name in ("hit@04", "recall@04", "MRR", "MAP", "nDCG@04")

@@ -23,7 +23,7 @@ def related(n_captions: int, n_videos: int, *, noise: float, seed: int = 0):
 @pytest.mark.parametrize("noise", [0.0, 2.0, 1e6])
 def test_an_interval_holds_its_score_and_says_how_many_videos_are_behind_it(noise, ties):
     text, video, owner = related(300, 50, noise=noise)
-    found = evaluate(np.sign(text), np.sign(video), owner, ties=ties)
+    found = evaluate(text=np.sign(text), video=np.sign(video), video_of_caption=owner, ties=ties)
     intervals = confidence_intervals(found)
     for direction in ("t2v", "v2t"):
         assert set(intervals[direction]) == set(found.metrics[direction])
@@ -40,11 +40,15 @@ def test_an_interval_holds_its_score_and_says_how_many_videos_are_behind_it(nois
 def test_all_right_and_all_wrong_have_the_exact_binomial_interval_of_the_videos():
     low = binomtest(40, 40).proportion_ci(method="exact").low
     owner = np.repeat(np.arange(40), 3)
-    right = confidence_intervals(evaluate(np.eye(40)[owner], np.eye(40), owner, ks=(1,)))
+    right = confidence_intervals(evaluate(text=np.eye(40)[owner], video=np.eye(40), video_of_caption=owner, ks=(1,)))
     assert right["t2v"]["R@01"] == right["t2v"]["MRR"] == {"low": pytest.approx(low), "high": 1.0, "n_videos": 40}
     assert right["v2t"]["hit@01"] == {"low": pytest.approx(low), "high": 1.0, "n_videos": 40}
     assert right["t2v"]["MeanR"]["low"] == 1.0 and right["t2v"]["MeanR"]["high"] == pytest.approx(1 + 39 * (1 - low))
-    wrong = confidence_intervals(evaluate(np.eye(40)[owner], np.eye(40), (owner + 1) % 40, ks=(1,), ties="pessimistic"))
+    wrong = confidence_intervals(
+        evaluate(
+            text=np.eye(40)[owner], video=np.eye(40), video_of_caption=(owner + 1) % 40, ks=(1,), ties="pessimistic"
+        )
+    )
     assert wrong["t2v"]["R@01"] == {"low": 0.0, "high": pytest.approx(1 - low), "n_videos": 40}
 
 
@@ -59,8 +63,10 @@ def test_of_many_videos_the_ends_are_1_96_standard_errors_away():
 
 def test_copies_of_captions_make_no_interval_narrower():
     text, video, owner = related(60, 30, noise=2.0)
-    once = confidence_intervals(evaluate(text, video, owner))["t2v"]
-    often = confidence_intervals(evaluate(np.tile(text, (10, 1)), video, np.tile(owner, 10)))["t2v"]
+    once = confidence_intervals(evaluate(text=text, video=video, video_of_caption=owner))["t2v"]
+    often = confidence_intervals(
+        evaluate(text=np.tile(text, (10, 1)), video=video, video_of_caption=np.tile(owner, 10))
+    )["t2v"]
     for name in ("R@01", "MRR", "MeanR", "MedR"):
         assert often[name] == pytest.approx(once[name])
 
@@ -68,7 +74,7 @@ def test_copies_of_captions_make_no_interval_narrower():
 @pytest.mark.parametrize("n_videos", [1, 2, 5])
 def test_few_videos_and_videos_without_captions_leave_no_hole(n_videos):
     text, video, _ = related(n_videos, 40, noise=0.1)
-    intervals = confidence_intervals(evaluate(text, video, np.arange(n_videos)))
+    intervals = confidence_intervals(evaluate(text=text, video=video, video_of_caption=np.arange(n_videos)))
     for direction, name, ends in [(side, name, ends) for side in intervals for name, ends in intervals[side].items()]:
         assert np.isfinite([ends["low"], ends["high"]]).all() and ends["n_videos"] == n_videos
         only_one_rank = direction == "v2t" and n_videos == 1 and name in ("MeanR", "MedR")
@@ -76,7 +82,7 @@ def test_few_videos_and_videos_without_captions_leave_no_hole(n_videos):
 
 
 def test_a_higher_level_is_wider_and_what_is_no_level_is_refused():
-    found = evaluate(*related(90, 30, noise=2.0))
+    found = evaluate(**dict(zip(("text", "video", "video_of_caption"), related(90, 30, noise=2.0), strict=True)))
     widths = []
     for level in (0.5, 0.95, 0.99):
         ends = confidence_intervals(found, level=level)["t2v"]["MRR"]
@@ -106,11 +112,11 @@ FORMS = {
 def test_captions_of_one_video_are_one_cluster_in_whatever_form_relevance_comes(form):
     text, video, owner = related(150, 30, noise=2.0)
     scores, relevance = text @ video.T, FORMS[form](owner)
-    known = confidence_intervals(evaluate(text, video, owner, similarity="dot"))
+    known = confidence_intervals(evaluate(text=text, video=video, video_of_caption=owner, similarity="dot"))
     alone = confidence_intervals(evaluate(scores=scores, relevance=relevance))["retrieval"]
     assert alone["hit@01"] == pytest.approx(known["t2v"]["R@01"])
     assert alone["MRR"] == pytest.approx(known["t2v"]["MRR"])
-    embeddings = confidence_intervals(evaluate(text, video, relevance=relevance, similarity="dot"))
+    embeddings = confidence_intervals(evaluate(text=text, video=video, relevance=relevance, similarity="dot"))
     assert embeddings["v2t"] == known["v2t"]
     assert embeddings["t2v"]["MRR"] == pytest.approx(known["t2v"]["MRR"])
 
@@ -118,12 +124,12 @@ def test_captions_of_one_video_are_one_cluster_in_whatever_form_relevance_comes(
 def test_the_other_direction_and_other_ways_to_measure_sample_videos_too():
     text, video, owner = related(150, 30, noise=2.0)
     scores = text @ video.T
-    v2t = confidence_intervals(evaluate(text, video, owner, similarity="dot"))["v2t"]
+    v2t = confidence_intervals(evaluate(text=text, video=video, video_of_caption=owner, similarity="dot"))["v2t"]
     assert confidence_intervals(evaluate(scores=scores.T, relevance=as_matrix(owner).T))["retrieval"] == v2t
-    tokens = evaluate(text[:, None], video[:, None], owner, similarity="maxsim")
-    softmax = evaluate_transductive(text, video, owner, protocol=DualSoftmax())
-    first = evaluate(text, video, owner, v2t="first")
-    grouped = evaluate(text, video, owner, v2t="group_max")
+    tokens = evaluate(text=text[:, None], video=video[:, None], video_of_caption=owner, similarity="maxsim")
+    softmax = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=DualSoftmax())
+    first = evaluate(text=text, video=video, video_of_caption=owner, v2t="first")
+    grouped = evaluate(text=text, video=video, video_of_caption=owner, v2t="group_max")
     for found in (tokens, softmax, first, grouped, evaluate(scores=scores, video_of_caption=owner)):
         for of in confidence_intervals(found).values():
             assert {ends["n_videos"] for ends in of.values()} == {30}

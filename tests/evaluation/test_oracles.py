@@ -75,7 +75,7 @@ def test_trec_eval_scikit_learn_and_scipy_agree_on_ties(block):
         text, video, right = whole_numbers(np.random.default_rng(seed))
         scores = text @ video.T
         found = {
-            ties: evaluate(text, video, relevance=right, similarity="dot", ks=KS, ties=ties)
+            ties: evaluate(text=text, video=video, relevance=right, similarity="dot", ks=KS, ties=ties)
             for ties in ("expected", "optimistic", "pessimistic")
         }
         for direction, matrix, of in (("t2v", scores, right), ("v2t", scores.T, right.T)):
@@ -120,7 +120,7 @@ def real_numbers(rng: np.random.Generator, similarity: str) -> tuple[np.ndarray,
 def test_trec_eval_and_scikit_learn_agree_where_nothing_ties(similarity):
     for seed in PROBLEMS[:: 1 if SOAK else 3]:
         text, video, scores, right = real_numbers(np.random.default_rng(seed), similarity)
-        found = evaluate(text, video, relevance=right, similarity=similarity, ks=KS)
+        found = evaluate(text=text, video=video, relevance=right, similarity=similarity, ks=KS)
         for direction, matrix, of in (("t2v", scores, right), ("v2t", scores.T, right.T)):
             # trec_eval compares in single precision: it gets places instead.
             same(found.metrics[direction], trec(rankdata(matrix, axis=1), of, ties="optimistic"))
@@ -160,27 +160,60 @@ def test_the_same_values_give_the_same_ranks_in_any_dtype_order_block_and_on_a_d
         text, video = awkward(rng)
         owner = rng.integers(-1, len(video), size=len(text))
         owner[0] = 0
-        plain = evaluate(text, video, owner, similarity=similarity, answers=True)
+        plain = evaluate(
+            text=text, video=video, video_of_caption=owner, similarity=similarity, return_hard_negatives=True
+        )
         captions, videos = rng.permutation(len(text)), rng.permutation(len(video))
         place = np.r_[np.argsort(videos), -1]
         brain = [torch.from_numpy(side).bfloat16() for side in (text, video)]
         for change, found in {
-            "float32": evaluate(text.astype(np.float32), video.astype(np.float32), owner, similarity=similarity),
-            "float64": evaluate(text.astype(np.float64), video.astype(np.float64), owner, similarity=similarity),
-            "mixed": evaluate(torch.from_numpy(text), video.astype(np.float64), owner, similarity=similarity),
-            "memory": evaluate(text, video, owner, similarity=similarity, memory=int(2 ** rng.integers(0, 20))),
-            "device": evaluate(text, video, owner, similarity=similarity, device="cpu"),
-            "rows": evaluate(text[captions], video[videos], place[owner[captions]], similarity=similarity),
+            "float32": evaluate(
+                text=text.astype(np.float32),
+                video=video.astype(np.float32),
+                video_of_caption=owner,
+                similarity=similarity,
+            ),
+            "float64": evaluate(
+                text=text.astype(np.float64),
+                video=video.astype(np.float64),
+                video_of_caption=owner,
+                similarity=similarity,
+            ),
+            "mixed": evaluate(
+                text=torch.from_numpy(text),
+                video=video.astype(np.float64),
+                video_of_caption=owner,
+                similarity=similarity,
+            ),
+            "memory": evaluate(
+                text=text,
+                video=video,
+                video_of_caption=owner,
+                similarity=similarity,
+                memory=int(2 ** rng.integers(0, 20)),
+            ),
+            "device": evaluate(text=text, video=video, video_of_caption=owner, similarity=similarity, device="cpu"),
+            "rows": evaluate(
+                text=text[captions], video=video[videos], video_of_caption=place[owner[captions]], similarity=similarity
+            ),
         }.items():
             assert found.metrics == plain.metrics, (seed, change)
-        moved = evaluate(text[captions], video, owner[captions], similarity=similarity, answers=True).t2v
+        moved = evaluate(
+            text=text[captions],
+            video=video,
+            video_of_caption=owner[captions],
+            similarity=similarity,
+            return_hard_negatives=True,
+        ).t2v
         order = np.argsort(captions[moved.query])
         for name in ("greater", "equal", "hardest_negative", "gap"):
             assert getattr(moved, name)[order].tolist() == getattr(plain.t2v, name).tolist(), (seed, name)
         wide = [side.double().numpy() for side in brain]
         if all(np.isfinite(side).all() for side in wide):
-            of_brain = evaluate(*brain, owner, similarity=similarity).metrics
-            assert of_brain == evaluate(*wide, owner, similarity=similarity).metrics, seed
+            of_brain = evaluate(text=brain[0], video=brain[1], video_of_caption=owner, similarity=similarity).metrics
+            assert (
+                of_brain == evaluate(text=wide[0], video=wide[1], video_of_caption=owner, similarity=similarity).metrics
+            ), seed
 
 
 @pytest.mark.parametrize("scale", [2.0**-1060, 1e-310, 1e-160, 1e160, 2.0**1010])
@@ -190,10 +223,10 @@ def test_lengths_at_the_ends_of_float64_leave_a_cosine_s_ranks_alone(scale):
     owner = rng.integers(50, size=120)
     text = video[owner] + rng.integers(-8, 9, size=(120, 12)) / 8
     scale = 2.0 ** np.round(np.log2(scale))
-    plain = evaluate(text, video, owner, answers=True)
+    plain = evaluate(text=text, video=video, video_of_caption=owner, return_hard_negatives=True)
     for found in (
-        evaluate(text * scale, video, owner, answers=True),
-        evaluate(text, video * scale, owner, answers=True),
+        evaluate(text=text * scale, video=video, video_of_caption=owner, return_hard_negatives=True),
+        evaluate(text=text, video=video * scale, video_of_caption=owner, return_hard_negatives=True),
     ):
         assert found.metrics == plain.metrics
         assert found.t2v.gap.tolist() == plain.t2v.gap.tolist()

@@ -33,20 +33,22 @@ def ranks(scores: np.ndarray, owner: np.ndarray) -> list[int]:
 
 def test_dual_softmax_is_the_score_times_the_softmax_over_the_queries():
     text, video, owner = drawn()
-    scores = score_matrix(text, video)
-    found = evaluate_transductive(text, video, owner, protocol=DualSoftmax(scale=30.0))
+    scores = score_matrix(text=text, video=video)
+    found = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=DualSoftmax(scale=30.0))
     assert found.t2v.rank.tolist() == ranks(scores * softmax(30 * scores, axis=0), owner)
     turned = scores.T * softmax(30 * scores.T, axis=0)
     best = np.array([turned[v, owner == v].max() for v in found.v2t.query])
     wrong = [turned[v, owner != v] for v in found.v2t.query]
     assert found.v2t.greater.tolist() == [(w > b).sum() for w, b in zip(wrong, best, strict=True)]
-    assert found.metrics["t2v"]["R@01"] != evaluate(text, video, owner).metrics["t2v"]["R@01"]
+    assert (
+        found.metrics["t2v"]["R@01"] != evaluate(text=text, video=video, video_of_caption=owner).metrics["t2v"]["R@01"]
+    )
 
 
 def test_inverted_softmax_is_the_exponential_over_its_sum_over_the_queries():
     text, video, owner = drawn()
-    scores = score_matrix(text, video)
-    found = evaluate_transductive(text, video, owner, protocol=InvertedSoftmax(scale=30.0))
+    scores = score_matrix(text=text, video=video)
+    found = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=InvertedSoftmax(scale=30.0))
     assert found.t2v.rank.tolist() == ranks(softmax(30 * scores, axis=0), owner)
     turned = softmax(30 * scores.T, axis=0)
     best = np.array([turned[v, owner == v].max() for v in found.v2t.query])
@@ -76,21 +78,21 @@ def test_qb_norm_is_the_dynamic_inverted_softmax_of_its_paper(seed):
     bank_video = rng.normal(size=(7, 16))
     bank_text = bank_video[rng.integers(7, size=9)] + rng.normal(size=(9, 16))
     scores, text_bank, video_bank = (
-        score_matrix(text, video),
-        score_matrix(bank_text, video),
-        score_matrix(bank_video, text),
+        score_matrix(text=text, video=video),
+        score_matrix(text=bank_text, video=video),
+        score_matrix(text=bank_video, video=text),
     )
     found = {}
     for k in (1, 2, 5):
         protocol = QueryBank(scale=20.0, k=k)
         banks = {"bank_text": bank_text, "bank_video": iter([bank_video[:3], bank_video[3:]])}
-        found[k] = evaluate_transductive(text, video, owner, protocol=protocol, **banks)
+        found[k] = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=protocol, **banks)
         assert found[k].t2v.rank.tolist() == ranks(by_the_paper(scores, text_bank, beta=20.0, k=k), owner)
         turned = by_the_paper(scores.T, video_bank, beta=20.0, k=k)
         best = np.array([turned[v, owner == v].max() for v in found[k].v2t.query])
         wrong = [turned[v, owner != v] for v in found[k].v2t.query]
         assert found[k].v2t.greater.tolist() == [(w > b).sum() for w, b in zip(wrong, best, strict=True)]
-    plain = evaluate(text, video, owner)
+    plain = evaluate(text=text, video=video, video_of_caption=owner)
     assert len({of.metrics["t2v"]["MRR"] for of in (plain, *found.values())}) == 4  # k matters
 
 
@@ -123,26 +125,30 @@ def test_a_bank_that_is_missing_empty_or_not_wanted_is_refused():
         ({"bank_text": text[:, :3], "bank_video": video}, "3 wide and the items 16"),
     ):
         with pytest.raises(EvaluationError, match=says):
-            evaluate_transductive(text, video, owner, protocol=QueryBank(), **banks)
+            evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=QueryBank(), **banks)
     with pytest.raises(EvaluationError, match="bank_video is given; only QB-Norm has a bank"):
-        evaluate_transductive(text, video, owner, protocol=InvertedSoftmax(), bank_video=video)
+        evaluate_transductive(
+            text=text, video=video, video_of_caption=owner, protocol=InvertedSoftmax(), bank_video=video
+        )
 
 
 @pytest.mark.parametrize("protocol", [DualSoftmax(), InvertedSoftmax()])
 def test_the_order_of_rows_changes_no_bit_and_a_constant_tower_scores_chance(protocol):
     text, video, owner = drawn(1)
     order = np.random.default_rng(0).permutation(len(text))
-    straight = evaluate_transductive(text, video, owner, protocol=protocol)
-    shuffled = evaluate_transductive(text[order], video, owner[order], protocol=protocol)
+    straight = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=protocol)
+    shuffled = evaluate_transductive(text=text[order], video=video, video_of_caption=owner[order], protocol=protocol)
     assert shuffled.metrics == straight.metrics
-    constant = evaluate_transductive(np.ones_like(text), video, owner, protocol=protocol)
+    constant = evaluate_transductive(text=np.ones_like(text), video=video, video_of_caption=owner, protocol=protocol)
     assert constant.metrics["v2t"] == constant.chance["v2t"]
     assert "uses the other test queries" in straight.similarity
 
 
 def test_a_large_scale_does_not_overflow():
     text, video, owner = drawn()
-    found = evaluate_transductive(1e3 * text, video, owner, protocol=DualSoftmax(1e4), similarity="dot")
+    found = evaluate_transductive(
+        text=1e3 * text, video=video, video_of_caption=owner, protocol=DualSoftmax(1e4), similarity="dot"
+    )
     assert 0 <= found.metrics["t2v"]["R@01"] <= 1
 
 
@@ -157,4 +163,4 @@ def test_settings_that_are_none_are_refused():
     with pytest.raises(UnknownNameError, match="dual_softmax, inverted_softmax, qb_norm"):
         make_protocol("softmax")
     with pytest.raises(UnknownNameError, match="similarity"):
-        evaluate(*drawn(), similarity="dual_softmax")
+        evaluate(text=np.eye(1), video=np.eye(1), video_of_caption=[0], similarity="dual_softmax")

@@ -186,12 +186,16 @@ def test_pandas_objects_in_other_orders_are_refused_and_in_one_order_taken():
         with pytest.raises(EvaluationError, match="labels differ"):
             evaluate(scores=scores, relevance=other)
     text, video = pd.DataFrame(SCORES, index=names), pd.DataFrame(SCORES, index=names)
-    plain = evaluate(SCORES, SCORES, [0, 1, 2, 3]).metrics
-    assert evaluate(text, video, owner).metrics == evaluate(text, video, [0, 1, 2, 3]).metrics == plain
+    plain = evaluate(text=SCORES, video=SCORES, video_of_caption=[0, 1, 2, 3]).metrics
+    assert (
+        evaluate(text=text, video=video, video_of_caption=owner).metrics
+        == evaluate(text=text, video=video, video_of_caption=[0, 1, 2, 3]).metrics
+        == plain
+    )
     with pytest.raises(EvaluationError, match="text and video_of_caption are pandas objects whose labels differ"):
-        evaluate(text, video, owner.iloc[::-1])
+        evaluate(text=text, video=video, video_of_caption=owner.iloc[::-1])
     with pytest.raises(EvaluationError, match="video and relevance are pandas objects"):
-        evaluate(text, video, relevance=pd.DataFrame(np.eye(4), index=names, columns=names[::-1]))
+        evaluate(text=text, video=video, relevance=pd.DataFrame(np.eye(4), index=names, columns=names[::-1]))
 
 
 def test_masked_values_are_never_read_beneath_their_mask():
@@ -204,13 +208,18 @@ def test_masked_values_are_never_read_beneath_their_mask():
     text = np.ma.array(SCORES, mask=np.arange(24).reshape(4, 6) == 7)
     for given in (text, list(text)):
         with pytest.raises(EvaluationError, match="masked values"):
-            evaluate(given, SCORES, [0, 1, 2, 3])
+            evaluate(text=given, video=SCORES, video_of_caption=[0, 1, 2, 3])
         with pytest.raises(EvaluationError, match="masked values"):
-            evaluate(SCORES, given, [0, 1, 2, 3])
+            evaluate(text=SCORES, video=given, video_of_caption=[0, 1, 2, 3])
     tokens = np.ma.array(np.ones((2, 3, 4)), mask=np.arange(24).reshape(2, 3, 4) == 0)
     for given in (tokens, list(tokens)):
         with pytest.raises(EvaluationError, match="masked values"):
-            evaluate(given, np.ones((2, 3, 4)), [0, 1], similarity="maxsim")
+            evaluate(text=given, video=np.ones((2, 3, 4)), video_of_caption=[0, 1], similarity="maxsim")
     with pytest.raises(EvaluationError, match=r"video_of_caption has 1 masked values.*\.filled"):
-        evaluate(SCORES, SCORES, np.ma.array([0, 1, 2, 3], mask=[0, 0, 1, 0]))
-    assert evaluate(np.ma.array(SCORES), SCORES, np.ma.array([0, 1, 2, 3])).metrics["t2v"]["MRR"] == 1.0
+        evaluate(text=SCORES, video=SCORES, video_of_caption=np.ma.array([0, 1, 2, 3], mask=[0, 0, 1, 0]))
+    assert (
+        evaluate(text=np.ma.array(SCORES), video=SCORES, video_of_caption=np.ma.array([0, 1, 2, 3])).metrics["t2v"][
+            "MRR"
+        ]
+        == 1.0
+    )

@@ -70,6 +70,10 @@ def drawn(n_captions: int = 11, n_videos: int = 5, seed: int = 0) -> tuple[np.nd
     return text, video, prompts
 
 
+def named(text: np.ndarray, video: np.ndarray, prompts: np.ndarray) -> dict[str, np.ndarray]:
+    return {"text": text, "video": video, "prompts": prompts}
+
+
 def test_scores_are_those_of_the_library_s_generator(activation: str) -> None:
     network = oracle(activation)
     text, video, prompts = map(torch.from_numpy, drawn())
@@ -79,7 +83,7 @@ def test_scores_are_those_of_the_library_s_generator(activation: str) -> None:
         expected = torch.einsum(
             "vcd,vd->cv", torch.nn.functional.normalize(moved, dim=-1), torch.nn.functional.normalize(video, dim=-1)
         )
-    scores = conditioned_scores(*drawn(), ours(network, activation))
+    scores = conditioned_scores(ours(network, activation), **named(*drawn()))
     assert scores.shape == (11, 5)
     assert scores.dtype == np.float32
     np.testing.assert_allclose(scores, expected.numpy(), rtol=0, atol=1e-5)
@@ -89,15 +93,15 @@ def test_scores_are_those_of_the_library_s_generator(activation: str) -> None:
 def test_tiles_change_no_score_beyond_its_last_bits(
     generator: PromptGenerator, tile_captions: int, tile_videos: int
 ) -> None:
-    whole = conditioned_scores(*drawn(), generator)
-    tiled = conditioned_scores(*drawn(), generator, tile_captions=tile_captions, tile_videos=tile_videos)
+    whole = conditioned_scores(generator, **named(*drawn()))
+    tiled = conditioned_scores(generator, **named(*drawn()), tile_captions=tile_captions, tile_videos=tile_videos)
     np.testing.assert_allclose(tiled, whole, rtol=0, atol=1e-6)
 
 
 def test_equal_captions_and_equal_videos_tie_whatever_the_tile(generator: PromptGenerator) -> None:
     text, video, prompts = drawn()
     text[7], video[4], prompts[4] = text[0], video[1], prompts[1]
-    scores = conditioned_scores(text, video, prompts, generator, tile_captions=3, tile_videos=2)
+    scores = conditioned_scores(generator, text=text, video=video, prompts=prompts, tile_captions=3, tile_videos=2)
     assert np.array_equal(scores[0], scores[7])
     assert np.array_equal(scores[:, 1], scores[:, 4])
     assert not np.array_equal(scores[:, 0], scores[:, 1])
@@ -106,7 +110,7 @@ def test_equal_captions_and_equal_videos_tie_whatever_the_tile(generator: Prompt
 def test_videos_of_equal_embedding_and_other_prompts_do_not_tie(generator: PromptGenerator) -> None:
     text, video, prompts = drawn()
     video[1] = video[0]
-    scores = conditioned_scores(text, video, prompts, generator)
+    scores = conditioned_scores(generator, text=text, video=video, prompts=prompts)
     assert not np.array_equal(scores[:, 0], scores[:, 1])
 
 
@@ -114,21 +118,23 @@ def test_prompts_are_read_from_a_mapped_file_in_half_precision(generator: Prompt
     text, video, prompts = drawn()
     np.save(tmp_path / "prompts.npy", prompts.astype(np.float16))
     mapped = np.load(tmp_path / "prompts.npy", mmap_mode="r")
-    scores = conditioned_scores(text, video, mapped, generator, tile_videos=2)
-    np.testing.assert_allclose(scores, conditioned_scores(text, video, prompts, generator), rtol=0, atol=5e-3)
+    scores = conditioned_scores(generator, text=text, video=video, prompts=mapped, tile_videos=2)
+    np.testing.assert_allclose(
+        scores, conditioned_scores(generator, text=text, video=video, prompts=prompts), rtol=0, atol=5e-3
+    )
 
 
 def test_a_zero_video_scores_zero(generator: PromptGenerator) -> None:
     text, video, prompts = drawn()
     video[2] = 0
-    assert not conditioned_scores(text, video, prompts, generator)[:, 2].any()
+    assert not conditioned_scores(generator, text=text, video=video, prompts=prompts)[:, 2].any()
 
 
 def test_ranks_come_from_evaluate_with_one_axis_a_video(generator: PromptGenerator) -> None:
     text, video, prompts = drawn(n_captions=30, n_videos=6)
     owner = np.arange(30) % 6
-    scores = conditioned_scores(text, video, prompts, generator)
-    found = evaluate(scores, np.eye(6), owner, similarity="dot")
+    scores = conditioned_scores(generator, text=text, video=video, prompts=prompts)
+    found = evaluate(text=scores, video=np.eye(6), video_of_caption=owner, similarity="dot")
     expected = (scores > scores[np.arange(30), owner][:, None]).sum(axis=1) + 1
     assert found.t2v.rank.tolist() == expected.tolist()
 
@@ -138,15 +144,15 @@ def test_a_value_that_is_not_finite_is_refused(generator: PromptGenerator, which
     arrays = drawn()
     arrays[which].reshape(-1)[3] = np.nan
     with pytest.raises(NonFiniteError):
-        conditioned_scores(*arrays, generator)
+        conditioned_scores(generator, **named(*arrays))
 
 
 def test_shapes_that_do_not_fit_are_refused_with_what_is_wanted(generator: PromptGenerator) -> None:
     text, video, prompts = drawn()
     with pytest.raises(EvaluationError, match=r"text must be \(n, 48\).*\(11, 40\)"):
-        conditioned_scores(text[:, :40], video, prompts, generator)
+        conditioned_scores(generator, text=text[:, :40], video=video, prompts=prompts)
     with pytest.raises(EvaluationError, match=r"prompts must be \(5, n_patches, 48\).*\(4, 7, 48\)"):
-        conditioned_scores(text, video, prompts[:4], generator)
+        conditioned_scores(generator, text=text, video=video, prompts=prompts[:4])
 
 
 class TestFile:
@@ -166,7 +172,9 @@ class TestFile:
 
     def test_what_was_written_is_read(self, generator: PromptGenerator, tmp_path: Path) -> None:
         read = PromptGenerator.load(self.write(tmp_path / "a", generator), weights_sha256="a" * 64)
-        assert np.array_equal(conditioned_scores(*drawn(), read), conditioned_scores(*drawn(), generator))
+        assert np.array_equal(
+            conditioned_scores(read, **named(*drawn())), conditioned_scores(generator, **named(*drawn()))
+        )
         assert read.logit_scale == pytest.approx(np.exp(2.5))
 
     def test_another_format_is_refused(self, generator: PromptGenerator, tmp_path: Path) -> None:
@@ -253,8 +261,8 @@ class TestFile:
 def test_a_pair_has_the_same_bits_in_whatever_block_and_memory(generator: PromptGenerator) -> None:
     text, video, prompts = drawn(90, 25)
     text[[40, 70]], video[20], prompts[20] = text[3], video[2], prompts[2]
-    scorer = Conditioned(text, video, prompts, generator, tile_captions=16, tile_videos=4)
-    whole = conditioned_scores(text, video, prompts, generator, tile_captions=16, tile_videos=4)
+    scorer = Conditioned(generator, text=text, video=video, prompts=prompts, tile_captions=16, tile_videos=4)
+    whole = conditioned_scores(generator, text=text, video=video, prompts=prompts, tile_captions=16, tile_videos=4)
     for captions, videos in (
         (slice(0, 90), slice(0, 25)),
         (slice(5, 71), slice(3, 22)),
@@ -263,8 +271,11 @@ def test_a_pair_has_the_same_bits_in_whatever_block_and_memory(generator: Prompt
         assert np.array_equal(scorer.block(captions, videos), whole[captions, videos])
     assert np.array_equal(whole[40], whole[3]) and np.array_equal(whole[:, 20], whole[:, 2])
     owner = np.arange(90) % 25
-    found = [evaluate(scores=scorer, video_of_caption=owner, answers=True, memory=memory) for memory in (2**14, 2**30)]
-    ready = evaluate(scores=whole, video_of_caption=owner, answers=True)
+    found = [
+        evaluate(scores=scorer, video_of_caption=owner, return_hard_negatives=True, memory=memory)
+        for memory in (2**14, 2**30)
+    ]
+    ready = evaluate(scores=whole, video_of_caption=owner, return_hard_negatives=True)
     assert found[0].metrics == found[1].metrics == ready.metrics
     assert found[0].t2v.hardest_negative.tolist() == ready.t2v.hardest_negative.tolist()
 

@@ -22,14 +22,14 @@ def test_reciprocal_ranks_are_the_evaluators_whichever_video_is_right(scores):
     found = reciprocal_ranks(np.array(scores, dtype=float))
     for video in range(5):
         owner = np.full(len(scores), video)
-        one = evaluate(np.array(scores, dtype=float), np.eye(5), owner, similarity="dot")
+        one = evaluate(text=np.array(scores, dtype=float), video=np.eye(5), video_of_caption=owner, similarity="dot")
         assert found[:, video] == pytest.approx(one.t2v.values["MRR"])
 
 
 def test_the_true_pairing_of_a_cell_is_its_mrr():
     text, video = unrelated(0)
     cells = shuffled_cells({("a", "b"): (text, video)}, OWNER, 60, n_shuffles=20, seed=0)
-    found = evaluate(text, video, OWNER)
+    found = evaluate(text=text, video=video, video_of_caption=OWNER)
     assert cells.mrr["a", "b"] == pytest.approx(found.metrics["t2v"]["MRR"])
     assert cells.chance == pytest.approx(found.chance["t2v"]["MRR"])
 

@@ -26,7 +26,7 @@ def write(folder: Path, noise: float, *, leave_out: int = 0):
     text = video[OWNER] + noise * generator.normal(size=(80, 8))
     kept = slice(leave_out, None)
     matched = Matched(VIDEOS, CAPTIONS[kept], OWNER[kept], {})
-    found = evaluate(text[kept], video, OWNER[kept], answers=True)
+    found = evaluate(text=text[kept], video=video, video_of_caption=OWNER[kept], return_hard_negatives=True)
     write_queries(folder / "evaluation" / "queries.parquet", found, matched)
     return found
 

@@ -38,7 +38,7 @@ FILES = ["--text", "t.npy", "--video", "v.npy", "--keys", "pairs.csv"]
 def test_two_files_and_a_table_give_what_evaluate_gives(files):
     done = invoke(*FILES, "--output", "found")
     assert done.exit_code == 0, done.output
-    metrics = evaluate(*files).metrics
+    metrics = evaluate(**dict(zip(("text", "video", "video_of_caption"), files, strict=True))).metrics
     written = json.loads(Path("found/metrics.json").read_text())
     assert written["t2v"] == {name: pytest.approx(value, abs=1e-6) for name, value in metrics["t2v"].items()}
     assert f"R@01       {metrics['t2v']['R@01']:9.4f}" in done.output
@@ -101,7 +101,7 @@ def test_ids_give_what_row_numbers_give(by_id):
     done = invoke(*FILES, "--output", "found")
     assert done.exit_code == 0, done.output
     written = json.loads(Path("found/metrics.json").read_text())
-    expected = evaluate(*by_id).metrics["t2v"]
+    expected = evaluate(**dict(zip(("text", "video", "video_of_caption"), by_id, strict=True))).metrics["t2v"]
     assert written["t2v"] == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
     queries = pq.read_table("found/queries.parquet").to_pylist()
     lines = Path("pairs.csv").read_text().splitlines()[1:]

@@ -55,11 +55,11 @@ def test_a_table_of_several_splits_is_measured_by_split(arrays, form):
     done = measure(*FILES)
     assert done.exit_code == 1 and "test (16 captions, 8 videos), train (24 captions, 12 videos)" in done.output
     assert "--split test" in done.output and "--split all" in done.output
-    alone = evaluate(text[24:], video[12:], np.arange(16) // 2).metrics["t2v"]["MRR"]
+    alone = evaluate(text=text[24:], video=video[12:], video_of_caption=np.arange(16) // 2).metrics["t2v"]["MRR"]
     done = measure(*FILES, "--split", "test", "--output", "found")
     assert done.exit_code == 0 and "split test: 16 captions, 8 videos" in done.output
     assert shown(done.output) == pytest.approx(alone, abs=1e-4)
-    together = evaluate(text, video, np.arange(40) // 2).metrics["t2v"]["MRR"]
+    together = evaluate(text=text, video=video, video_of_caption=np.arange(40) // 2).metrics["t2v"]["MRR"]
     assert shown(measure(*FILES, "--split", "all").output) == pytest.approx(together, abs=1e-4) != alone
     done = measure(*FILES, "--split", "val")
     assert done.exit_code == 1 and "no split 'val'. It has the splits test (16" in done.output
@@ -68,7 +68,7 @@ def test_a_table_of_several_splits_is_measured_by_split(arrays, form):
 @pytest.mark.parametrize("form", ["by id", "by row"])
 def test_a_table_of_one_split_or_none_is_measured_as_it_is(arrays, form):
     text, video = arrays
-    together = evaluate(text, video, np.arange(40) // 2).metrics["t2v"]["MRR"]
+    together = evaluate(text=text, video=video, video_of_caption=np.arange(40) // 2).metrics["t2v"]["MRR"]
     write(form, lambda video: "test")
     for words in ([], ["--split", "test"], ["--split", "all"]):
         assert shown(measure(*FILES, *words).output) == pytest.approx(together, abs=1e-4)

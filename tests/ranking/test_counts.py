@@ -34,19 +34,21 @@ def counted_by_hand(scores: np.ndarray, relevant: np.ndarray) -> list:
 
 def test_cosine_and_dot_of_vectors_small_enough_to_check_by_eye():
     text, video = np.array([[3.0, 4.0], [0.0, 2.0]]), np.array([[1.0, 0.0], [0.0, 5.0]])
-    assert score_matrix(text, video, similarity="dot").tolist() == [[3.0, 20.0], [0.0, 10.0]]
-    assert score_matrix(text, video).tolist() == [[0.6, 0.8], [0.0, 1.0]]
+    assert score_matrix(text=text, video=video, similarity="dot").tolist() == [[3.0, 20.0], [0.0, 10.0]]
+    assert score_matrix(text=text, video=video).tolist() == [[0.6, 0.8], [0.0, 1.0]]
 
 
 def test_euclidean_is_the_negative_squared_distance():
     text, video = np.array([[3.0, 4.0]]), np.array([[0.0, 0.0], [3.0, 3.0]])
-    assert score_matrix(text, video, similarity="euclidean").tolist() == [[-25.0, -1.0]]
+    assert score_matrix(text=text, video=video, similarity="euclidean").tolist() == [[-25.0, -1.0]]
 
 
 def test_the_order_of_a_sum_is_the_stated_one():
     """Written out: what lies beyond the largest power of two is added onto the front, until one is left."""
     products = np.random.default_rng(0).normal(size=(20, 45)).astype(np.float32).astype(np.float64)
-    for row, found in zip(products, score_matrix(products, np.ones((1, 45)), similarity="dot")[:, 0], strict=True):
+    for row, found in zip(
+        products, score_matrix(text=products, video=np.ones((1, 45)), similarity="dot")[:, 0], strict=True
+    ):
         left = row.tolist()
         while len(left) > 1:
             half = max(2**power for power in range(10) if 2**power < len(left))
@@ -57,16 +59,16 @@ def test_the_order_of_a_sum_is_the_stated_one():
 def test_whole_numbers_are_multiplied_by_a_blas_to_the_same_bits(monkeypatch):
     generator = np.random.default_rng(0)
     text, video = generator.integers(-90, 90, size=(2, 30, 100)).astype(np.int8)
-    fast = score_matrix(text, video)
+    fast = score_matrix(text=text, video=video)
     monkeypatch.setattr("reelstore.ranking.reference._exact_product", lambda left, right: None)
-    assert np.array_equal(fast, score_matrix(text, video))
+    assert np.array_equal(fast, score_matrix(text=text, video=video))
 
 
 def test_scores_agree_with_a_plain_matrix_product():
     text, video = embeddings(40, 33, 0), embeddings(30, 33, 1)
     left, right = text.astype(np.float64), video.astype(np.float64)
     plain = left @ right.T / np.linalg.norm(left, axis=1)[:, None] / np.linalg.norm(right, axis=1)
-    np.testing.assert_allclose(score_matrix(text, video), plain, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(score_matrix(text=text, video=video), plain, rtol=0, atol=1e-14)
 
 
 @settings(max_examples=40, deadline=None)
@@ -79,9 +81,13 @@ def test_counts_are_what_one_comparison_after_the_other_gives(data):
     relevant = np.array([[data.draw(st.booleans()) for _ in range(n_video)] for _ in range(n_text)])
     similarity = data.draw(st.sampled_from(["cosine", "dot", "euclidean"]))
     options = {"similarity": similarity, "first": data.draw(st.sampled_from(LEVELS))}
-    scores = score_matrix(text, video, similarity=similarity)
-    check(count_pairs(text, video, *np.nonzero(relevant), answers=True, **options), scores, relevant)
-    check(count_scores(Matrix(scores), *np.nonzero(relevant), answers=True), scores, relevant)
+    scores = score_matrix(text=text, video=video, similarity=similarity)
+    check(
+        count_pairs(*np.nonzero(relevant), text=text, video=video, return_hard_negatives=True, **options),
+        scores,
+        relevant,
+    )
+    check(count_scores(Matrix(scores), *np.nonzero(relevant), return_hard_negatives=True), scores, relevant)
 
 
 def check(counts: dict, scores: np.ndarray, relevant: np.ndarray) -> None:
@@ -130,16 +136,19 @@ def test_every_level_block_size_and_device_gives_the_reference_s_counts(kind, si
     for dtype in (np.float32, np.float64):
         text, video = (side.astype(dtype) for side in drawn(kind, generator))
         relevant = generator.random((len(text), len(video))) < generator.choice([0.5 / len(video), 0.1])
-        scores = score_matrix(text, video, similarity=similarity)
-        want = [as_lists(c) for c in count_scores(Matrix(scores), *np.nonzero(relevant), answers=True).values()]
+        scores = score_matrix(text=text, video=video, similarity=similarity)
+        want = [
+            as_lists(c)
+            for c in count_scores(Matrix(scores), *np.nonzero(relevant), return_hard_negatives=True).values()
+        ]
         for first in [*LEVELS, None]:
             for memory, device in ((1, None), (2**30, None), (2**30, "cpu")):
                 counts = count_pairs(
-                    text,
-                    video,
                     *np.nonzero(relevant),
+                    text=text,
+                    video=video,
                     similarity=similarity,
-                    answers=True,
+                    return_hard_negatives=True,
                     first=first,
                     memory=memory,
                     device=device,
@@ -152,10 +161,16 @@ def test_any_number_of_threads_gives_the_same_bits(n_threads, monkeypatch):
     text, video = embeddings(700, 64, 2, np.float32), embeddings(3000, 64, 3, np.float32)
     owner = np.random.default_rng(0).integers(3000, size=700)
     monkeypatch.setattr("reelstore.ranking.counter._SMALL", 0)
-    straight = [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner, answers=True).values()]
+    straight = [
+        as_lists(c)
+        for c in count_pairs(np.arange(700), owner, text=text, video=video, return_hard_negatives=True).values()
+    ]
     for module in ("counter", "threads"):
         monkeypatch.setattr(f"reelstore.ranking.{module}.n_threads", lambda: n_threads)
-    assert [as_lists(c) for c in count_pairs(text, video, np.arange(700), owner, answers=True).values()] == straight
+    assert [
+        as_lists(c)
+        for c in count_pairs(np.arange(700), owner, text=text, video=video, return_hard_negatives=True).values()
+    ] == straight
 
 
 def test_many_captions_a_video_are_counted_as_few_are():
@@ -164,8 +179,8 @@ def test_many_captions_a_video_are_counted_as_few_are():
     owner = np.repeat(np.arange(40), 25)
     text = (video[owner] + 2 * generator.normal(size=(1000, 16))).astype(np.float32)
     check(
-        count_pairs(text, video, np.arange(1000), owner, answers=True),
-        score_matrix(text, video),
+        count_pairs(np.arange(1000), owner, text=text, video=video, return_hard_negatives=True),
+        score_matrix(text=text, video=video),
         owner[:, None] == np.arange(40),
     )
 
@@ -175,52 +190,54 @@ def test_counts_follow_the_rows_when_rows_are_reordered():
     owner = np.arange(50) % 20
     order = np.random.default_rng(0).permutation(20)
     place = np.argsort(order)
-    straight = count_pairs(text, video, np.arange(50), owner, answers=True)["t2v"]
-    shuffled = count_pairs(text, video[order], np.arange(50), place[owner], answers=True)["t2v"]
+    straight = count_pairs(np.arange(50), owner, text=text, video=video, return_hard_negatives=True)["t2v"]
+    shuffled = count_pairs(np.arange(50), place[owner], text=text, video=video[order], return_hard_negatives=True)[
+        "t2v"
+    ]
     assert straight.greater.tolist() == shuffled.greater.tolist()
     assert straight.score.tolist() == shuffled.score.tolist()
 
 
 def test_the_same_values_in_another_dtype_score_the_same():
     text, video = embeddings(30, 16, 6), embeddings(10, 16, 7)
-    half = score_matrix(text, video)
+    half = score_matrix(text=text, video=video)
     for dtype in (np.float32, np.float64):
-        assert np.array_equal(half, score_matrix(text.astype(dtype), video.astype(dtype)))
+        assert np.array_equal(half, score_matrix(text=text.astype(dtype), video=video.astype(dtype)))
 
 
 def test_equal_rows_tie_exactly_wherever_they_stand():
     video = embeddings(300, 40, 8)
     video[[7, 150, 299]] = video[0]
-    scores = score_matrix(embeddings(5, 40, 9), video)
+    scores = score_matrix(text=embeddings(5, 40, 9), video=video)
     assert all(np.array_equal(scores[:, 0], scores[:, other]) for other in (7, 150, 299))
 
 
 def test_a_zero_vector_scores_zero_with_everything_whatever_its_signs():
     text = np.array([[0.0, 0.0], [-0.0, 0.0]])
-    assert score_matrix(text, np.array([[1.0, -2.0], [0.0, -0.0]])).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    assert score_matrix(text=text, video=np.array([[1.0, -2.0], [0.0, -0.0]])).tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
 def test_sides_that_share_no_dimension_score_zero():
-    assert score_matrix(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0], [0.0, 2.0]])).tolist() == [[0.0, 0.0]]
+    assert score_matrix(text=np.array([[1.0, 0.0]]), video=np.array([[0.0, 1.0], [0.0, 2.0]])).tolist() == [[0.0, 0.0]]
 
 
 def test_huge_and_tiny_vectors_keep_their_direction():
     video = np.array([[3.0, 4.0], [4.0, -3.0]])
-    plain = score_matrix(video, video)
+    plain = score_matrix(text=video, video=video)
     for scale in (2.0**-900, 2.0**900):
-        assert np.array_equal(score_matrix(video * scale, video), plain)
+        assert np.array_equal(score_matrix(text=video * scale, video=video), plain)
 
 
 def test_zero_padding_changes_no_bit():
     text, video = embeddings(30, 12, 10), embeddings(20, 12, 11)
-    padded = np.pad(text, ((0, 0), (0, 20))), np.pad(video, ((0, 0), (0, 20)))
-    assert np.array_equal(score_matrix(text, video), score_matrix(*padded))
+    padded = {"text": np.pad(text, ((0, 0), (0, 20))), "video": np.pad(video, ((0, 0), (0, 20)))}
+    assert np.array_equal(score_matrix(text=text, video=video), score_matrix(**padded))
 
 
 def test_the_hardest_negative_item_is_the_first_of_the_highest():
     text = np.array([[1.0, 0.0]])
     video = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, 1.0], [2.0, 1.0]])
-    counts = count_pairs(text, video, np.array([0]), np.array([0]), answers=True)
+    counts = count_pairs(np.array([0]), np.array([0]), text=text, video=video, return_hard_negatives=True)
     assert counts["t2v"].hardest_negative.tolist() == [2]
     assert counts["v2t"].hardest_negative.tolist() == [
         -1,
@@ -234,13 +251,13 @@ def test_nan_is_an_error_that_names_the_rows():
     video = embeddings(9, 4, 12, np.float32)
     video[[2, 5], 1] = np.nan, np.inf
     with pytest.raises(NonFiniteError, match=r"video: 2 of 9 rows .* 2, 5"):
-        score_matrix(video[:2], video)
+        score_matrix(text=video[:2], video=video)
 
 
 def test_a_dot_product_that_overflows_is_an_error():
     huge = np.full((1, 2), 1e200)
     with pytest.raises(NonFiniteError, match="overflows"):
-        score_matrix(huge, huge, similarity="dot")
+        score_matrix(text=huge, video=huge, similarity="dot")
 
 
 @pytest.mark.filterwarnings("error")
@@ -248,15 +265,15 @@ def test_a_dot_product_that_overflows_is_an_error():
 def test_a_problem_as_large_as_bfloat16_pays_for_takes_any_scale_without_a_warning(scale: float) -> None:
     pytest.importorskip("torch", reason="bfloat16 is torch's")
     text, video = embeddings(600, 512, 0, np.float64), embeddings(600, 512, 1, np.float64)
-    plain = count_pairs(text, video, np.arange(600), np.arange(600), similarity="dot")
-    scaled = count_pairs(text * scale, video, np.arange(600), np.arange(600), similarity="dot")
+    plain = count_pairs(np.arange(600), np.arange(600), text=text, video=video, similarity="dot")
+    scaled = count_pairs(np.arange(600), np.arange(600), text=text * scale, video=video, similarity="dot")
     for direction, of in plain.items():
         assert abs(scaled[direction].greater - of.greater).max() <= 1  # scaling rounds
 
 
 def test_an_unknown_similarity_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="cosine, dot, euclidean"):
-        score_matrix(np.ones((1, 1)), np.ones((1, 1)), similarity="manhattan")
+        score_matrix(text=np.ones((1, 1)), video=np.ones((1, 1)), similarity="manhattan")
 
 
 def close_together(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -281,7 +298,16 @@ def test_rows_however_close_together_have_the_reference_s_counts_at_every_level(
         caption = np.arange(len(text))
         group = owner if seed % 5 == 0 else None
         counts = [
-            count_pairs(text, video, caption, owner, similarity=similarity, answers=True, group=group, first=first)
+            count_pairs(
+                caption,
+                owner,
+                text=text,
+                video=video,
+                similarity=similarity,
+                return_hard_negatives=True,
+                group=group,
+                first=first,
+            )
             for first in LEVELS
         ]
         for found in counts[:-1]:
@@ -304,10 +330,10 @@ def test_scores_of_right_pairs_left_undefined_change_no_count(kind: str, similar
         owner = generator.permutation(len(video))[:n_pairs]
         for directions in (["t2v"], ["v2t"], ["t2v", "v2t"]):
             plain = {"similarity": similarity, "directions": directions}
-            defined = count_pairs(text, video, caption, owner, answers=True, **plain)
+            defined = count_pairs(caption, owner, text=text, video=video, return_hard_negatives=True, **plain)
             levels = [{"first": level, "memory": memory} for level in LEVELS for memory in (2**20, 2**30)]
             for options in (*levels, {}, {"device": "cpu"}):
-                found = count_pairs(text, video, caption, owner, **plain, **options)
+                found = count_pairs(caption, owner, text=text, video=video, **plain, **options)
                 for direction, of in found.items():
                     assert of.greater.tolist() == defined[direction].greater.tolist(), (seed, options, direction)
                     assert of.equal.tolist() == defined[direction].equal.tolist(), (seed, options, direction)
@@ -315,8 +341,8 @@ def test_scores_of_right_pairs_left_undefined_change_no_count(kind: str, similar
 
 def test_several_right_items_are_ordered_by_defined_scores() -> None:
     text, video = embeddings(60, 16, 4, np.float32), embeddings(20, 16, 5, np.float32)
-    found = count_pairs(text, video, np.arange(60), np.arange(60) % 20, directions=["v2t"])["v2t"]
-    assert np.array_equal(found.score, score_matrix(text, video)[found.item, found.query])
+    found = count_pairs(np.arange(60), np.arange(60) % 20, text=text, video=video, directions=["v2t"])["v2t"]
+    assert np.array_equal(found.score, score_matrix(text=text, video=video)[found.item, found.query])
 
 
 def test_estimates_as_wrong_as_they_may_be_change_no_count(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,9 +354,9 @@ def test_estimates_as_wrong_as_they_may_be_change_no_count(monkeypatch: pytest.M
     text, video = embeddings(300, 64, 0, np.float32), embeddings(300, 64, 1, np.float32)
     rivals = (video + 1e-6 * generator.normal(size=video.shape)).astype(np.float32)
     video = np.concatenate([video, rivals])
-    scores = score_matrix(text, video)
+    scores = score_matrix(text=text, video=video)
     for first in ("bfloat16", "float32"):
-        found = count_pairs(text, video, np.arange(300), np.arange(300), first=first)
+        found = count_pairs(np.arange(300), np.arange(300), text=text, video=video, first=first)
         assert np.isnan(found["t2v"].score).all()
         right = scores[np.arange(300), np.arange(300)]
         assert found["t2v"].greater.tolist() == (scores > right[:, None]).sum(axis=1).tolist()

@@ -59,13 +59,13 @@ def test_counts_are_those_of_the_defined_scores_at_every_level_and_memory(kind):
             {"similarity": "dot", "over": "video", "total": "sum"},
             {"similarity": "cosine", "over": "both", "total": "sum"},
         ):
-            scorer = MaxSim(text, video, **options)
+            scorer = MaxSim(text=text, video=video, **options)
             scores = scorer.block(slice(0, len(text)), slice(0, len(video)))
             want = by_hand(text, video, **options)
             np.testing.assert_allclose(scores, want, rtol=1e-12, atol=1e-12 * np.abs(want).max())
-            expected = count_scores(Matrix(scores), *np.nonzero(right), answers=True)
+            expected = count_scores(Matrix(scores), *np.nonzero(right), return_hard_negatives=True)
             for memory, first in ((2**14, "float32"), (2**30, "float32"), (2**30, "float64"), (2**30, "exact")):
-                found = scorer.count(*np.nonzero(right), answers=True, memory=memory, first=first)
+                found = scorer.count(*np.nonzero(right), return_hard_negatives=True, memory=memory, first=first)
                 for direction, counts in expected.items():
                     for name, values in vars(counts).items():
                         np.testing.assert_array_equal(values, getattr(found[direction], name), str((memory, first)))
@@ -73,7 +73,7 @@ def test_counts_are_those_of_the_defined_scores_at_every_level_and_memory(kind):
 
 def test_a_block_s_scores_are_a_piece_of_all():
     text, video, _ = drawn("plain", np.float32)
-    scorer = MaxSim(text, video)
+    scorer = MaxSim(text=text, video=video)
     whole = scorer.block(slice(0, None), slice(0, None))
     assert np.array_equal(scorer.block(slice(2, 5), slice(3, 4)), whole[2:5, 3:4])
 
@@ -82,14 +82,14 @@ def test_tokens_come_as_lists_as_values_with_offsets_as_one_array_and_as_tensors
     text, video, right = drawn("plain", np.float16)
     flat = np.concatenate(text), np.r_[0, np.cumsum([len(rows) for rows in text])]
     dense = np.stack([rows[:1].repeat(3, axis=0) for rows in video])
-    want = evaluate(scores=MaxSim(text, list(dense)), relevance=right).metrics
+    want = evaluate(scores=MaxSim(text=text, video=list(dense)), relevance=right).metrics
     for left, right_side in ((flat, dense), (text, torch.tensor(dense)), ([torch.tensor(t) for t in text], dense)):
-        assert evaluate(scores=MaxSim(left, right_side), relevance=right).metrics == want
+        assert evaluate(scores=MaxSim(text=left, video=right_side), relevance=right).metrics == want
 
 
 def test_evaluate_takes_it_by_name_in_both_directions():
     text, video, right = drawn("plain", np.float32)
-    found = evaluate(text, video, relevance=right, similarity="maxsim", answers=True)
+    found = evaluate(text=text, video=video, relevance=right, similarity="maxsim", return_hard_negatives=True)
     scores = by_hand(text, video, "cosine", "text", "mean")
     for direction, matrix, of in (("t2v", scores, right), ("v2t", scores.T, right.T)):
         asked = found.ranks[direction].query
@@ -104,15 +104,15 @@ def test_evaluate_takes_it_by_name_in_both_directions():
 def test_what_cannot_be_scored_is_named():
     text, video, right = drawn("plain", np.float32)
     with pytest.raises(EvaluationError, match=r"video: 1 of .* items have no tokens: 1"):
-        MaxSim(text, [video[0], video[0][:0], video[2]])
+        MaxSim(text=text, video=[video[0], video[0][:0], video[2]])
     with pytest.raises(EvaluationError, match="share no space"):
-        MaxSim(text, [np.ones((1, text[0].shape[1] + 1))])
+        MaxSim(text=text, video=[np.ones((1, text[0].shape[1] + 1))])
     with pytest.raises(UnknownNameError, match="both, text, video"):
-        MaxSim(text, video, over="words")
+        MaxSim(text=text, video=video, over="words")
     text[3] = text[3].copy()
     text[3][-1, 0] = np.nan
     with pytest.raises(NonFiniteError, match=r"text: 1 of .* items .*: 3"):
-        evaluate(scores=MaxSim(text, video), relevance=right)
+        evaluate(scores=MaxSim(text=text, video=video), relevance=right)
     huge = [np.full((1, 2), 1e200)]
     with pytest.raises(NonFiniteError, match="overflows"):
-        evaluate(scores=MaxSim(huge, huge, similarity="dot"), relevance=[0])
+        evaluate(scores=MaxSim(text=huge, video=huge, similarity="dot"), relevance=[0])

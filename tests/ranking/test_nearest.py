@@ -11,7 +11,7 @@ from reelstore.ranking import nearest, score_matrix
 
 def by_hand(queries: np.ndarray, items: np.ndarray, k: int, similarity: str) -> tuple[np.ndarray, np.ndarray]:
     """Every score, sorted from the highest down, equal ones as they come."""
-    scores = score_matrix(queries, items, similarity=similarity)
+    scores = score_matrix(text=queries, video=items, similarity=similarity)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return order, np.take_along_axis(scores, order, axis=1)
 

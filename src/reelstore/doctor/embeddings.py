@@ -18,7 +18,7 @@ from reelstore.doctor.geometry import (
     two_kinds,
     unit,
 )
-from reelstore.doctor.permutation import Found
+from reelstore.doctor.permutation import PermutationTest
 from reelstore.store.read import Rows
 
 MAX_ROWS = 2000
@@ -131,7 +131,7 @@ def outliers(values: Array, about: str) -> Check:
     )
 
 
-def chance(found: Found) -> Check:
+def chance(found: PermutationTest) -> Check:
     """The unaligned model beside shuffled pairs. Towers that never met are at chance: a note, no fault."""
     return Check(
         "chance",
@@ -161,12 +161,12 @@ def ties(n_tied: int, n_queries: int) -> Check:
     )
 
 
-def agreement(video: Array, text: Array, *, learned: bool, seed: int = 0) -> list[Check]:
+def agreement(*, text: Array, video: Array, learned: bool, seed: int = 0) -> list[Check]:
     """Debiased linear CKA and mutual nearest neighbours of paired rows, against permutations of the pairs.
 
     Args:
-        video: (n, dim), one row a video.
-        text: (n, other dim), the mean of its captions.
+        text: (n, dim), the mean of each video's captions.
+        video: (n, other dim).
         learned: whether a weak signal can't be excluded, by the probe: then no agreement is a note.
         seed: of the permutations.
     """

@@ -11,7 +11,7 @@ from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import same_width
 from reelstore.doctor.hubs import hubs
 from reelstore.doctor.pairing import LEARNED, probe_checks, wrong_captions
-from reelstore.doctor.permutation import Found, find
+from reelstore.doctor.permutation import PermutationTest, permutation_test
 from reelstore.doctor.probe import LEAST, Probe
 from reelstore.doctor.sample import Sample
 from reelstore.doctor.shifts import off_by_one
@@ -77,10 +77,10 @@ def examine(
         checks.append(Check("probe", "", n_videos, f"{LEAST} videos or more", "note", meaning, "Have more videos."))
     else:
         of_probe = probe_checks(probe)
-        best = max(found.mrr, probe.found(split if split in sample.names else sample.names[0]).mrr)
+        best = max(found.mrr, probe.test(split if split in sample.names else sample.names[0]).mrr)
         hopeless = any(check.level == "fatal" for check in of_probe if check.name == "probe")
         rows = sample.videos_of(probe.fitted_on)[:MAX_AGREEING]
-        checks += embeddings.agreement(sample.video[rows], sample.mean_captions[rows], learned=not hopeless)
+        checks += embeddings.agreement(text=sample.mean_captions[rows], video=sample.video[rows], learned=not hopeless)
         checks += [*of_probe, *off_by_one(probe), *wrong_captions(probe)]
     shared = found.p <= LEARNED
     checks += _common(sample, (video, text), harmless=shared and found.mrr >= HARMLESS * best)
@@ -97,12 +97,12 @@ def _common(sample: Sample, about: tuple[str, str], *, harmless: bool) -> list[C
     ]
 
 
-def _unaligned(sample: Sample, split: str) -> tuple[Found, int, int]:
+def _unaligned(sample: Sample, split: str) -> tuple[PermutationTest, int, int]:
     """How captions find videos as both are stored, and how many have their video tied with another."""
     rows, owner = sample.captions_of(split)
-    video, text = same_width(sample.video[sample.videos_of(split)], sample.text[rows])
-    counts = count_pairs(text, video, np.arange(len(rows)), owner, directions=("t2v",))["t2v"]
-    return find(text, video, owner), int((counts.equal > 0).sum()), len(rows)
+    text, video = same_width(text=sample.text[rows], video=sample.video[sample.videos_of(split)])
+    counts = count_pairs(np.arange(len(rows)), owner, text=text, video=video, directions=("t2v",))["t2v"]
+    return permutation_test(text, video, owner), int((counts.equal > 0).sum()), len(rows)
 
 
 def _spread(n_rows: int) -> IntArray:

@@ -10,11 +10,11 @@ def unit(values: Array) -> Float64Array:
     return unit_rows(values, np.float64)
 
 
-def same_width(first: Array, second: Array) -> tuple[Array, Array]:
-    """Both with the width of the wider one: zeros are added at the end, no length or product changes."""
-    width = max(first.shape[1], second.shape[1])
-    one, other = (np.pad(values, ((0, 0), (0, width - values.shape[1]))) for values in (first, second))
-    return one, other
+def same_width(*, text: Array, video: Array) -> tuple[Array, Array]:
+    """Text and video with the width of the wider one: zeros are added at the end, no length or product changes."""
+    width = max(text.shape[1], video.shape[1])
+    wide_text, wide_video = (np.pad(values, ((0, 0), (0, width - values.shape[1]))) for values in (text, video))
+    return wide_text, wide_video
 
 
 def usual_nearest(values: Array) -> float:

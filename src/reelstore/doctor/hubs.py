@@ -41,10 +41,10 @@ def hubs(sample: Sample, probe: Probe | None, *, shared: bool, stored: bool = Tr
         stored: whether to look at rows as they are stored too; a common mean or an outlier dimension makes hubs there.
     """
     checks: dict[str, list[Check]] = {"t2v": [], "v2t": []}
-    spaces = [("as stored", *same_width(sample.video, sample.text), not shared)] if stored else []
+    spaces = [("as stored", *same_width(text=sample.text, video=sample.video), not shared)] if stored else []
     if probe is not None:
-        spaces.append(("after the probe", probe.predicted, probe.text, False))
-    for where, video, text, apart in spaces:
+        spaces.append(("after the probe", probe.text, probe.predicted, False))
+    for where, text, video, apart in spaces:
         for split in sample.names:
             rows, owner = sample.captions_of(split)
             videos = sample.videos_of(split)

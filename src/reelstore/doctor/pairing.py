@@ -8,7 +8,7 @@ from scipy.stats import binom, norm
 from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.findings import Check, Level
 from reelstore.doctor.geometry import unit
-from reelstore.doctor.permutation import Found
+from reelstore.doctor.permutation import PermutationTest
 from reelstore.doctor.probe import Probe
 
 ENOUGH = 20
@@ -36,7 +36,7 @@ WRONG_SINGLE = 0.28
 
 def probe_checks(probe: Probe) -> list[Check]:
     """`probe`, `shuffled` and `split-probe`."""
-    found = {name: probe.found(name) for name in probe.sample.names}
+    found = {name: probe.test(name) for name in probe.sample.names}
     main = found.get("validation", found[probe.fitted_on])
     told = main if main.n_items >= ENOUGH else max(found.values(), key=lambda of: of.n_items)
     if told.p > LEARNED and (fitted := found[probe.fitted_on]).n_items >= ENOUGH and fitted.p <= LEARNED:
@@ -44,7 +44,7 @@ def probe_checks(probe: Probe) -> list[Check]:
     return [_learned(probe, main, told), _shuffled(probe, told, found), *_splits(probe, found)]
 
 
-def _learned(probe: Probe, main: Found, told: Found) -> Check:
+def _learned(probe: Probe, main: PermutationTest, told: PermutationTest) -> Check:
     few = told.n_items < ENOUGH
     learned = told.p <= LEARNED
     sure = told.auc + 2 * told.auc_error < WORTH
@@ -73,7 +73,7 @@ def _learned(probe: Probe, main: Found, told: Found) -> Check:
     )
 
 
-def _shuffled(probe: Probe, told: Found, found: dict[str, Found]) -> Check:
+def _shuffled(probe: Probe, told: PermutationTest, found: dict[str, PermutationTest]) -> Check:
     """The same after shuffling the training pairs, several times: how far the mean is from chance."""
     split = next(name for name, of in found.items() if of is told)
     train = probe.sample.videos_of(probe.fitted_on)
@@ -82,7 +82,7 @@ def _shuffled(probe: Probe, told: Found, found: dict[str, Found]) -> Check:
     for _ in range(N_SHUFFLES):
         partners = np.arange(len(probe.sample.video))
         partners[train] = train[rng.permutation(len(train))]
-        scores.append(probe.means_found(split, probe.predict(partners)))
+        scores.append(probe.mean_caption_auc(split, probe.predict(partners)))
     mean, error = float(np.mean(scores)), float(np.std(scores, ddof=1)) / N_SHUFFLES**0.5
     few = told.n_items < ENOUGH
     leaks = not few and mean - 0.5 > max(ERRORS * error, 0.02)
@@ -98,7 +98,7 @@ def _shuffled(probe: Probe, told: Found, found: dict[str, Found]) -> Check:
     )
 
 
-def _splits(probe: Probe, found: dict[str, Found]) -> list[Check]:
+def _splits(probe: Probe, found: dict[str, PermutationTest]) -> list[Check]:
     """Each split's AUC against the best of the others."""
     checks = []
     for name, of in found.items():

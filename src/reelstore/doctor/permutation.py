@@ -15,7 +15,7 @@ _QUERIES = 512
 
 
 @dataclass(frozen=True)
-class Found:
+class PermutationTest:
     """What every query would score if its item were any of them, summed over the queries of each item.
 
     Attributes:
@@ -85,7 +85,7 @@ class Found:
         return float(self._null[1].std())
 
 
-def find(queries: Array, items: Array, owner: IntArray) -> Found:
+def permutation_test(queries: Array, items: Array, owner: IntArray) -> PermutationTest:
     """Rank all items for every query by cosine.
 
     Args:
@@ -103,4 +103,4 @@ def find(queries: Array, items: Array, owner: IntArray) -> Found:
         np.add.at(places, owner[part], (rankdata(scores, axis=1) - 1) / max(n_items - 1, 1))
     n_queries = np.bincount(owner, minlength=n_items).astype(np.int64)
     each = np.maximum(n_queries, 1)[:, None]
-    return Found(reciprocals / each, places / each, n_queries)
+    return PermutationTest(reciprocals / each, places / each, n_queries)

@@ -7,7 +7,7 @@ from scipy.linalg import eigh
 
 from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.geometry import unit
-from reelstore.doctor.permutation import Found, find
+from reelstore.doctor.permutation import PermutationTest, permutation_test
 from reelstore.doctor.sample import Sample
 
 COMPONENTS = 128
@@ -52,14 +52,14 @@ class Probe:
             predicted[fit.asked] = fit.predict(targets)
         return predicted
 
-    def found(self, split: str, predicted: Float64Array | None = None) -> Found:
+    def test(self, split: str, predicted: Float64Array | None = None) -> PermutationTest:
         """How captions of a split find their videos."""
         predicted = self.predicted if predicted is None else predicted
         rows, owner = self.sample.captions_of(split)
-        return find(self.text[rows], predicted[self.sample.videos_of(split)], owner)
+        return permutation_test(self.text[rows], predicted[self.sample.videos_of(split)], owner)
 
-    def means_found(self, split: str, predicted: Float64Array) -> float:
-        """AUC of videos' mean captions: a quick look at `found`."""
+    def mean_caption_auc(self, split: str, predicted: Float64Array) -> float:
+        """AUC of videos' mean captions: faster than `test`."""
         rows = self.sample.videos_of(split)
         scores = unit(self.means[rows]) @ unit(predicted[rows]).T
         own = np.diag(scores)[:, None]

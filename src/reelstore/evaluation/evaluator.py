@@ -33,10 +33,10 @@ _FORMS = (
 
 
 def evaluate(
+    *,
     text: Any = None,
     video: Any = None,
     video_of_caption: Any = None,
-    *,
     scores: Any = None,
     relevance: Any = None,
     similarity: Similarity | Literal["maxsim"] = "cosine",
@@ -46,7 +46,7 @@ def evaluate(
     ties: Ties = "expected",
     v2t: V2T = "best",
     directions: Direction | Sequence[Direction] = DIRECTIONS,
-    answers: bool = False,
+    return_hard_negatives: bool = False,
     memory: int = MEMORY,
     device: str | None = None,
 ) -> Evaluation:
@@ -67,7 +67,7 @@ def evaluate(
         relevance: a matrix (n_captions, n_videos) or (n_queries, n_items) of grades or truth values: an array, a
             tensor, a data frame, sparse, or nested lists. Or `Pairs(query, item, grade)`, or a dict
             {query: {item: grade}}. Or (n_queries,) int as `video_of_caption`. 0 and negative grades are not relevant.
-        similarity: `cosine`, `dot` or `euclidean`. `maxsim` is `scores=MaxSim(text, video)`, where `text` and `video`
+        similarity: `cosine`, `dot` or `euclidean`. `maxsim` is `scores=MaxSim(text=text, video=video)`, where both
             are tokens.
         relevant_from: lowest grade that counts as relevant, above 0. Only nDCG uses lower grades, and grades as such.
         gain: of nDCG: `linear`, the grade itself as in trec_eval, or `exponential`, 2**grade - 1 (Burges et al. 2005).
@@ -77,7 +77,7 @@ def evaluate(
             `group_max`: the videos that have captions are items, each with the score of its best caption. `first`: only
             the first caption of each video is an item.
         directions: `t2v`, `v2t` or both.
-        answers: find each query's best wrong item too, and the gap to it.
+        return_hard_negatives: find each query's best wrong item too, and the gap to it.
         memory: bytes for blocks of rows and scores; changes speed, no number.
         device: torch device of the products; by default the processor, or where the tensors are.
 
@@ -89,7 +89,7 @@ def evaluate(
     Example:
         >>> text = np.array([[1., 0.], [0., 1.], [1., 1.]])
         >>> video = np.array([[1., 0.], [0., 1.]])
-        >>> found = evaluate(text, video, [0, 1, 1], ks=(1,))
+        >>> found = evaluate(text=text, video=video, video_of_caption=[0, 1, 1], ks=(1,))
         >>> found.metrics["t2v"]["R@01"]      # right, right, and a tie between two videos
         0.8333333333333334
         >>> found.chance["t2v"]["R@01"]
@@ -101,7 +101,10 @@ def evaluate(
     one_of("similarity", similarity, (*get_args(Similarity), "maxsim"))
     for kind, value, known in (("tie rule", ties, Ties), ("v2t protocol", v2t, V2T), ("gain", gain, Gain)):
         one_of(kind, value, get_args(known))
-    answers, memory = truth("answers", answers), whole_number("memory", memory, 1)
+    return_hard_negatives, memory = (
+        truth("return_hard_negatives", return_hard_negatives),
+        whole_number("memory", memory, 1),
+    )
     check_device(device)
     if relevant_from <= 0:
         raise EvaluationError(f"relevant_from is {relevant_from:g}; it must be above 0: a grade of 0 is not relevant.")
@@ -125,11 +128,20 @@ def evaluate(
     counts: Mapping[Direction, PairCounts]
     pairs = judged.query, judged.item
     if isinstance(given, tuple):
-        options = {"similarity": similarity, "answers": answers, "memory": memory, "device": device}
-        counts = _count_embeddings(*given, pairs, v2t, directions, options)
+        options = {
+            "similarity": similarity,
+            "return_hard_negatives": return_hard_negatives,
+            "memory": memory,
+            "device": device,
+        }
+        counts = _count_embeddings(pairs, v2t, directions, options, text=given[0], video=given[1])
     else:
         counts = count_scores(
-            given, *pairs, directions=["t2v"] if alone else directions, answers=answers, memory=memory
+            given,
+            *pairs,
+            directions=["t2v"] if alone else directions,
+            return_hard_negatives=return_hard_negatives,
+            memory=memory,
         )
     relevant: dict[str, PairCounts] = {}
     gains: dict[str, Gains | None] = {}
@@ -137,7 +149,7 @@ def evaluate(
         if direction in counts:
             named = "retrieval" if alone else direction
             relevant[named], gains[named] = relevant_counts(
-                counts[direction], judged, direction, gain=gain, answers=answers
+                counts[direction], judged, direction, gain=gain, return_hard_negatives=return_hard_negatives
             )
     query, item = judged.pairs
     return result(
@@ -148,7 +160,7 @@ def evaluate(
         ties=ties,
         similarity=similarity if isinstance(given, tuple) else _name(given),
         v2t=v2t,
-        answers=answers,
+        return_hard_negatives=return_hard_negatives,
         gains=gains,
     )
 
@@ -169,7 +181,9 @@ def _given(text: Any, video: Any, scores: Any, similarity: str) -> tuple[Source,
     if scores is None:
         if text is None or video is None:
             raise EvaluationError(_FORMS)
-        return MaxSim(text, video) if similarity == "maxsim" else (Source(text, "text"), Source(video, "video"))
+        return (
+            MaxSim(text=text, video=video) if similarity == "maxsim" else (Source(text, "text"), Source(video, "video"))
+        )
     if text is not None or video is not None:
         raise EvaluationError(_FORMS)
     scorer: Scorer = scores if hasattr(scores, "block") else Matrix(scores)
@@ -181,12 +195,13 @@ def _name(scorer: Scorer) -> str:
 
 
 def _count_embeddings(
-    text: Source,
-    video: Source,
     pairs: tuple[IntArray, IntArray],
     v2t: V2T,
     directions: Sequence[Direction],
     options: Mapping[str, Any],
+    *,
+    text: Source,
+    video: Source,
 ) -> dict[Direction, PairCounts]:
     if text.shape[1] != video.shape[1]:
         raise EvaluationError(
@@ -194,12 +209,12 @@ def _count_embeddings(
             "the narrower one with pad_to_same_width."
         )
     if v2t == "group_max":
-        return group_max(text, video, pairs, directions, options)
+        return group_max(pairs, directions, options, text=text, video=video)
     if v2t == "best":
-        return count_pairs(text, video, *pairs, directions=directions, **options)
+        return count_pairs(*pairs, text=text, video=video, directions=directions, **options)
     counts: dict[Direction, PairCounts] = {}
     if "t2v" in directions:
-        counts |= count_pairs(text, video, *pairs, directions=["t2v"], **options)
+        counts |= count_pairs(*pairs, text=text, video=video, directions=["t2v"], **options)
     if "v2t" in directions:
-        counts["v2t"] = first_captions(text, video, pairs, options)
+        counts["v2t"] = first_captions(pairs, options, text=text, video=video)
     return counts

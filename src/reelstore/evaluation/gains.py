@@ -99,7 +99,7 @@ class Gains:
 
 
 def relevant_counts(
-    counts: PairCounts, judged: Judged, direction: Direction, *, gain: Gain, answers: bool
+    counts: PairCounts, judged: Judged, direction: Direction, *, gain: Gain, return_hard_negatives: bool
 ) -> tuple[PairCounts, Gains | None]:
     """Counts of the relevant pairs alone, from those of all pairs with a grade above 0; and the gains of these.
 
@@ -108,7 +108,7 @@ def relevant_counts(
         judged: grades.
         direction: `t2v` where the queries of `judged` ask, `v2t` where its items do.
         gain: `linear`, the grade itself, or `exponential`, 2 to the grade, less 1.
-        answers: whether the best wrong items were looked for; a grade below the threshold is wrong.
+        return_hard_negatives: whether the best wrong items were looked for; a grade below the threshold is wrong.
     """
     if judged.grade is None:
         return counts, None
@@ -117,7 +117,7 @@ def relevant_counts(
     relevant, grade = judged.relevant[at], judged.grade[at]
     if not relevant.all():
         gains_counts = counts
-        counts = _without(counts, relevant, answers)
+        counts = _without(counts, relevant, return_hard_negatives)
         asked = np.isin(gains_counts.query, counts.query)
         grade = grade[asked]
         gains_counts = _kept(gains_counts, asked)
@@ -139,7 +139,7 @@ def _gain(grade: Float64Array, gain: Gain) -> Float64Array:
     return found
 
 
-def _without(counts: PairCounts, relevant: BoolArray, answers: bool) -> PairCounts:
+def _without(counts: PairCounts, relevant: BoolArray, return_hard_negatives: bool) -> PairCounts:
     """Counts of some pairs, the others being wrong items."""
     order = np.lexsort((-counts.score, counts.query))
     query, score = counts.query[order], counts.score[order]
@@ -152,7 +152,7 @@ def _without(counts: PairCounts, relevant: BoolArray, answers: bool) -> PairCoun
     above[order] = before[np.flatnonzero(new_group)][group] - before[np.flatnonzero(new_query)][number]
     beside[order] = np.bincount(group, wrong)[group]
     found = replace(counts, greater=counts.greater + above, equal=counts.equal + beside)
-    if answers:
+    if return_hard_negatives:
         others = np.flatnonzero(~relevant)
         found.improve(counts.query[others], counts.item[others], counts.score[others])
     return _kept(found, relevant)

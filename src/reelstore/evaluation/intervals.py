@@ -50,7 +50,7 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
         EvaluationError: the level isn't between 0 and 1.
 
     Example:
-        >>> found = evaluate(np.eye(40), np.eye(40), np.arange(40))       # 40 of 40
+        >>> found = evaluate(text=np.eye(40), video=np.eye(40), video_of_caption=np.arange(40))       # 40 of 40
         >>> ends = confidence_intervals(found)["t2v"]["R@01"]
         >>> round(ends["low"], 3), ends["high"], ends["n_videos"]
         (0.912, 1.0, 40)

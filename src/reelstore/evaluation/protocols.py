@@ -190,17 +190,17 @@ def make_protocol(kind: str, *, scale: float | None = None, k: int = 1) -> "Tran
 
 
 def evaluate_transductive(
+    *,
     text: Any,
     video: Any,
     video_of_caption: Any,
-    *,
     protocol: Transductive | QueryBank,
     bank_text: Any = None,
     bank_video: Any = None,
     similarity: Similarity = "cosine",
     ks: int | Sequence[int] = (1, 5, 10),
     ties: Ties = "expected",
-    answers: bool = False,
+    return_hard_negatives: bool = False,
 ) -> Evaluation:
     """Metrics of rescored pairs, in both directions.
 
@@ -213,13 +213,17 @@ def evaluate_transductive(
         protocol: such as `DualSoftmax()`; in `t2v` queries are captions, in `v2t` videos.
         bank_text: of `QueryBank`: captions of the training split, (n_bank, dim), or an iterator of such blocks.
         bank_video: of `QueryBank`: its videos, likewise.
-        similarity, ks, ties, answers: as of `evaluate`.
+        similarity, ks, ties, return_hard_negatives: as of `evaluate`.
 
     Raises:
         NonFiniteError: a row holds NaN or infinity.
         EvaluationError: no caption has a video, or a bank is missing, empty, or not wanted.
     """
-    ks, ties, answers = cut_offs(ks), one_of("tie rule", ties, get_args(Ties)), truth("answers", answers)
+    ks, ties, return_hard_negatives = (
+        cut_offs(ks),
+        one_of("tie rule", ties, get_args(Ties)),
+        truth("return_hard_negatives", return_hard_negatives),
+    )
     banks = {"t2v": bank_text, "v2t": bank_video}
     wanted = isinstance(protocol, QueryBank)
     for direction, name in (("t2v", "bank_text"), ("v2t", "bank_video")):
@@ -229,7 +233,7 @@ def evaluate_transductive(
     sides = Source(text, "text"), Source(video, "video")
     if sides[0].shape[1] != sides[1].shape[1]:
         raise EvaluationError(f"text is {sides[0].shape[1]} wide and video {sides[1].shape[1]}: they share no space.")
-    scores = score_matrix(text, video, similarity=similarity)
+    scores = score_matrix(text=text, video=video, similarity=similarity)
     n_captions, n_videos = scores.shape
     judged = judged_pairs(video_of_caption, n_captions, n_videos, name="video_of_caption", what=("caption", "video"))
     if judged.grade is not None:
@@ -243,7 +247,9 @@ def evaluate_transductive(
         else:
             rescored = protocol.normalized(own)
         by_caption = rescored if direction == "t2v" else rescored.T
-        counts |= count_scores(Matrix(by_caption), *judged.pairs, directions=[direction], answers=answers)
+        counts |= count_scores(
+            Matrix(by_caption), *judged.pairs, directions=[direction], return_hard_negatives=return_hard_negatives
+        )
     return result(
         {"t2v": counts["t2v"], "v2t": counts["v2t"]},
         judged.pairs,
@@ -252,7 +258,7 @@ def evaluate_transductive(
         ties=ties,
         similarity=f"{protocol.words} of {similarity}",
         v2t="best",
-        answers=answers,
+        return_hard_negatives=return_hard_negatives,
     )
 
 
@@ -270,7 +276,7 @@ def _bank(bank: Any, items: Any, similarity: Similarity) -> Iterator[Float64Arra
             )
         for start in range(0, len(queries), step):
             rows: Array = queries.rows(start, start + step)
-            yield score_matrix(rows, items, similarity=similarity)
+            yield score_matrix(text=rows, video=items, similarity=similarity)
     if not n_queries:
         raise EvaluationError("The bank of QB-Norm is empty: it needs queries of the training split.")
 

@@ -75,7 +75,7 @@ class NoReranker:
         for side in rows:
             if side.layout != "pooled":
                 raise ParamsError(f"{side.side}/{side.encoder}/{side.variant} holds tokens; a cosine takes embeddings.")
-        video, text = pad_to_same_width(*(side.array() for side in rows))
+        text, video = pad_to_same_width(text=rows[1].array(), video=rows[0].array())
         return {"video": video, "text": text}
 
 

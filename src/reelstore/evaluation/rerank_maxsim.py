@@ -55,7 +55,7 @@ class MaxSimReranker:
                 )
         width = max(side.dim for side in rows)
         video, text = (_Widened(side, width) for side in rows)
-        return {"scores": MaxSim(text, video, **vars(self._interaction()))}
+        return {"scores": MaxSim(text=text, video=video, **vars(self._interaction()))}
 
     def _interaction(self) -> Interaction:
         return Interaction(cast(Any, self.similarity), cast(Any, self.over), cast(Any, self.total))

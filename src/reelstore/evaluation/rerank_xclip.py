@@ -40,11 +40,11 @@ class Blocks(Protocol):
 
 
 def conditioned_scores(
+    generator: PromptGenerator,
+    *,
     text: Array,
     video: Array,
     prompts: Blocks,
-    generator: PromptGenerator,
-    *,
     device: str = "cpu",
     tile_captions: int = TILE_CAPTIONS,
     tile_videos: int = TILE_VIDEOS,
@@ -55,10 +55,10 @@ def conditioned_scores(
     bits of a score.
 
     Args:
+        generator: of the same checkpoint.
         text: (n_captions, dim), not normalised.
         video: (n_videos, dim).
         prompts: (n_videos, n_patches, dim); read tile by tile, so it may be mapped from a file.
-        generator: of the same checkpoint.
         device: where it is computed, in float32.
         tile_captions: captions scored at once; with `tile_videos` it bounds memory.
         tile_videos: videos scored at once.
@@ -71,7 +71,13 @@ def conditioned_scores(
         NonFiniteError: a row holds NaN or infinity.
     """
     scorer = Conditioned(
-        text, video, prompts, generator, device=device, tile_captions=tile_captions, tile_videos=tile_videos
+        generator,
+        text=text,
+        video=video,
+        prompts=prompts,
+        device=device,
+        tile_captions=tile_captions,
+        tile_videos=tile_videos,
     )
     return scorer.block(slice(0, len(text)), slice(0, len(video)))
 
@@ -83,7 +89,7 @@ class Conditioned:
     asked for. Embeddings of both sides are held; prompt tokens and scores are not.
 
     Args:
-        text, video, prompts, generator, device, tile_captions, tile_videos: as of `conditioned_scores`.
+        generator, text, video, prompts, device, tile_captions, tile_videos: as of `conditioned_scores`.
 
     Attributes:
         shape: (n_captions, n_videos).
@@ -97,11 +103,11 @@ class Conditioned:
 
     def __init__(
         self,
+        generator: PromptGenerator,
+        *,
         text: Array,
         video: Array,
         prompts: Blocks,
-        generator: PromptGenerator,
-        *,
         device: str = "cpu",
         tile_captions: int = TILE_CAPTIONS,
         tile_videos: int = TILE_VIDEOS,
@@ -194,7 +200,11 @@ class XClipReranker:
                 )
             generator.check_weights(weights, source=source)
         scorer = Conditioned(
-            text.array(), video.array(), _ReadByTile(prompts), generator, device=_device(stored.device)
+            generator,
+            text=text.array(),
+            video=video.array(),
+            prompts=_ReadByTile(prompts),
+            device=_device(stored.device),
         )
         return {"scores": scorer}
 

@@ -152,12 +152,20 @@ def result(
     ties: Ties,
     similarity: str,
     v2t: V2T,
-    answers: bool,
+    return_hard_negatives: bool,
     gains: Mapping[str, Gains | None] | None = None,
 ) -> Evaluation:
     groups = {direction: TieGroups.of(of, (gains or {}).get(direction)) for direction, of in counts.items()}
     ranks = {
-        direction: _ranks(of, groups[direction], pairs, direction, ks=tuple(ks), ties=ties, answers=answers)
+        direction: _ranks(
+            of,
+            groups[direction],
+            pairs,
+            direction,
+            ks=tuple(ks),
+            ties=ties,
+            return_hard_negatives=return_hard_negatives,
+        )
         for direction, of in counts.items()
     }
     metrics: Metrics = {
@@ -193,7 +201,7 @@ def _ranks(
     *,
     ks: tuple[int, ...],
     ties: Ties,
-    answers: bool,
+    return_hard_negatives: bool,
 ) -> Ranks:
     query = groups.query[groups.first]
     video = query
@@ -209,8 +217,8 @@ def _ranks(
         greater=groups.above[groups.first],
         equal=groups.wrong[groups.first],
         tied=groups.tied,
-        hardest_negative=counts.hardest_negative[query] if answers else None,
-        gap=_gap(counts)[query] if answers else None,
+        hardest_negative=counts.hardest_negative[query] if return_hard_negatives else None,
+        gap=_gap(counts)[query] if return_hard_negatives else None,
         values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
     )
 

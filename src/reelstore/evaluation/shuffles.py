@@ -96,4 +96,7 @@ def _mean_reciprocal_ranks(
 
 def _blocks(text: Array, video: Array, similarity: Similarity) -> Iterator[tuple[int, Float64Array]]:
     for start in range(0, len(text), _BLOCK):
-        yield start, reciprocal_ranks(score_matrix(text[start : start + _BLOCK], video, similarity=similarity))
+        yield (
+            start,
+            reciprocal_ranks(score_matrix(text=text[start : start + _BLOCK], video=video, similarity=similarity)),
+        )

@@ -9,22 +9,22 @@ from reelstore.errors import EvaluationError
 from reelstore.ranking.arrays import as_array
 
 
-def pad_to_same_width(video: Array, text: Array) -> tuple[Array, Array]:
+def pad_to_same_width(*, text: Any, video: Any) -> tuple[Array, Array]:
     """Both sides with the width of the wider one; zeros are added at the end, no length or product changes.
 
     Args:
-        video: (n_videos, video_dim).
         text: (n_captions, text_dim).
+        video: (n_videos, video_dim).
 
     Returns:
-        (n_videos, dim), (n_captions, dim), of their own dtypes; the wider one as it came.
+        text (n_captions, dim), video (n_videos, dim), of their own dtypes; the wider one as it came.
 
     Raises:
         EvaluationError: one isn't a matrix of real numbers.
     """
-    video, text = _matrix(video, "video"), _matrix(text, "text")
-    width = max(video.shape[1], text.shape[1])
-    return _padded(video, width), _padded(text, width)
+    text, video = _matrix(text, "text"), _matrix(video, "video")
+    width = max(text.shape[1], video.shape[1])
+    return _padded(text, width), _padded(video, width)
 
 
 def _matrix(values: Any, name: str) -> Array:

@@ -13,7 +13,7 @@ from reelstore.ranking.sources import Reordered, Source
 
 
 def first_captions(
-    text: Source, video: Source, pairs: tuple[IntArray, IntArray], options: Mapping[str, Any]
+    pairs: tuple[IntArray, IntArray], options: Mapping[str, Any], *, text: Source, video: Source
 ) -> PairCounts:
     """Counts of `v2t` with the first caption of each video alone; items keep the rows they have in `text`."""
     caption, video_of = pairs
@@ -21,7 +21,12 @@ def first_captions(
     first = order[np.r_[True, video_of[order][1:] != video_of[order][:-1]]]
     kept = np.unique(caption[first])
     counts = count_pairs(
-        text.take(kept), video, np.searchsorted(kept, caption[first]), video_of[first], directions=["v2t"], **options
+        np.searchsorted(kept, caption[first]),
+        video_of[first],
+        text=text.take(kept),
+        video=video,
+        directions=["v2t"],
+        **options,
     )["v2t"]
     counts.item[:] = kept[counts.item]
     counts.hardest_negative[counts.hardest_negative >= 0] = kept[counts.hardest_negative[counts.hardest_negative >= 0]]
@@ -29,11 +34,12 @@ def first_captions(
 
 
 def group_max(
-    text: Source,
-    video: Source,
     pairs: tuple[IntArray, IntArray],
     directions: Sequence[Direction],
     options: Mapping[str, Any],
+    *,
+    text: Source,
+    video: Source,
 ) -> dict[Direction, PairCounts]:
     """Counts whose `v2t` searches the videos that have captions, each with the score of its best one."""
     caption, video_of = pairs
@@ -50,10 +56,10 @@ def group_max(
     group[videos[group] == len(video)] = -1
     place = np.argsort(order)
     counts = count_pairs(
-        text if straight else Reordered(text, order),
-        video,
         place[caption],
         video_of,
+        text=text if straight else Reordered(text, order),
+        video=video,
         directions=directions,
         group=group,
         **options,

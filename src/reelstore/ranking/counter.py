@@ -33,14 +33,14 @@ _OPEN = 0.01
 
 
 def count_pairs(
-    text: Any,
-    video: Any,
     caption: npt.NDArray[np.integer],
     video_of: npt.NDArray[np.integer],
     *,
+    text: Any,
+    video: Any,
     similarity: Similarity = "cosine",
     directions: Sequence[Direction] = DIRECTIONS,
-    answers: bool = False,
+    return_hard_negatives: bool = False,
     group: IntArray | None = None,
     memory: int = MEMORY,
     device: str | None = None,
@@ -55,7 +55,7 @@ def count_pairs(
         video_of: (n_pairs,) int.
         similarity: `cosine` (a zero vector scores 0 with everything), `dot`, or `euclidean` (minus the distance).
         directions: `t2v`, `v2t` or both.
-        answers: look for the best wrong item of each query too.
+        return_hard_negatives: look for the best wrong item of each query too.
         group: (n_captions,) int, ascending and then -1: in `v2t` items are groups of captions instead, each with the
             score of its best; captions with -1 are in none. The group of a right caption is right.
         memory: bytes for blocks and tiles; changes speed, never a count.
@@ -106,7 +106,7 @@ def count_pairs(
         *pairs,
         Products(device),
         known,
-        answers,
+        return_hard_negatives,
         relevant_scores,
         define,
         group=group,
@@ -127,11 +127,11 @@ def count_pairs(
     return counts
 
 
-def score_matrix(text: Array, video: Array, *, similarity: Similarity = "cosine", block: int = 1024) -> Float64Array:
+def score_matrix(*, text: Any, video: Any, similarity: Similarity = "cosine", block: int = 1024) -> Float64Array:
     """All scores, (n_captions, n_videos) float64, each the very number `count_pairs` compares.
 
     Example:
-        >>> score_matrix(np.array([[2., 0.], [0., 0.]]), np.array([[1., 0.], [3., 4.]]))
+        >>> score_matrix(text=np.array([[2., 0.], [0., 0.]]), video=np.array([[1., 0.], [3., 4.]]))
         array([[1. , 0.6],
                [0. , 0. ]])
     """
@@ -185,7 +185,7 @@ class _Counter:
         for rows, side in zip(sample, (text, video), strict=True):
             if not np.isfinite(rows).all():
                 side.refuse_nonfinite()
-        problem.centres = find_centres(sample[0], sample[1], problem.similarity)
+        problem.centres = find_centres(problem.similarity, text=sample[0], video=sample[1])
         # Many thresholds leave much open where the bound is wide.
         self.precise = many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
         self._plan(memory, many)
@@ -201,7 +201,7 @@ class _Counter:
         """
         problem = self.problem
         one_block = self.threads == 1 and len(self.text) <= self.n_captions and len(self.video) <= self.n_videos
-        needed = problem.answers or problem.group is not None
+        needed = problem.return_hard_negatives or problem.group is not None
         return one_block and not needed and all(of.one_right for of in problem.counts.values())
 
     def _plan(self, memory: int, many: bool) -> None:

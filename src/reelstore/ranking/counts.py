@@ -24,7 +24,8 @@ class PairCounts:
         n_items: number of items.
         query: (n_pairs,) query of each right pair.
         item: (n_pairs,) its right item.
-        score: (n_pairs,) float64; NaN where nothing needed it: a query's only right pair, if no answers are looked for.
+        score: (n_pairs,) float64; NaN where no comparison needed it: a query's only relevant
+            pair, if no hardest negatives were asked for.
         greater: (n_pairs,) wrong items that score higher for this query.
         equal: (n_pairs,) wrong items that score exactly the same.
         hardest_negative: (n_queries,) non-relevant item with the highest score, the first of several; -1 where there

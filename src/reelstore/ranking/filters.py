@@ -284,7 +284,7 @@ def pair_products(text: Operand, video: Operand, captions: IntArray, videos: Int
     return found
 
 
-def find_centres(text: Array, video: Array, similarity: Similarity) -> Centres | None:
+def find_centres(similarity: Similarity, *, text: Array, video: Array) -> Centres | None:
     """Centres from a sample of both sides, (n, dim) each; None where their rows point in different directions.
 
     Any centre gives the same counts; a good one leaves fewer pairs undecided.

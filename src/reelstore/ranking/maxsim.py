@@ -20,7 +20,7 @@ from reelstore.ranking.tokens import TokenSource
 
 
 class MaxSim:
-    """A scorer on tokens, for `evaluate(scores=MaxSim(text, video), video_of_caption=...)`.
+    """A scorer on tokens, for `evaluate(scores=MaxSim(text=text, video=video), video_of_caption=...)`.
 
     Args:
         text: tokens of the captions, whatever `TokenSource` reads: ragged (values, offsets), (n, n_tokens, dim), a list
@@ -37,15 +37,15 @@ class MaxSim:
     Example:
         >>> text = [np.array([[1., 0.], [0., 1.]])]          # one caption of two tokens
         >>> video = [np.array([[1., 0.]]), np.array([[3., 4.], [0., 2.]])]
-        >>> MaxSim(text, video).block(slice(0, 1), slice(0, 2))
+        >>> MaxSim(text=text, video=video).block(slice(0, 1), slice(0, 2))
         array([[0.5, 0.8]])
     """
 
     def __init__(
         self,
+        *,
         text: Any,
         video: Any,
-        *,
         similarity: TokenSimilarity = "cosine",
         over: Over = "text",
         total: Total = "mean",
@@ -79,7 +79,7 @@ class MaxSim:
         video_of: npt.NDArray[np.integer],
         *,
         directions: Sequence[Direction] = DIRECTIONS,
-        answers: bool = False,
+        return_hard_negatives: bool = False,
         memory: int = MEMORY,
         first: Level = "float32",
     ) -> dict[Direction, PairCounts]:
@@ -89,7 +89,7 @@ class MaxSim:
             caption: (n_pairs,) int; with `video_of`, the right pairs.
             video_of: (n_pairs,) int.
             directions: `t2v`, `v2t` or both.
-            answers: look for the best wrong item of each query too.
+            return_hard_negatives: look for the best wrong item of each query too.
             memory: bytes for blocks of tokens and their scores (an item's tokens are never cut); changes no count.
             first: level to begin with; changes speed, never a count.
 
@@ -103,7 +103,7 @@ class MaxSim:
             self.interaction,
             right,
             directions=directions,
-            answers=answers,
+            return_hard_negatives=return_hard_negatives,
             memory=memory,
             first=first,
         )

@@ -100,7 +100,7 @@ class TileCounter:
         view = self._view(direction)
         search = view.in_columns if direction == "t2v" else view.in_rows
         found = search(line, low, high, listed=self.level != "exact")
-        if not self.problem.answers:
+        if not self.problem.return_hard_negatives:
             return Searched(pairs, found, Found.nothing())
         if self.level == "exact":
             return Searched(pairs, found, self._exact_best(direction))

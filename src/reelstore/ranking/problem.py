@@ -62,7 +62,7 @@ class CountState:
         caption, video_of: (n_pairs,) the right pairs, sorted by caption.
         products: what multiplies.
         known: lengths of captions and of videos.
-        answers: whether the best wrong items are looked for.
+        return_hard_negatives: whether the best wrong items are looked for.
         right_scores: scores of the pairs of these captions and videos, (n,) each, as they are defined.
         define: puts the scores of all right pairs into `counts`.
         centres: taken off before products; None where nothing is.
@@ -81,7 +81,7 @@ class CountState:
     video_of: IntArray
     products: Products
     known: tuple[Lengths, Lengths]
-    answers: bool
+    return_hard_negatives: bool
     relevant_scores: Callable[[IntArray, IntArray], Float64Array]
     define: Callable[[], None]
     centres: Centres | None = None

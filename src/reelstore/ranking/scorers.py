@@ -59,7 +59,7 @@ def count_scores(
     video_of: npt.NDArray[np.integer],
     *,
     directions: Sequence[Direction] = DIRECTIONS,
-    answers: bool = False,
+    return_hard_negatives: bool = False,
     memory: int = MEMORY,
 ) -> dict[Direction, PairCounts]:
     """Counts of the directions asked for. What the scorer gives is compared as it is; infinities are in order.
@@ -72,7 +72,9 @@ def count_scores(
     """
     keep_memory()
     if isinstance(scorer, MaxSim):
-        return scorer.count(caption, video_of, directions=directions, answers=answers, memory=memory)
+        return scorer.count(
+            caption, video_of, directions=directions, return_hard_negatives=return_hard_negatives, memory=memory
+        )
     n_captions, n_videos = scorer.shape
     held = _Held(scorer, memory)
     pairs = unique_pairs(caption, video_of, n_videos)
@@ -101,7 +103,7 @@ def count_scores(
                 scores if straight else np.ascontiguousarray(scores.T),
                 *lines,
                 at if straight else at[::-1],
-                answers,
+                return_hard_negatives,
             )
     for of in counts.values():
         _take_off_right(of)
@@ -109,7 +111,12 @@ def count_scores(
 
 
 def _add(
-    counts: PairCounts, scores: Array, queries: slice, items: slice, right: tuple[IntArray, IntArray], answers: bool
+    counts: PairCounts,
+    scores: Array,
+    queries: slice,
+    items: slice,
+    right: tuple[IntArray, IntArray],
+    return_hard_negatives: bool,
 ) -> None:
     """Compare one block (n_queries, n_items); right items are counted like others."""
     own = counts.of(queries.start, queries.stop)
@@ -117,7 +124,7 @@ def _add(
     found = Tile(scores, len(scores)).in_rows(counts.query[own] - queries.start, exact, exact, listed=False)
     counts.greater[own] += found.above
     counts.equal[own] += found.between
-    if not answers:
+    if not return_hard_negatives:
         return
     wrong = np.ones(scores.shape, dtype=bool)
     wrong[right] = False

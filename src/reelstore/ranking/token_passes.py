@@ -58,12 +58,12 @@ class TokenCounter:
         right: tuple[IntArray, IntArray],
         *,
         directions: Sequence[Direction],
-        answers: bool,
+        return_hard_negatives: bool,
         memory: int,
         first: Level,
     ) -> None:
         self.text, self.video, self.interaction, self.right = text, video, interaction, right
-        self.answers, self.memory, self.first = answers, memory, first
+        self.return_hard_negatives, self.memory, self.first = return_hard_negatives, memory, first
         self.lock = threading.Lock()
         caption, video_of = right
         score = self._own_scores()
@@ -186,7 +186,7 @@ class _Found:
         found = search(line, *_around(score, error))
         self.above, self.near, self.row, self.column = found.above, found.near, found.row, found.column
         self.best_row = self.best_column = np.zeros(0, dtype=np.int64)
-        if counter.answers:
+        if counter.return_hard_negatives:
             lines = np.unique(line)
             highest = (tile.highest_in_columns()[lines] if direction == "t2v" else tile.highest_in_rows(lines)).astype(
                 np.float64

@@ -15,7 +15,7 @@ CCA = {"dims": [6, 12], "regularisations": [0.1, 1.0]}
 
 
 def mrr(video, text, video_of_caption) -> float:
-    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 def fitted(towers, folder: Path, settings: dict) -> tuple:

@@ -36,7 +36,7 @@ def train(videos: Path, captions: Path, checkpoints: Path, log: Callable, say: C
 
 
 def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text, video, video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 def kill_behind(step: int) -> None:

@@ -81,7 +81,15 @@ def evaluate_files(
         for rows, name, which in zip(sides, ("text", "video"), (keys.caption_rows, keys.video_rows), strict=True)
     )
     pairs = Pairs(keys.caption, keys.video)
-    found = evaluate(texts, videos, pairs, similarity=similarity, ties=ties, ks=ks, answers=output is not None)
+    found = evaluate(
+        text=texts,
+        video=videos,
+        video_of_caption=pairs,
+        similarity=similarity,
+        ties=ties,
+        ks=ks,
+        return_hard_negatives=output is not None,
+    )
     if output is not None:
         captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
         write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))

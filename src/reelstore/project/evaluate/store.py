@@ -110,7 +110,13 @@ def evaluate_store(
     matched = match([rows["video"]], [rows["text"]], part)
     texts, videos = rows["text"].select(matched.captions), rows["video"].select(matched.videos)
     found = evaluate(
-        texts, videos, matched.video_of_caption, similarity=similarity, ties=ties, ks=ks, answers=output is not None
+        text=texts,
+        video=videos,
+        video_of_caption=matched.video_of_caption,
+        similarity=similarity,
+        ties=ties,
+        ks=ks,
+        return_hard_negatives=output is not None,
     )
     if output is not None:
         write_found(output, found, matched)

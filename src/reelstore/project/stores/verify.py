@@ -77,7 +77,7 @@ def _roots(path: Path, folders: Sequence[Path]) -> list[Path]:
 
 def _against_others(folder: Path, n_pooled: int | None) -> Iterator[Finding]:
     rows = open_variant(folder)
-    recipe = rows.recipe
+    recipe = rows.spec.recipe
     if "pooling" in recipe:
         if _word(recipe, "pooling", "name") not in POOLINGS or _word(recipe, "tokens") is None:
             yield Finding(folder, "its recipe speaks of a pooling that there isn't")
@@ -113,7 +113,7 @@ def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Fi
     picks = np.flatnonzero(same & (rows.status[here] == OK))
     if n_rows is not None and len(picks) > n_rows:
         picks = picks[np.linspace(0, len(picks) - 1, n_rows).astype(int)]
-    name = str(rows.recipe["pooling"]["name"])
+    name = str(rows.spec.recipe["pooling"]["name"])
     values = tokens.walk([there[pick] for pick in picks])
     for pick, value in zip(picks, values, strict=True):
         row = here[pick]
@@ -125,7 +125,7 @@ def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Fi
 
 def _against_source(rows: Rows) -> Iterator[Finding]:
     """The rows of an aligned variant: those it was mapped from, if they are kept and sound."""
-    source = rows.recipe["source"]
+    source = rows.spec.recipe["source"]
     folder = rows.folder.parents[2].joinpath(*source["variant"].split("/"))
     try:
         for name in source["variant"].split("/"):
