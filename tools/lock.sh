@@ -23,5 +23,5 @@ lock() {
   rm -rf "$environment"
 }
 
-lock requirements.lock emoji,dev "Everything that make install installs, at the version it was tested with"
-lock requirements-bench.lock emoji,dev,bench "The same for make bench, which brings what reelstore is measured beside"
+lock requirements.lock dev "Everything that make install installs, at the version it was tested with"
+lock requirements-bench.lock dev,bench "The same for make bench, which brings what reelstore is measured beside"
