@@ -1,5 +1,6 @@
 """A store's folder -> its variants; a variant's folder -> its rows."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from html import escape
@@ -20,7 +21,11 @@ from reelstore.store.update import UpdateReport
 from reelstore.store.variant import Variant
 
 _SHOWN = 40
-"""Variants that a table or a list of completions shows at most."""
+"""Variants that a table or a message shows at most."""
+_LONGEST = 255
+"""Bytes of a folder's name."""
+_EXTRAS = {"gs": "gs", "gcs": "gs", "ssh": "ssh", "sftp": "ssh"}
+"""A URL's scheme -> the extra that will bring it."""
 
 
 def open_store(
@@ -87,10 +92,9 @@ class Store(Mapping[str, Rows]):
         self.path = path
 
     def __getitem__(self, name: str) -> Rows:
-        folder = self._folder(name)
-        if folder is None or not is_variant_folder(folder):
+        if name not in self:
             raise UnknownVariantError(self._unknown(name))
-        return open_variant(folder)
+        return open_variant(self.path / name)
 
     def __contains__(self, name: object) -> bool:
         folder = self._folder(name) if isinstance(name, str) else None
@@ -104,16 +108,29 @@ class Store(Mapping[str, Rows]):
         return sum(1 for _ in self)
 
     def __repr__(self) -> str:
-        return f"Store({str(self.path)!r}, {len(self)} variants)"
+        names = list(self)
+        datasets = _datasets(names)
+        if not datasets:
+            return f"Store({str(self.path)!r}, {len(names)} variants)"
+        listed = ", ".join(datasets[:_SHOWN]) + (", ..." if len(datasets) > _SHOWN else "")
+        one = str(self.path / datasets[0])
+        return (
+            f"Store({str(self.path)!r}, {len(names)} variants of {len(datasets)} datasets: {listed}. One of them: "
+            f"reelstore.open({one!r}))"
+        )
 
     def _repr_html_(self) -> str:
         """A table of the variants, for notebooks."""
-        lines = []
-        for name in islice(self, _SHOWN):
-            rows = self[name]
-            cells = (name, f"{len(rows):,}", rows.layout, str(rows.dim), str(rows.dtype), rows.digest[:12])
-            lines.append("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>")
-        more = f"<p>and {len(self) - _SHOWN} more</p>" if len(self) > _SHOWN else ""
+        names, lines = list(self), []
+        for name in names[:_SHOWN]:
+            try:
+                rows = self[name]
+                cells = [f"{len(rows):,}", rows.layout, str(rows.dim), str(rows.dtype), rows.digest[:12]]
+                columns = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+            except (StoreError, OSError) as error:  # the others can be seen all the same
+                columns = f"<td colspan=5>{escape(str(error)[:200])}</td>"
+            lines.append(f"<tr><td>{escape(name)}</td>{columns}</tr>")
+        more = f"<p>and {len(names) - _SHOWN} more</p>" if len(names) > _SHOWN else ""
         head = "".join(f"<th>{cell}</th>" for cell in ("variant", "rows", "layout", "dim", "dtype", "digest"))
         return f"<p>{escape(repr(self))}</p><table><tr>{head}</tr>{''.join(lines)}</table>{more}"
 
@@ -236,7 +253,11 @@ class Store(Mapping[str, Rows]):
 
     def _folder(self, name: str) -> Path | None:
         parts = name.split("/")
-        return None if {"", ".", ".."} & {*parts} or "\\" in name else self.path.joinpath(*parts)
+        if {"", ".", ".."} & {*parts} or {"\\", "\0"} & {*name}:
+            return None
+        if any(len(part.encode(errors="replace")) > _LONGEST for part in parts):
+            return None
+        return self.path.joinpath(*parts)
 
     def _place(self, name: str) -> tuple[Path, Side]:
         """Folder and side of a variant's name, be it there or not."""
@@ -250,22 +271,36 @@ class Store(Mapping[str, Rows]):
 
     def _unknown(self, name: object) -> str:
         known = list(self)
-        near = get_close_matches(str(name), known, n=3, cutoff=0.5)
-        datasets = sorted({one.split("/")[0] for one in known if one.count("/") == 3})
+        says = f"No variant {name!r:.200} in {self.path}."
+        datasets = _datasets(known)
         if datasets and str(name).split("/")[0] in SIDES:
-            hint = f"It is a root of datasets ({', '.join(datasets)}): open {self.path / datasets[0]}, or say "
-            return f"No variant {name!r} in {self.path}. {hint}{datasets[0]}/{name}."
+            having = [one for one in datasets if f"{one}/{name}" in self] or datasets
+            roots = f"It is a root of datasets ({', '.join(datasets[:_SHOWN])})"
+            return f"{says} {roots}: open {self.path / having[0]}, or say {having[0]}/{name}."
+        below = [one for one in known if one.startswith(f"{str(name).rstrip('/')}/")]
+        if below:
+            return f"{says} Below this name are: {_listed(below)}."
+        near = get_close_matches(str(name)[:200], known, n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        shown = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "") or "none"
-        return f"No variant {name!r} in {self.path}.{hint} It has: {shown}."
+        return f"{says}{hint} It has: {_listed(known) or 'none'}."
+
+
+def _datasets(names: Iterable[str]) -> list[str]:
+    """In a root of several, the datasets in front of variants' names."""
+    return sorted({name.split("/")[0] for name in names if name.count("/") == 3})
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def _refuse_elsewhere(path: str, **options: object) -> None:
     asked = [name for name, value in options.items() if value is not None]
-    scheme = path.split("://")[0] if "://" in path else ""
+    found = re.match(r"([a-z][a-z0-9+.-]+)(::.*)?:/", path)  # a Path has lost a slash
+    scheme = found[1] if found else ""
     if asked or scheme:
         what = f"{scheme}:// URLs" if scheme else ", ".join(f"{name}=" for name in asked)
         raise NotBuiltError(
             f"{path}: reading a store by {what} isn't built yet; it will come with the extra "
-            f"{'s3' if scheme else 'project'}. Open a folder: dvc pull fetches one."
+            f"{_EXTRAS.get(scheme, 's3') if scheme else 'project'}. Open a folder: dvc pull fetches one."
         )

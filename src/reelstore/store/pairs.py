@@ -1,16 +1,41 @@
 """Videos and their captions as rows of two variants: what aligners are fitted on and evaluations measure."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import numpy as np
 
 from reelstore.arrays import IntArray
 from reelstore.errors import StoreError
+from reelstore.extras import needed
 from reelstore.store.read import Rows
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Unpack
+
+    import torch
+
+    from reelstore.align.loading.batches import Prepare
     from reelstore.align.loading.loader import PairLoader
+    from reelstore.align.loading.ordered import OrderedPairs
+
+    class LoaderOptions(TypedDict, total=False):
+        """Of any order; see `align.loading.PairLoader`."""
+
+        tokens: Literal["padded", "ragged"]
+        dtype: torch.dtype | None
+        prepare: Mapping[str, Prepare] | None
+
+    class ShuffleOptions(LoaderOptions, total=False):
+        """Of a shuffled order."""
+
+        captions_per_video: Literal["one", "all"]
+        memory_bytes: int | None
+        block_rows: int
+        window_blocks: int
+        rank: int
+        world_size: int
 
 
 @dataclass(frozen=True)
@@ -21,7 +46,7 @@ class PairedVariants:
         video: view of the n_videos videos.
         text: view of the n_captions captions.
         video_of_caption: (n_captions,) int64, position in `video` of each caption's video.
-        n_skipped: captions without their video among these, or whose row failed; and videos that failed.
+        n_skipped: captions of these videos without a value, or whose video has none or isn't stored.
     """
 
     video: Rows
@@ -30,23 +55,50 @@ class PairedVariants:
     n_skipped: int = 0
 
     def __len__(self) -> int:
+        """Number of pairs: each caption with its video."""
         return len(self.text)
 
     def __repr__(self) -> str:
-        skipped = f", {self.n_skipped} rows skipped" if self.n_skipped else ""
+        skipped = f", {self.n_skipped} captions skipped" if self.n_skipped else ""
         return f"PairedVariants({len(self.video)} videos, {len(self.text)} captions{skipped})"
 
-    def loader(self, batch_size: int, **options: Any) -> "PairLoader":
-        """Batches of pairs as tensors, for any training loop; options as of `align.loading.PairLoader`.
+    @overload
+    def loader(
+        self, *, batch_size: int, seed: int = 0, shuffle: Literal[True] = True, **options: "Unpack[ShuffleOptions]"
+    ) -> "PairLoader": ...
+    @overload
+    def loader(
+        self, *, batch_size: int, seed: int = 0, shuffle: Literal[False], **options: "Unpack[LoaderOptions]"
+    ) -> "OrderedPairs": ...
+    def loader(
+        self, *, batch_size: int, seed: int = 0, shuffle: bool = True, **options: Any
+    ) -> "PairLoader | OrderedPairs":
+        """Batches of pairs as tensors, for any training loop or Lightning module. Needs the extra `train`.
+
+        Args:
+            batch_size: pairs in a batch.
+            seed: of the order, and of the captions drawn.
+            shuffle: true: for training. Each epoch has another order and of each video one caption, and what doesn't
+                fill a batch is dropped. False: for validation. Each caption is given once, in order, with its video;
+                the last batch may be smaller.
+            options: as of `align.loading.PairLoader`: tokens, dtype, prepare; where shuffled, captions_per_video,
+                memory_bytes, block_rows, window_blocks, rank, world_size.
+
+        Raises:
+            MissingExtraError: torch isn't installed.
+            AlignerError: there are fewer pairs than a batch has.
 
         Example:
             >>> for batch in pairs.loader(batch_size=256, seed=0):     # doctest: +SKIP
             ...     batch.video.shape, batch.text.shape                # (256, dim) each
         """
-        from reelstore.align.loading.loader import PairLoader
-
-        options = {"seed": 0, **options}
-        return PairLoader(self.video, self.text, self.video_of_caption, batch_size=batch_size, **options)
+        with needed("A loader of pairs", extra="train"):
+            from reelstore.align.loading.loader import PairLoader
+            from reelstore.align.loading.ordered import OrderedPairs
+        given = self.video, self.text, self.video_of_caption
+        if shuffle:
+            return PairLoader(*given, batch_size=batch_size, seed=seed, **options)
+        return OrderedPairs(*given, batch_size=batch_size, **options)
 
 
 def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVariants:
@@ -62,6 +114,13 @@ def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVarian
     if not len(kept):
         where = f", split {split}" if split is not None else ""
         raise StoreError(f"No caption of {text.folder} has its video in {video.folder}{where}.")
-    n_wanted = len(text) if split is None else sum(one in set(videos.ids) for one in text.video_ids)
-    skipped = n_wanted - len(kept) + len(videos) - len(usable)
-    return PairedVariants(usable, captions.at(kept), of[kept], skipped)
+    return PairedVariants(usable, captions.at(kept), of[kept], _n_wanted(video, videos, text, split) - len(kept))
+
+
+def _n_wanted(video: Rows, videos: Rows, text: Rows, split: str | None) -> int:
+    """Captions of these videos; a caption whose video isn't stored counts by the split of its own row."""
+    if split is None:
+        return len(text)
+    wanted, stored = set(videos.video_ids), set(video.video_ids)
+    each = zip(text.video_ids, text.splits, strict=True)
+    return sum(one in wanted or (one not in stored and own == split) for one, own in each)

@@ -5,12 +5,12 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args, overload
+from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.arrays import Array, BoolArray, IntArray, UInt8Array
+from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, StoreError
 from reelstore.records import Side
 from reelstore.store.arrays import Pattern, aligned_empty, gather, gather_padded
@@ -22,8 +22,9 @@ from reelstore.store.variant import Variant
 if TYPE_CHECKING:
     import pandas as pd
 
-Values = Array | list[Array]
+Values = FloatArray | list[FloatArray]
 """Of several rows: one array (k, dim) or (k, n_tokens, dim); a list of arrays where the number of tokens varies."""
+Buffer = TypeVar("Buffer", bound=Array)
 _COMPARED, _COMPLETED = 20_000, 1000
 """Keys that a suggestion looks through, and that are offered for completion."""
 
@@ -71,9 +72,9 @@ class View:
         return int(self._variant.attributes["dim"])
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Stored dtype."""
-        dtype: np.dtype[Any] = np.dtype(self._variant.attributes["dtype"])
+    def dtype(self) -> np.dtype[np.floating[Any]]:
+        """Stored dtype, float16 or float32."""
+        dtype: np.dtype[np.floating[Any]] = np.dtype(self._variant.attributes["dtype"])
         return dtype
 
     @property
@@ -87,8 +88,8 @@ class View:
         return str(self._variant.attributes["fingerprint"])
 
     @property
-    def recipe(self) -> dict[str, Any]:
-        """What determines all rows' numbers, as a mapping."""
+    def recipe(self) -> dict[str, object]:
+        """What determines all rows' numbers, as plain values of JSON."""
         return dict(self._variant.attributes["recipe"])
 
     @property
@@ -136,26 +137,25 @@ class View:
         return RowTable([whole.keys[r] for r in rows], [whole.splits[r] for r in rows], whole.fingerprints[self._index])
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """(n, dim) or (n, n_tokens, dim); of a ragged variant (n_tokens_total, dim), all items concatenated."""
-        if self.layout == "ragged":
-            return self.n_tokens_total, self.dim
-        return (len(self), self.n_tokens, self.dim) if self.n_tokens else (len(self), self.dim)
+    def shape(self) -> tuple[int | None, ...]:
+        """(n, dim), (n, n_tokens, dim), or of a ragged variant (n, None, dim)."""
+        return (len(self), self.dim) if self.layout == "pooled" else (len(self), self.n_tokens, self.dim)
 
     @property
     def splits(self) -> list[str]:
         """The split of each row."""
-        return list(self.table.splits)
+        names = self._variant.attributes["splits"]
+        return [names[number] for number in self._split_numbers.tolist()]
 
     @property
     def ids(self) -> list[Key]:
         """Keys in order: `video_id`, or (`video_id`, `caption_index`)."""
-        return list(self.table.keys)
+        return list(self._variant.table.keys) if self._index is None else self._variant.keys_of(self._index)
 
     @property
     def video_ids(self) -> list[str]:
         """The video each row belongs to."""
-        return [key if isinstance(key, str) else key[0] for key in self.table.keys]
+        return [key if isinstance(key, str) else key[0] for key in self.ids]
 
     @property
     def status(self) -> UInt8Array:
@@ -166,27 +166,34 @@ class View:
     @property
     def failures(self) -> dict[Key, str]:
         """Key -> reason of the failed rows among these."""
-        keys = self.table.row_of
-        return {key: reason for key, reason in self._variant.failures.items() if key in keys}
+        failures = self._variant.failures
+        if self._index is None or not failures:
+            return dict(failures)
+        keys = set(self.ids)
+        return {key: reason for key, reason in failures.items() if key in keys}
 
     def index_of(self, key: Key) -> int:
         """Position of a key among these rows."""
-        position = self._positions.get(key)
-        if position is None:
+        if key not in self:
             raise MissingRowError(self._missing(key))
-        return position
+        return self._positions[key]
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a row with this key."""
-        return key in self._positions
+        try:
+            return key in self._positions
+        except TypeError:  # unhashable
+            return False
 
     def _missing(self, key: object) -> str:
         where = "" if self._index is None else " in this view"
-        says = f"{self.folder}: no row {key!r}{where} among its {len(self)} rows."
+        says = f"{self.folder}: no row {key!r:.100}{where} among its {len(self)} rows."
         if self.side == "text" and isinstance(key, str):
             return f"{says} A caption's key is (video_id, caption_index), such as {self._example()}."
         if self.side == "video" and isinstance(key, tuple):
             return f"{says} A video's key is its video_id, such as {self._example()}."
+        if self._index is not None and key in type(self)(self._variant, None):
+            return f"{says} The whole variant has it."
         name = key if isinstance(key, str) else key[0] if isinstance(key, tuple) and key else ""
         if isinstance(key, tuple) and (
             indices := [k[1] for k in self._positions if isinstance(k, tuple) and k[0] == name]
@@ -196,15 +203,14 @@ class View:
         return f"{says} Did you mean {' or '.join(map(repr, near))}?" if near else says
 
     def _example(self) -> str:
-        return repr(self.ids[0]) if len(self) else "none: there are no rows"
+        return repr(self.at([0]).ids[0]) if len(self) else "none: there are no rows"
 
     def split(self, name: str) -> Self:
         """A view of one split's rows, failed ones among them."""
         names = list(self._variant.attributes["splits"])
         if name not in names:
             raise StoreError(f"{self.folder}: no split {name!r}. It has: {', '.join(names)}.")
-        splits = self._variant.splits if self._index is None else self._variant.splits[self._index]
-        return self._view(np.flatnonzero(splits == names.index(name)))
+        return self._view(np.flatnonzero(self._split_numbers == names.index(name)))
 
     def ok(self) -> Self:
         """A view of the rows that have values."""
@@ -223,7 +229,12 @@ class View:
 
     @cached_property
     def _positions(self) -> dict[Key, int]:
-        return self.table.row_of
+        return self._variant.table.row_of if self._index is None else {k: n for n, k in enumerate(self.ids)}
+
+    @property
+    def _split_numbers(self) -> UInt8Array:
+        splits: UInt8Array = self._variant.splits
+        return splits if self._index is None else splits[self._index]
 
     def _view(self, positions: IntArray) -> Self:
         return type(self)(self._variant, positions if self._index is None else self._index[positions])
@@ -234,7 +245,7 @@ class View:
         if given.ndim != 1 or (given.size and given.dtype.kind not in "iu"):
             raise RowPositionError(
                 f"{self.folder}: positions are a list of integers, not {given.dtype} {given.shape}. "
-                "Rows are asked for by key with rows[...], by a mask with np.flatnonzero."
+                "Rows are found by key or by a mask with rows[...]."
             )
         rows: IntArray = given.astype(np.int64, copy=False)
         count = len(self)
@@ -283,7 +294,7 @@ class Rows(View):
         return isinstance(self._variant.values, MappedArray)
 
     @overload
-    def take(self, indices: Sequence[int] | Array, out: Array) -> Array: ...
+    def take(self, indices: Sequence[int] | Array, out: Buffer) -> Buffer: ...
     @overload
     def take(self, indices: Sequence[int] | Array, out: None = None) -> Values: ...
     def take(self, indices: Sequence[int] | Array, out: Array | None = None) -> Values:
@@ -318,7 +329,7 @@ class Rows(View):
         """Whether these are arrays in memory (`store.memory.as_rows`), which no other process can open."""
         return self._variant.in_memory
 
-    def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[Array, IntArray]:
+    def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[FloatArray, IntArray]:
         """Tokens of the rows at these positions, one item behind the other.
 
         Args:
@@ -338,7 +349,7 @@ class Rows(View):
 
     def take_padded(
         self, indices: Sequence[int] | Array, length: int | None = None, *, out: Array | None = None
-    ) -> tuple[Array, BoolArray]:
+    ) -> tuple[FloatArray, BoolArray]:
         """Tokens of the rows at these positions, side by side, zeros behind the shorter ones.
 
         Args:
@@ -368,19 +379,21 @@ class Rows(View):
         out[:, longest:] = 0
         return out, np.broadcast_to(np.arange(length) < longest, (len(rows), length)).copy()
 
-    def array(self) -> Array:
+    def array(self) -> FloatArray:
         """Values of all rows of the view, (n, dim) or (n, n_tokens, dim); failed rows are refused.
 
-        Of a whole variant it is read-only, and where `mapped`, as large as it may be, takes no memory of its own.
+        Of a whole variant it is read-only. Where `mapped`, and the rows of each file fill its pages, it takes no memory
+        of its own.
         """
         if self.layout == "ragged":
             raise StoreError(f"{self.folder}: the number of tokens varies; use take_ragged(), or walk() through.")
         if self._index is not None:
             return np.asarray(self.take(np.arange(len(self))))
-        self._refuse_failed(np.arange(len(self)))
-        return self._variant.values.read(0, len(self))
+        if not self._variant.all_ok:
+            self._refuse_failed(np.arange(len(self)))
+        return self._read(0, len(self))
 
-    def walk(self, positions: Sequence[int] | Array) -> Iterator[Array]:
+    def walk(self, positions: Sequence[int] | Array) -> Iterator[FloatArray]:
         """Values row after row, read-only, from the files in blocks: for going through more than memory holds.
 
         A file that is cut short meanwhile is an error that names it, as it can't be where files are mapped.
@@ -410,65 +423,107 @@ class Rows(View):
         self._variant.values.advise(pattern)
 
     @overload
-    def __getitem__(self, key: Key | int) -> Array: ...
+    def __getitem__(self, key: Key | int | np.integer[Any]) -> FloatArray: ...
     @overload
-    def __getitem__(self, key: slice | Sequence[Key] | Sequence[int] | IntArray | BoolArray) -> Values: ...
+    def __getitem__(self, key: slice | Sequence[Key] | Sequence[int] | Array) -> Values: ...
     def __getitem__(self, key: Any) -> Values:
+        """Values of one row, by key or position, or of several, by a list or array of these, a slice or a mask.
+
+        Raises:
+            MissingRowError: a `KeyError`: there is no row with a key; the message suggests others.
+            RowPositionError: an `IndexError`: a position is beyond the rows, or a mask isn't (n,).
+            FailedRowError: a row has no value.
+        """
         if isinstance(key, slice):
             return self._between(key)
-        if isinstance(key, np.ndarray) and key.dtype == np.bool_:
-            if key.shape != (len(self),):
-                raise RowPositionError(f"{self.folder}: a mask of shape {key.shape} for {len(self)} rows.")
-            return self.take(np.flatnonzero(key))
-        if isinstance(key, list | np.ndarray):
-            if all(isinstance(one, int | np.integer) and not isinstance(one, bool) for one in key):
-                return self.take(np.asarray(key, dtype=np.int64))
-            return self.take([self.index_of(one) for one in key])
+        if isinstance(key, str | tuple):
+            return self.take([self.index_of(key)])[0]
         if isinstance(key, int | np.integer) and not isinstance(key, bool):
-            return self.take([int(key)])[0]
-        if not isinstance(key, str | tuple):
+            return self._at(int(key))
+        return self._several(key)
+
+    def _at(self, position: int) -> FloatArray:
+        if -len(self) <= position < len(self):
+            return self.take([position])[0]
+        hint = f" Did you mean the key {str(position)!r}?" if str(position) in self else ""
+        raise RowPositionError(f"{self.folder}: position {position} of {len(self)} rows.{hint}")
+
+    def _several(self, keys: Any) -> Values:
+        """Rows by a sequence or array of keys or positions, or by a mask; also of pandas and tensors."""
+        if hasattr(keys, "__array__") or (keys and isinstance(keys, list) and all(isinstance(k, bool) for k in keys)):
+            keys = np.asarray(keys)
+            if keys.dtype == np.bool_:
+                if keys.shape != (len(self),):
+                    raise RowPositionError(f"{self.folder}: a mask of shape {keys.shape} for {len(self)} rows.")
+                return self.take(np.flatnonzero(keys))
+            if not keys.ndim:
+                one: FloatArray = self[keys.item()]
+                return one
+            if keys.dtype.kind not in "OUT":
+                return self.take(keys)
+            keys = keys.tolist() if keys.ndim < 2 else list(map(tuple, keys.tolist()))
+        if not isinstance(keys, Sequence):
             raise MissingRowError(
                 f"{self.folder}: a row is found by key or position, several by a list of these, a slice or a "
-                f"mask; not by {type(key).__name__}."
+                f"mask; not by {type(keys).__name__}."
             )
-        return self.take([self.index_of(key)])[0]
+        if all(isinstance(one, int | np.integer) for one in keys):
+            return self.take(keys)
+        return self.take([self.index_of(one) for one in keys])
 
     def _between(self, key: slice) -> Values:
         start, stop, step = key.indices(len(self))
         if self._index is None and step == 1 and self.layout != "ragged" and start < stop and self._variant.all_ok:
-            return self._variant.values.read(start, stop)
+            return self._read(start, stop)
         return self.take(np.arange(start, stop, step))
 
-    def __iter__(self) -> Iterator[Array]:
+    def _read(self, start: int, stop: int) -> FloatArray:
+        """Rows of the whole variant, a view of mapped files where they are one array; read-only, view or copy."""
+        values = self._variant.values.read(start, stop)
+        values.flags.writeable = False
+        return values
+
+    def __iter__(self) -> Iterator[FloatArray]:
         """Values in order, as of `walk`; failed rows are refused."""
         return self.walk(np.arange(len(self)))
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        is_view = self._index is None and self.layout != "ragged" and self._variant.values.whole is not None
+        other = dtype is not None and np.dtype(dtype) != self.dtype
+        if copy is False and (other or not is_view):
+            raise ValueError(f"{self.folder}: a copy is needed for an array of these rows in {dtype or self.dtype}.")
         values = self.array()
-        if dtype is not None and np.dtype(dtype) != values.dtype:
-            if copy is False:
-                raise ValueError(f"{self.folder} holds {values.dtype}; {np.dtype(dtype)} needs a copy.")
+        if other:
             return values.astype(dtype)
-        return values.copy() if copy else values
+        return values.copy() if copy and self._index is None else values
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> object:
         """All values as a tensor library takes them; a copy, which may be written to as mapped files may not."""
-        return np.array(self.array()).__dlpack__(**options)
+        capsule: object = np.array(self).__dlpack__(**options)
+        return capsule
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return 1, 0  # DLPack's kDLCPU
 
-    def to_pandas(self) -> "pd.DataFrame":
+    def to_pandas(self, *, tables: str | Path | None = None) -> "pd.DataFrame":
         """What is known of each row besides its values: keys, split, status, failure, n_tokens, and captions' texts.
+
+        Args:
+            tables: of captions, to read their texts from: a file with the columns video_id, caption_index and text, or
+                the folder of a dataset's tables. By default a project's tables, where they are beside its store:
+                data/<dataset>/captions.jsonl for store/<dataset>.
 
         Returns:
             a row each: `video_id`, of captions `caption_index`, `split`, `status` (ok, failed, missing), `failure` (the
-            reason, else None), `n_tokens` (0 where pooled), and `text` of captions where the dataset's table is beside
-            the store (data/<dataset>/captions.jsonl for store/<dataset>).
+            reason, else None), `n_tokens` (0 where pooled), and `text` of captions where there are tables (None where
+            these don't have the caption).
+
+        Raises:
+            ForeignFileError: a table isn't there, can't be read, or lacks a column.
         """
         from reelstore.store.frame import rows_frame
 
-        return rows_frame(self)
+        return rows_frame(self, None if tables is None else Path(tables))
 
     def _repr_html_(self) -> str:
         """The first and last rows, for notebooks."""
@@ -477,7 +532,7 @@ class Rows(View):
         return rows_html(self)
 
     def _ipython_key_completions_(self) -> list[Key]:
-        return list(islice(self._positions, _COMPLETED))
+        return self.at(np.arange(min(len(self), _COMPLETED))).ids
 
     @property
     def _row_shape(self) -> tuple[int, ...]:
@@ -493,7 +548,7 @@ class Rows(View):
         starts = self._variant.offsets[rows]
         return starts, self._variant.offsets[rows + 1] - starts
 
-    def _ragged(self, rows: IntArray, out: Array | None) -> tuple[Array, IntArray]:
+    def _ragged(self, rows: IntArray, out: Array | None) -> tuple[FloatArray, IntArray]:
         starts, counts = self._extents(rows)
         offsets = np.zeros(len(rows) + 1, dtype=np.int64)
         np.cumsum(counts, out=offsets[1:])
