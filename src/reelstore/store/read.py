@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,12 @@ Values = FloatArray | list[FloatArray]
 Buffer = TypeVar("Buffer", bound=Array)
 _COMPARED, _COMPLETED = 20_000, 1000
 """Keys that a suggestion looks through, and that are offered for completion."""
+
+
+class ArrayLike(Protocol):
+    """An array, tensor, column of a data frame, or anything else that NumPy makes an array of."""
+
+    def __array__(self) -> Array: ...
 
 
 class View:
@@ -425,7 +431,7 @@ class Rows(View):
     @overload
     def __getitem__(self, key: Key | int | np.integer[Any]) -> FloatArray: ...
     @overload
-    def __getitem__(self, key: slice | Sequence[Key] | Sequence[int] | Array) -> Values: ...
+    def __getitem__(self, key: slice | Sequence[Key] | Sequence[int] | ArrayLike) -> Values: ...
     def __getitem__(self, key: Any) -> Values:
         """Values of one row, by key or position, or of several, by a list or array of these, a slice or a mask.
 

@@ -1,0 +1,105 @@
+"""Code as a user types it. It is never run: mypy --strict and pyright read it, and a type that is Any fails them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+
+import reelstore
+from reelstore.align.loading import PairLoader
+from reelstore.align.loading.ordered import OrderedPairs
+from reelstore.store.pairs import PairedVariants
+from reelstore.store.update import UpdateReport
+
+Embeddings = npt.NDArray[np.floating[Any]]
+Values = Embeddings | list[Embeddings]
+Key = str | tuple[str, int]
+
+
+def write(video: npt.NDArray[np.float32], text: torch.Tensor, tokens: list[torch.Tensor]) -> None:
+    store = reelstore.open("store/mine", create=True)
+    assert_type(store, reelstore.Store)
+    report = store.write("video/clip/mean", ["7010", "7011"], video, splits=["train", "test"])
+    assert_type(report, UpdateReport)
+    assert_type(report.digest, str)
+    keys: list[tuple[str, int]] = [("7010", 0), ("7011", 0)]
+    store.write("text/clip/mean", keys, text, splits="train", dtype="float16", source="mine")
+    store.write("text/clip/tokens", keys, iter([tokens]), source={"model": "mine"}, mode="replace")
+    store.delete("text/clip/tokens")
+    store.rename("text/clip/mean", "text/clip/max")
+
+
+def read() -> None:
+    store = reelstore.open(Path("store") / "mine")
+    assert_type(store["video/clip/mean"], reelstore.Rows)
+    assert_type(store.get("video/clip/mean"), reelstore.Rows | None)
+    assert_type("video/clip/mean" in store, bool)
+    assert_type(list(store), list[str])
+    assert_type(len(store), int)
+    assert_type(reelstore.open_variant("store/mine/video/clip/mean"), reelstore.Rows)
+
+
+def values(
+    rows: reelstore.Rows, table: pd.DataFrame, mask: npt.NDArray[np.bool_], out: npt.NDArray[np.float32]
+) -> None:
+    assert_type(rows["7010"], Embeddings)
+    assert_type(rows["7010", 2], Embeddings)
+    assert_type(rows[3], Embeddings)
+    assert_type(rows[np.int64(3)], Embeddings)
+    assert_type(rows[3:9], Values)
+    assert_type(rows[["7010", "7011"]], Values)
+    assert_type(rows[[("7010", 0), ("7011", 1)]], Values)
+    assert_type(rows[[1, 2]], Values)
+    assert_type(rows[np.array([1, 2])], Values)
+    assert_type(rows[mask], Values)
+    assert_type(rows[table["video_id"]], Values)
+    assert_type(rows[torch.tensor([1, 2])], Values)
+    assert_type(iter(rows), Iterator[Embeddings])
+    assert_type([row for row in rows], list[Embeddings])
+    assert_type(rows.array(), Embeddings)
+    assert_type(rows.take([3, 0]), Values)
+    assert_type(rows.take([3, 0], out=out), npt.NDArray[np.float32])
+    assert_type(rows.take_ragged([3, 0]), tuple[Embeddings, npt.NDArray[np.int64]])
+    assert_type(rows.take_padded([3, 0]), tuple[Embeddings, npt.NDArray[np.bool_]])
+    assert_type(list(rows.walk([0, 1])), list[Embeddings])
+    assert_type(np.asarray(rows, dtype=np.float64), npt.NDArray[np.float64])
+    assert_type(torch.as_tensor(rows), torch.Tensor)
+    assert_type(rows.to_pandas(), pd.DataFrame)
+    assert_type(rows.to_pandas(tables="captions.csv"), pd.DataFrame)
+
+
+def about(rows: reelstore.Rows) -> None:
+    assert_type(len(rows), int)
+    assert_type(rows.shape, tuple[int | None, ...])
+    assert_type(rows.dtype, np.dtype[np.floating[Any]])
+    assert_type(rows.dim, int)
+    assert_type(rows.n_tokens, int | None)
+    assert_type(rows.token_counts, npt.NDArray[np.int64])
+    assert_type(rows.ids, list[Key])
+    assert_type(rows.video_ids, list[str])
+    assert_type(rows.splits, list[str])
+    assert_type(rows.status, npt.NDArray[np.uint8])
+    assert_type(rows.failures, dict[Key, str])
+    assert_type(rows.recipe, dict[str, object])
+    assert_type((rows.encoder, rows.variant, rows.digest, rows.fingerprint), tuple[str, str, str, str])
+    assert_type(rows.folder, Path)
+    assert_type(rows.index_of("7010"), int)
+    assert_type(rows.split("test").ok().select(["7010"]).at([0]), reelstore.Rows)
+    assert_type("7010" in rows, bool)
+
+
+def pairs(store: reelstore.Store) -> None:
+    train = store.pairs("video/clip/mean", "text/clip/mean", split="train")
+    assert_type(train, PairedVariants)
+    assert_type((train.video, train.text), tuple[reelstore.Rows, reelstore.Rows])
+    assert_type(train.video_of_caption, npt.NDArray[np.int64])
+    assert_type(len(train), int)
+    assert_type(train.loader(batch_size=256, seed=1), PairLoader)
+    assert_type(train.loader(batch_size=256, captions_per_video="all"), PairLoader)
+    assert_type(train.loader(batch_size=256, shuffle=False, dtype=torch.float16), OrderedPairs)
+    for batch in train.loader(batch_size=256):
+        assert_type(batch.label, torch.Tensor)
