@@ -1,54 +1,44 @@
 """A training's vitals: what collapsed is named, what learned isn't."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from reelstore.doctor.training import TrainingMonitor, chance_level
+from reelstore.records import EpochSnapshot, JointSample
 
 N, DIM = 200, 16
 OWN = np.repeat(np.arange(N), 2)
 
 
-@dataclass
-class Sample:
-    video: np.ndarray
-    text: np.ndarray
-    video_of_caption: np.ndarray
-
-
-@dataclass
-class View:
-    epoch: int
-    validation: Sample
-    train_loss: float = 0.05
-    constant_loss: float = 0.25
-    train_mrr: float = 0.5
-    validation_mrr: float = 0.4
-    loss: str = "mse"
+def snapshot(epoch: int, validation: JointSample, train_loss: float = 0.05, **changed: object) -> EpochSnapshot:
+    given = {"constant_loss": 0.25, "train_mrr": 0.5, "validation_mrr": 0.4, "loss": "mse", **changed}
+    return EpochSnapshot(
+        "mlp", epoch, 10 * epoch, train_loss=train_loss, train=validation, validation=validation, **given
+    )
 
 
 def unit(values: np.ndarray) -> np.ndarray:
     return (values / np.linalg.norm(values, axis=1, keepdims=True)).astype(np.float32)
 
 
-def learned(rng: np.random.Generator) -> Sample:
+def learned(rng: np.random.Generator) -> JointSample:
     video = unit(rng.normal(size=(N, DIM)))
-    return Sample(video, unit(video[OWN] + 0.1 * rng.normal(size=(2 * N, DIM))), OWN)
+    return JointSample(video, unit(video[OWN] + 0.1 * rng.normal(size=(2 * N, DIM))), OWN)
 
 
-def collapsed(rng: np.random.Generator) -> Sample:
+def collapsed(rng: np.random.Generator) -> JointSample:
     """As the report's towers end: all videos at one place, all captions at another, at cosine .55 or so."""
     video, text = np.zeros(DIM), np.zeros(DIM)
     video[0], text[:2] = 1, (0.55, 0.83)
-    return Sample(
+    return JointSample(
         unit(video + 1e-4 * rng.normal(size=(N, DIM))), unit(text + 1e-4 * rng.normal(size=(2 * N, DIM))), OWN
     )
 
 
-def found(*views: View) -> dict[str, str]:
+def found(*views: EpochSnapshot) -> dict[str, str]:
     watch = TrainingMonitor()
     for view in views:
         watch.look(view)
@@ -57,11 +47,11 @@ def found(*views: View) -> dict[str, str]:
 
 def test_a_training_that_learned_raises_nothing() -> None:
     rng = np.random.default_rng(0)
-    assert found(View(0, collapsed(rng), math.nan), View(1, learned(rng))) == {}
+    assert found(snapshot(0, collapsed(rng), math.nan), snapshot(1, learned(rng))) == {}
 
 
 def test_collapse_is_named_by_each_of_its_checks() -> None:
-    view = View(1, collapsed(np.random.default_rng(0)), train_loss=0.252, train_mrr=0.03, validation_mrr=0.03)
+    view = snapshot(1, collapsed(np.random.default_rng(0)), train_loss=0.252, train_mrr=0.03, validation_mrr=0.03)
     assert found(view) == {
         "constant-loss": "fatal",
         "collapse-video": "fatal",
@@ -73,24 +63,23 @@ def test_collapse_is_named_by_each_of_its_checks() -> None:
 
 def test_one_collapsed_side_is_the_only_one_named() -> None:
     rng = np.random.default_rng(0)
-    half = learned(rng)
-    half.text = collapsed(rng).text
-    assert {name for name in found(View(1, half)) if name.startswith("collapse")} == {"collapse-text"}
+    half = replace(learned(rng), text=collapsed(rng).text)
+    assert {name for name in found(snapshot(1, half)) if name.startswith("collapse")} == {"collapse-text"}
 
 
 def test_a_loss_at_the_constant_predictors_is_named_though_nothing_collapsed() -> None:
-    assert found(View(1, learned(np.random.default_rng(0)), train_loss=math.log(32), constant_loss=math.log(32))) == {
-        "constant-loss": "fatal"
-    }
+    assert found(
+        snapshot(1, learned(np.random.default_rng(0)), train_loss=math.log(32), constant_loss=math.log(32))
+    ) == {"constant-loss": "fatal"}
 
 
 def test_memorising_is_named() -> None:
-    view = View(1, learned(np.random.default_rng(0)), train_mrr=0.99, validation_mrr=0.08)
+    view = snapshot(1, learned(np.random.default_rng(0)), train_mrr=0.99, validation_mrr=0.08)
     assert found(view) == {"memorised": "warning"}
 
 
 def test_a_loss_that_is_no_number_is_named_alone() -> None:
-    assert found(View(1, learned(np.random.default_rng(0)), train_loss=math.nan)) == {"finite": "fatal"}
+    assert found(snapshot(1, learned(np.random.default_rng(0)), train_loss=math.nan)) == {"finite": "fatal"}
 
 
 def test_an_aligner_that_is_not_trained_has_no_checks() -> None:
@@ -107,7 +96,7 @@ def test_guessing_is_at_chance_level_and_a_little_more_is_not() -> None:
 def test_cosines_of_right_and_wrong_pairs_are_the_samples(tmp_path: object) -> None:
     watch = TrainingMonitor()
     sample = learned(np.random.default_rng(0))
-    watch.look(View(1, sample))
+    watch.look(snapshot(1, sample))
     right = (sample.text * sample.video[OWN]).sum(axis=1)
     assert watch.looks[0].right == pytest.approx(right.mean(), abs=1e-6)
     assert abs(watch.looks[0].wrong) < 0.1

@@ -7,11 +7,11 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 
-from reelstore.align.epoch_stats import EpochStats
 from reelstore.align.items import Items
 from reelstore.align.pairing import LabelledPairs
 from reelstore.arrays import Float32Array, IntArray, Tokens
 from reelstore.errors import AlignerError
+from reelstore.records import EpochSnapshot
 from reelstore.store.read import Rows
 
 Validate = Callable[[Float32Array, Float32Array, IntArray], float]
@@ -78,7 +78,7 @@ class FitContext:
     checkpoints: Path
     log: Callable[[Mapping[str, float]], None]
     say: Callable[[str], None]
-    observe: Callable[[EpochStats], None] = lambda view: None
+    observe: Callable[[EpochSnapshot], None] = lambda view: None
     revision: str = ""
 
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 
-from reelstore.arrays import Float32Array, IntArray
+from reelstore.arrays import Float32Array
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import effective_rank, mean_cosine
+from reelstore.records import EpochSnapshot, JointSample
 
 LOSS_SHARE = 0.97
 """Of the constant predictor's loss: above it, nothing was learned."""
@@ -20,61 +20,13 @@ COLLAPSED_RANK = 2.0
 MAX_ROWS = 1000
 
 
-class Sample(Protocol):
-    """Some videos and their captions, mapped into the joint space."""
-
-    @property
-    def video(self) -> Float32Array:
-        """(n_videos, dim), length 1."""
-
-    @property
-    def text(self) -> Float32Array:
-        """(n_captions, dim), length 1."""
-
-    @property
-    def video_of_caption(self) -> IntArray:
-        """(n_captions,)"""
-
-
-class View(Protocol):
-    """A look at a training after an epoch; `reelstore.align.epoch_stats.EpochView` is one."""
-
-    @property
-    def epoch(self) -> int:
-        """Epochs trained; 0 before the first."""
-
-    @property
-    def loss(self) -> str:
-        """What is minimised."""
-
-    @property
-    def train_loss(self) -> float:
-        """Mean over the epoch's batches."""
-
-    @property
-    def constant_loss(self) -> float:
-        """That of towers that map everything to one point."""
-
-    @property
-    def validation(self) -> Any:
-        """A `Sample` of validation rows."""
-
-    @property
-    def train_mrr(self) -> float:
-        """Within as many training videos."""
-
-    @property
-    def validation_mrr(self) -> float:
-        """Within the validation videos."""
-
-
 @dataclass(frozen=True)
-class Vitals:
-    """What is kept of one look.
+class EpochStats:
+    """What is kept of one epoch.
 
     Attributes:
         epoch: epochs trained.
-        train_loss, constant_loss, train_mrr, validation_mrr: as in `View`.
+        train_loss, constant_loss, train_mrr, validation_mrr: as in `EpochSnapshot`.
         right, wrong: mean cosine of right and of wrong pairs.
         right_spread, wrong_spread: their standard deviations.
         video_cosine, text_cosine: mean cosine of random rows of a side.
@@ -119,13 +71,13 @@ class TrainingMonitor:
     `look` is what `FitContext.observe` is given; it never breaks training off.
     """
 
-    looks: list[Vitals] = field(default_factory=list)
+    looks: list[EpochStats] = field(default_factory=list)
     loss: str = ""
 
-    def look(self, view: View) -> None:
+    def look(self, view: EpochSnapshot) -> None:
         """Keep the numbers of one look."""
         self.loss = view.loss
-        self.looks.append(_vitals(view))
+        self.looks.append(_stats(view))
 
     def checks(self) -> list[Check]:
         """What the training came to; of an aligner that isn't trained, nothing."""
@@ -133,7 +85,7 @@ class TrainingMonitor:
         return training_checks(trained, self.loss) if trained else []
 
 
-def training_checks(looks: list[Vitals], loss: str) -> list[Check]:
+def training_checks(looks: list[EpochStats], loss: str) -> list[Check]:
     """Checks of a training's looks, in order; the last one says how it ended, the best MRR is that of any."""
     last = looks[-1]
     if not math.isfinite(last.train_loss):
@@ -148,7 +100,7 @@ def training_checks(looks: list[Vitals], loss: str) -> list[Check]:
     ]
 
 
-def sample_checks(look: Vitals) -> list[Check]:
+def sample_checks(look: EpochStats) -> list[Check]:
     """Whether a side lies at one point."""
     checks = []
     for side, cosine, rank in (
@@ -192,27 +144,27 @@ def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "")
     )
 
 
-def vitals_of(sample: Sample) -> Vitals:
+def stats_of(sample: JointSample) -> EpochStats:
     """Of an aligner that wasn't watched, on rows it was mapped."""
     return _measured(sample, 0, math.nan, math.nan, math.nan, math.nan)
 
 
-def _vitals(view: View) -> Vitals:
+def _stats(view: EpochSnapshot) -> EpochStats:
     return _measured(
         view.validation, view.epoch, view.train_loss, view.constant_loss, view.train_mrr, view.validation_mrr
     )
 
 
 def _measured(
-    sample: Sample, epoch: int, train_loss: float, constant_loss: float, train_mrr: float, validation_mrr: float
-) -> Vitals:
-    video, text, own = sample.video, sample.text, sample.video_of_caption
+    sample: JointSample, epoch: int, train_loss: float, constant_loss: float, train_mrr: float, validation_mrr: float
+) -> EpochStats:
+    video, text = sample.video, sample.text
     n_videos = len(video)
-    other = (own + 1 + np.arange(len(own)) % max(n_videos - 1, 1)) % n_videos  # never its own
-    right = np.einsum("nd,nd->n", text, video[own])
-    wrong = np.einsum("nd,nd->n", text, video[other]) if n_videos > 1 else right
+    right, wrong = sample.cosines()
+    if n_videos < 2:
+        wrong = right
     rows = {"video": _some(video), "text": _some(text)}
-    return Vitals(
+    return EpochStats(
         epoch=epoch,
         train_loss=train_loss,
         constant_loss=constant_loss,
@@ -231,7 +183,7 @@ def _measured(
     )
 
 
-def _constant_loss(last: Vitals, loss: str) -> Check:
+def _constant_loss(last: EpochStats, loss: str) -> Check:
     bad = last.train_loss >= LOSS_SHARE * last.constant_loss
     return Check(
         "constant-loss",
@@ -245,7 +197,7 @@ def _constant_loss(last: Vitals, loss: str) -> Check:
     )
 
 
-def _cosines(last: Vitals) -> Check:
+def _cosines(last: EpochStats) -> Check:
     bad = last.apart < APART
     return Check(
         "cosines",
@@ -259,7 +211,7 @@ def _cosines(last: Vitals) -> Check:
     )
 
 
-def _memorised(last: Vitals) -> Check:
+def _memorised(last: EpochStats) -> Check:
     chance = float((1 / np.arange(1, last.n_videos + 1)).mean())
     bad = last.train_mrr > 10 * chance and last.validation_mrr < 0.1 * last.train_mrr
     return Check(

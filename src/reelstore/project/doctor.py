@@ -5,11 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from reelstore.arrays import Array, IntArray
+from reelstore.arrays import Array
 from reelstore.datasets.index import read_index, read_protocols
 from reelstore.doctor import embeddings as of_embeddings
 from reelstore.doctor.examine import examine
@@ -17,7 +16,7 @@ from reelstore.doctor.findings import Check, Diagnosis
 from reelstore.doctor.geometry import unit, usual_nearest
 from reelstore.doctor.leakage import leakage, near_duplicates
 from reelstore.doctor.sample import Sample, draw_sample
-from reelstore.doctor.training import chance_level, sample_checks, vitals_of
+from reelstore.doctor.training import chance_level, sample_checks, stats_of
 from reelstore.doctor.values import value_checks
 from reelstore.errors import ParamsError, StoreError, StoreNotFoundError
 from reelstore.evaluation import evaluate
@@ -28,7 +27,7 @@ from reelstore.pooling import POOLINGS
 from reelstore.project.align.findings import read_training_checks
 from reelstore.project.settings import Params
 from reelstore.project.settings.sections import LeakageParams
-from reelstore.records import Dataset, same_text, split_model
+from reelstore.records import Dataset, JointSample, same_text, split_model
 from reelstore.report.charts import line_chart
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
@@ -152,7 +151,7 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
         for side, rows in (("video", videos), ("text", texts)):
             fitted.check_rows(side, rows)
         matched = _some(match([videos], [texts], "validation"))
-        sample = _Mapped(
+        sample = JointSample(
             mapped(fitted.transform_video, videos.select(matched.videos)),
             mapped(fitted.transform_text, texts.select(matched.captions)),
             matched.video_of_caption,
@@ -163,18 +162,11 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
             ]["MRR"]
         )
         checks = [
-            *sample_checks(vitals_of(sample)),
+            *sample_checks(stats_of(sample)),
             chance_level(mrr, len(matched.videos), len(matched.captions)),
         ]
     diagnosis = Diagnosis.of(name, checks)
     return DoctorReport(diagnosis, tuple(diagnosis.refused(params.doctor.allow)))
-
-
-@dataclass(frozen=True)
-class _Mapped:
-    video: Any
-    text: Any
-    video_of_caption: IntArray
 
 
 def _variants(store: Store, side: str, encoder: str, wanted: str) -> list[Rows]:

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from reelstore.align.base import FitContext
-from reelstore.align.epoch_stats import EpochStats
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.trained.token_towers import AttentionPoolTower, TransformerTower
 from reelstore.align.trained.transformer import Transformer
@@ -16,6 +15,7 @@ from reelstore.align.training.losses import LOSSES
 from reelstore.align.training.module import Training
 from reelstore.align.training.trainer_options import n_steps, trainer_options
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.records import EpochSnapshot
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec.*")
 SMALL = {"widths": [16, 8], "lr": 0.01, "max_epochs": 3, "dropout": 0.0}
@@ -27,7 +27,7 @@ def fit(towers, validate, tmp_path: Path):
     """Settings -> the aligner, what was observed, logged and said."""
 
     def fit(aligner=None, *, train=None, **settings):
-        views: list[EpochStats] = []
+        views: list[EpochSnapshot] = []
         rows: list[dict] = []
         lines: list[str] = []
         context = FitContext(tmp_path, lambda row: rows.append(dict(row)), lines.append, views.append)
@@ -60,7 +60,7 @@ def test_a_training_is_looked_at_before_its_first_epoch_and_after_each(fit, towe
 
 
 def test_what_an_observer_raises_breaks_training_off(towers, validate, tmp_path) -> None:
-    def refuse(view: EpochStats) -> None:
+    def refuse(view: EpochSnapshot) -> None:
         if view.epoch == 1:
             raise AlignerError("collapsed")
 

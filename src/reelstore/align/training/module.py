@@ -14,7 +14,6 @@ from torch import distributed as dist
 from torch.utils.checkpoint import checkpoint as computed_again
 
 from reelstore.align.base import FitContext
-from reelstore.align.epoch_stats import EpochStats
 from reelstore.align.items import Items
 from reelstore.align.loading.batches import Padded, PairBatch
 from reelstore.align.preprocess import Preprocessing
@@ -24,6 +23,7 @@ from reelstore.align.training.live_checkpoint import check_embeddings
 from reelstore.align.training.losses import Loss, Pairs
 from reelstore.align.training.validation_callback import EpochEvaluator, numbers, sentence
 from reelstore.arrays import Float32Array, IntArray, Tokens
+from reelstore.records import EpochSnapshot
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Training(lightning.LightningModule):
         towers: of both sides.
         preprocessing: side -> what `joint` does to items first; batches come with it done.
         loss: of a batch.
-        constant_loss: see `EpochStats`.
+        constant_loss: see `EpochSnapshot`.
         optimisation: how weights move.
         chunk: items a tower takes at once; the others' activations are computed again going backward. 0 for all.
         identity: of checkpoints.
@@ -137,7 +137,7 @@ class Training(lightning.LightningModule):
         """Items -> (n, joint dim) float32, length 1, as the towers stand."""
         return joint(self.towers, self._preprocessing, side, items)
 
-    def look(self, train_loss: float = math.nan) -> EpochStats:
+    def look(self, train_loss: float = math.nan) -> EpochSnapshot:
         """The towers as they stand."""
         return self._looks.take(
             self.joint,

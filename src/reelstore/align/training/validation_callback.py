@@ -6,10 +6,10 @@ from collections.abc import Callable
 import numpy as np
 
 from reelstore.align.base import PairedRows, Validate
-from reelstore.align.epoch_stats import EpochStats, JointSample
 from reelstore.align.items import Items, batches, read_items
 from reelstore.align.mapping import first_equal
 from reelstore.arrays import Float32Array, IntArray
+from reelstore.records import EpochSnapshot, JointSample
 from reelstore.store.read import Rows
 
 Transform = Callable[[str, Items], Float32Array]
@@ -42,10 +42,10 @@ class EpochEvaluator:
         )
 
     def take(self, transform: Transform, *, aligner: str, epoch: int, step: int, loss: str,
-             train_loss: float = math.nan, constant_loss: float) -> EpochStats:  # fmt: skip
+             train_loss: float = math.nan, constant_loss: float) -> EpochSnapshot:  # fmt: skip
         """Both samples mapped as training stands."""
         train, validation = self._train.mapped(transform), self._validation.mapped(transform)
-        return EpochStats(
+        return EpochSnapshot(
             aligner=aligner,
             epoch=epoch,
             step=step,
@@ -83,7 +83,7 @@ def _at(rows: Rows, positions: IntArray) -> Rows:
     return rows.select([keys[position] for position in positions.tolist()])
 
 
-def numbers(view: EpochStats) -> dict[str, float]:
+def numbers(view: EpochSnapshot) -> dict[str, float]:
     """The curves' next points."""
     cosines = view.validation.cosines()
     return {
@@ -95,7 +95,7 @@ def numbers(view: EpochStats) -> dict[str, float]:
     }
 
 
-def sentence(view: EpochStats, when: str) -> str:
+def sentence(view: EpochSnapshot, when: str) -> str:
     """A line for people: cosines of right and wrong pairs with their spread, and MRRs."""
     right, wrong = view.validation.cosines()
     return (

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reelstore.align.epoch_stats import JointSample
+from reelstore.records import JointSample
 
 
 def test_right_and_wrong_pairs_are_told_apart() -> None:
