@@ -10,7 +10,6 @@ import argparse
 import json
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -159,7 +158,7 @@ def fitted(method: str, settings: dict[str, Any]) -> tuple[Transform, PairedRows
     """(side, items) -> joint rows, and the rows it was fitted on and chosen by."""
     params = load_params()
     sets = {"captions": PairsParams(), "report": PairsParams(positives=1, negatives=1, doubled=True)}
-    params = replace(params, aligners={method: settings}, pairs=sets)
+    params = params.model_copy(update={"aligners": {method: settings}, "pairs": sets})
     name = str(settings.get("pairs", "captions"))
     if not Path("pairs/llm-like", name, "train.parquet").is_file():
         run_pairs(params, name)

@@ -15,7 +15,7 @@ def test_an_unknown_kind_names_the_known_ones():
 
 
 def test_an_unknown_setting_names_the_known_ones():
-    with pytest.raises(ParamsError, match=r"unknown setting 'learning_rate'\. Known: kind, video, text, .*lr"):
+    with pytest.raises(ParamsError, match=r"learning_rate is unknown\. Known: kind, video, text, .*lr"):
         make_aligner({"kind": "mlp", "learning_rate": 1})
 
 

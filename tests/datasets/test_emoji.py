@@ -18,8 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from reelstore.datasets.base import DatasetParams
-from reelstore.datasets.emoji import SHORTCODES, build, captions_of
+from reelstore.datasets.emoji import SHORTCODES, EmojiParams, build, captions_of
 from reelstore.datasets.emoji_groups import near_duplicate_groups
 from reelstore.datasets.index import read_index, write_index
 from reelstore.datasets.npm import Package, download, members
@@ -188,12 +187,12 @@ def small_emoji(registry: Path, folder: Path) -> Path:
 
 def test_moving_clips_without_skin_tones_are_matched_with_their_captions(registry: Path, tmp_path: Path) -> None:
     source = small_emoji(registry, tmp_path)
-    built = build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+    built = build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
     assert [video.video_id for video in built.dataset.videos] == ["0023-fe0f-20e3", "1f408"]
     texts = [caption.text for caption in built.dataset.captions if caption.video_id == "1f408"]
     assert texts == ["cat", "cat2", "pussy cat", "pet"]
     assert built.left_out == ("1 with a skin tone", "1 that don't move", "1 without captions")
-    still = build(DatasetParams(source=str(source), still=True), Path("data/emoji"), say=lambda _: None)
+    still = build(EmojiParams(source=str(source), still=True), Path("data/emoji"), say=lambda _: None)
     assert len(still.dataset.videos) == 3
     write_index(Path("data/emoji"), built.dataset, kind="emoji")
     assert read_index(Path("data/emoji")) == built.dataset
@@ -204,11 +203,11 @@ def test_moving_clips_without_skin_tones_are_matched_with_their_captions(registr
 def test_a_second_run_fetches_only_what_is_missing_or_wrong(registry: Path, tmp_path: Path) -> None:
     source = small_emoji(registry, tmp_path)
     for _ in range(2):
-        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
     assert (registry / "asked").read_text().split() == ["@e/clips", "captions"]
     kept = next(Path("runs/downloads").glob("e-clips*"))
     kept.write_bytes(kept.read_bytes()[:-20])
-    build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+    build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
     assert (registry / "asked").read_text().split() == ["@e/clips", "captions", "@e/clips"]
 
 
@@ -245,7 +244,7 @@ def test_missing_tables_say_what_to_run(tmp_path: Path) -> None:
 def test_the_pinned_packages_are_what_npm_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = Path(__file__).parents[2] / "src/reelstore/datasets/emoji.json"
     monkeypatch.chdir(tmp_path)
-    built = build(DatasetParams(source=str(source)), Path("data/emoji"), say=print)
+    built = build(EmojiParams(source=str(source)), Path("data/emoji"), say=print)
     assert (len(built.dataset.videos), len(built.dataset.captions)) == (734, 6506)
     videos = built.dataset.videos
     assert [videos[position].video_id for position in (0, 9, -1)] == ["1f300", "1f31e", "2b50"]
@@ -284,7 +283,7 @@ def test_what_npm_would_take_for_more_than_a_package_never_reaches_it(
     package = {"name": "one", "version": "1.0.0", "integrity": SHA} | changes
     (tmp_path / "list.json").write_text(json.dumps({"clips": [package], "captions": package}))
     with pytest.raises(DatasetError, match=words):
-        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
     assert not (registry / "asked").exists(), "npm was started"
 
 
@@ -295,14 +294,14 @@ def test_what_npm_would_take_for_more_than_a_package_never_reaches_it(
 def test_a_list_of_another_shape_is_refused(registry: Path, tmp_path: Path, listed: str) -> None:
     (tmp_path / "list.json").write_text(listed)
     with pytest.raises(DatasetError, match="isn't a list of pinned packages"):
-        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
 
 
 def test_two_packages_do_not_share_a_file_name(registry: Path, tmp_path: Path) -> None:
     packages = [{"name": name, "version": "1.0.0", "integrity": SHA} for name in ("@a/b-c", "@a-b/c")]
     (tmp_path / "list.json").write_text(json.dumps({"clips": packages[:1], "captions": packages[1]}))
     with pytest.raises(DatasetError, match="the same file name"):
-        build(DatasetParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source="list.json"), Path("data/emoji"), say=lambda _: None)
 
 
 def test_npm_is_told_not_to_look_for_a_project_above(registry: Path, tmp_path: Path) -> None:
@@ -385,7 +384,7 @@ def test_tables_that_are_not_emojibase_s_are_refused(registry: Path, tmp_path: P
     listed["captions"] = publish(registry, "captions", {f"package/en/{k}": v.encode() for k, v in tables.items()})
     source.write_text(json.dumps(listed))
     with pytest.raises((DatasetError, DamagedFileError), match=f"package/en/{file} in .*captions"):
-        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
 
 
 def test_a_clip_s_name_is_a_sequence_of_code_points_and_there_once(registry: Path, tmp_path: Path) -> None:
@@ -394,13 +393,13 @@ def test_a_clip_s_name_is_a_sequence_of_code_points_and_there_once(registry: Pat
     names = ["1f408", "a b", "\x1b[31m", "1f408;rm", "-1f408", "é"]
     listed["clips"] = [publish(registry, "odd", {f"package/assets/{name}.webp": clip(2) for name in names})]
     source.write_text(json.dumps(listed))
-    built = build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+    built = build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
     assert [video.video_id for video in built.dataset.videos] == ["1f408"]
     listed["clips"].append(publish(registry, "again", {"package/assets/1f408.webp": clip(4)}))
     source.write_text(json.dumps(listed))
     with pytest.raises(DatasetError, match="another clip named 1f408"):
-        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
     listed["clips"] = [publish(registry, "torn", {"package/assets/1f408.webp": clip(2)[:40]})]
     source.write_text(json.dumps(listed))
     with pytest.raises(DatasetError, match=r"1f408\.webp in .* isn't a WebP picture"):
-        build(DatasetParams(source=str(source)), Path("data/emoji"), say=lambda _: None)
+        build(EmojiParams(source=str(source)), Path("data/emoji"), say=lambda _: None)

@@ -8,8 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from reelstore.datasets.base import DatasetParams
-from reelstore.datasets.folder import build
+from reelstore.datasets.folder import FolderParams, build
 from reelstore.errors import DatasetError, ReelstoreError
 
 ROWS = [
@@ -27,7 +26,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def write(source: Path, rows: list[dict], ending: str = ".csv") -> DatasetParams:
+def write(source: Path, rows: list[dict], ending: str = ".csv") -> FolderParams:
     path = source / f"captions{ending}"
     table = pd.DataFrame(rows)
     if ending == ".csv":
@@ -36,10 +35,10 @@ def write(source: Path, rows: list[dict], ending: str = ".csv") -> DatasetParams
         table.to_parquet(path)
     else:
         path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-    return DatasetParams(name="mine", kind="folder", source=str(source), captions=path.name)
+    return FolderParams(name="mine", kind="folder", source=str(source), captions=path.name)
 
 
-def built(params: DatasetParams):
+def built(params: FolderParams):
     return build(params, Path("unused"), say=lambda _: None)
 
 
@@ -126,14 +125,14 @@ def test_a_link_out_of_the_directory_is_refused(source: Path, tmp_path_factory: 
 def test_a_table_that_cannot_be_read_is_named(source: Path, name: str, content: str, words: str) -> None:
     (source / name).write_text(content)
     with pytest.raises(DatasetError, match=words):
-        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=name))
+        built(FolderParams(name="mine", kind="folder", source=str(source), captions=name))
 
 
 def test_a_missing_directory_and_a_missing_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="isn't a directory"):
-        built(DatasetParams(name="mine", kind="folder", source=str(tmp_path / "none")))
+        built(FolderParams(name="mine", kind="folder", source=str(tmp_path / "none")))
     with pytest.raises(DatasetError, match=r"captions\.csv doesn't exist"):
-        built(DatasetParams(name="mine", kind="folder", source=str(tmp_path)))
+        built(FolderParams(name="mine", kind="folder", source=str(tmp_path)))
 
 
 @pytest.mark.parametrize(
@@ -190,14 +189,14 @@ def test_what_no_store_keeps_is_refused_with_its_line(
 ) -> None:
     (source / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(DatasetError, match=words):
-        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=name))
+        built(FolderParams(name="mine", kind="folder", source=str(source), captions=name))
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
 def test_a_pipe_is_no_table(source: Path, ending: str) -> None:
     os.mkfifo(source / f"captions{ending}")
     with pytest.raises(ReelstoreError, match="is a pipe"):
-        built(DatasetParams(name="mine", kind="folder", source=str(source), captions=f"captions{ending}"))
+        built(FolderParams(name="mine", kind="folder", source=str(source), captions=f"captions{ending}"))
 
 
 @pytest.mark.parametrize("ending", [".parquet", ".jsonl"])
@@ -214,13 +213,13 @@ def test_captions_in_lists_are_counted_on(source: Path, ending: str) -> None:
 
 def test_a_list_of_objects_is_a_table_too(source: Path) -> None:
     (source / "captions.json").write_text(json.dumps([{"video_id": "b", "caption": ["a dog", "runs"]}]))
-    params = DatasetParams(name="mine", kind="folder", source=str(source), captions="captions.json")
+    params = FolderParams(name="mine", kind="folder", source=str(source), captions="captions.json")
     assert [caption.text for caption in built(params).dataset.captions] == ["a dog", "runs"]
 
 
 def test_a_blank_behind_a_comma_of_the_header_loses_no_column(source: Path) -> None:
     (source / "captions.csv").write_text("video_id, caption, split\n007, a cat, test\nb, a dog, test\n")
-    dataset = built(DatasetParams(name="mine", kind="folder", source=str(source))).dataset
+    dataset = built(FolderParams(name="mine", kind="folder", source=str(source))).dataset
     assert [video.split for video in dataset.videos] == ["test", "test"]
     assert [caption.text for caption in dataset.captions] == ["a cat", "a dog"]
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.index import read_index, write_index
-from reelstore.datasets.msrvtt import build
+from reelstore.datasets.msrvtt import MsrvttParams, build
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
 from reelstore.errors import DatasetError, ParamsError, ReelstoreError, UnknownNameError
@@ -38,7 +37,7 @@ PUBLISHED = {
 
 
 def made(source: Path, **options: Any) -> tuple[Dataset, tuple[str, ...]]:
-    params = DatasetParams(name="msrvtt", kind="msrvtt", source=str(source), **{"splits": SHARES, **options})
+    params = MsrvttParams(name="msrvtt", kind="msrvtt", source=str(source), **{"splits": SHARES, **options})
     built = build(params, source / "tables", say=lambda line: None)
     return built.dataset, built.left_out
 
@@ -305,7 +304,7 @@ def test_a_clip_that_lies_elsewhere_is_refused(small: Path, tmp_path: Path) -> N
 def test_names_and_folders_that_are_not_there_are_refused(small: Path, tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match=r"Known: 1k-a, 1k-a-7k, 1k-b, full, official"):
         made(small, cut="1k-c")
-    with pytest.raises(ParamsError, match=r"dataset\.parts has 'val'"):
+    with pytest.raises(ParamsError, match=r"parts\[0\] is 'val'; it must be train, validation or test"):
         made(small, parts=("val",))
     with pytest.raises(DatasetError, match="isn't a directory"):
         made(tmp_path / "nowhere")

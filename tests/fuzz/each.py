@@ -7,12 +7,11 @@ import datetime
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import MISSING, fields, is_dataclass
 from functools import cache, partial
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -235,17 +234,19 @@ def settings(params: dict[str, Any]) -> list[tuple[str, ...]]:
     """Every setting of params.yaml, of the encoders and aligners that it names too."""
     from reelstore.align.registry import all_settings
     from reelstore.project.settings import Params
+    from reelstore.settings import Settings
 
     found: list[tuple[str, ...]] = []
-    for section in fields(Params):
-        default = section.default_factory() if section.default_factory is not MISSING else section.default
-        if is_dataclass(default):
-            found += [(section.name, one.name) for one in fields(default)]
+    for section, field in Params.model_fields.items():
+        default = field.get_default(call_default_factory=True)
+        if isinstance(default, Settings):
+            found += [(section, one) for one in type(default).model_fields]
         else:
-            kind = next((arg for arg in _kinds(section.name) if is_dataclass(arg)), None)
-            names = params.get(section.name) or {"x": None}
-            found += [(section.name, name) for name in names]
-            found += [(section.name, name, one.name) for name in names for one in (fields(kind) if kind else [])]
+            kinds = _kinds(field.annotation)
+            kind = next((one for one in kinds if isinstance(one, type) and issubclass(one, Settings)), None)
+            names = params.get(section) or {"x": None}
+            found += [(section, name) for name in names]
+            found += [(section, name, one) for name in names for one in (kind.model_fields if kind else [])]
     for name, values in (params.get("aligners") or {}).items():
         found += [("aligners", name, setting) for setting in all_settings(values)]
     for section_name in ("encoders", "streams"):
@@ -254,12 +255,8 @@ def settings(params: dict[str, Any]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(found))
 
 
-def _kinds(section: str) -> tuple[Any, ...]:
-    from typing import get_args, get_type_hints
-
-    from reelstore.project.settings import Params
-
-    return get_args(get_type_hints(Params)[section])
+def _kinds(annotation: Any) -> list[Any]:
+    return [inner for part in get_args(annotation) for inner in (part, *_kinds(part))]
 
 
 @cache

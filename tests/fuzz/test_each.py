@@ -2,15 +2,15 @@
 
 import json
 import random
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
 from reelstore.align.registry import ALIGNERS, all_settings, make_aligner
+from reelstore.datasets.emoji import EmojiParams
 from reelstore.errors import ReelstoreError
-from reelstore.project.settings import sections
+from reelstore.project.settings import EmbedParams
 
 from .each import CELLS, CUTS, ENCODINGS, TEXT_CUTS, VALUES, changes_of, places, settings
 from .project import MODEL, PARAMS, TEXT, VIDEO
@@ -51,8 +51,8 @@ def test_numbers_of_changes(tmp_path: Path) -> None:
 
 def test_every_setting_is_known() -> None:
     known = settings(PARAMS)
-    for name, section in (("dataset", sections.DatasetParams), ("embed", sections.EmbedParams)):
-        assert {(name, one.name) for one in fields(section)} <= {*known}
+    for name, section in (("dataset", EmojiParams), ("embed", EmbedParams)):
+        assert {(name, one) for one in section.model_fields} <= {*known}
     assert ("pairs", "x", "max_captions") in known or any(place[0] == "pairs" for place in known)
     assert {("aligners", "mlp", "max_epochs"), ("encoders", f"video/{VIDEO}", "n_frames")} <= {*known}
     assert {("encoders", f"text/{TEXT}", "batch_size"), ("thresholds", f"{MODEL}/ridge")} <= {*known}

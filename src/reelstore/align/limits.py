@@ -1,40 +1,37 @@
-"""What aligners' settings may be: one meaning a name, whichever the kind."""
+"""Types of aligners' settings: one meaning and one range a name, whichever the aligner."""
 
-from reelstore.settings import SEED, SHARE, Limit, Range
+from collections.abc import Sequence
+from typing import Annotated
 
-_COUNT = Range(1, 1_000_000)
-_WIDTH = Range(1, 65_536)
-_POSITIVE = Range(0, 10**12, above=True)
+from pydantic import Field
 
-LIMITS: dict[str, Limit] = {
-    "alphas": _POSITIVE,
-    "anchors": _COUNT,
-    "batch_size": Range(2, 10_000_000),
-    "checkpoint_steps": Range(0, 10**9),
-    "chunk": Range(0, 10**9),
-    "components": _WIDTH,
-    "dim": Range(0, 65_536),
-    "dims": _WIDTH,
-    "dropout": Range(0, 1, below=True),
-    "feedforward": _WIDTH,
-    "gammas": _POSITIVE,
-    "kept": _COUNT,
-    "landmarks": _COUNT,
-    "lr": Range(0, 100, above=True),
-    "margin": Range(-1, 1),
-    "max_epochs": _COUNT,
-    "n_heads": Range(1, 1024),
-    "n_layers": Range(1, 1024),
-    "n_queries": Range(1, 1024),
-    "patience": Range(0, 1_000_000),
-    "powers": Range(0, 100),
-    "regularisations": _POSITIVE,
-    "seed": SEED,
-    "shrinkage": SHARE,
-    "temperature": Range(0, 1000, above=True),
-    "threads": Range(1, 1024),
-    "warm_up": SHARE,
-    "weight_decay": Range(0, 1000),
-    "width": Range(0, 65_536),
-    "widths": _WIDTH,
-}
+from reelstore.settings import MAX_ITEMS, Seed, Share
+
+__all__ = ["Seed", "Share"]
+
+Batch = Annotated[int, Field(ge=2, le=10_000_000)]
+"""Pairs of a step: contrasting needs two."""
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+Heads = Annotated[int, Field(ge=1, le=1024)]
+Layers = Annotated[int, Field(ge=1, le=256)]
+LearningRate = Annotated[float, Field(gt=0, le=100)]
+Patience = Annotated[int, Field(ge=0, le=1_000_000)]
+Power = Annotated[float, Field(ge=0, le=100)]
+Temperature = Annotated[float, Field(gt=0, le=1000)]
+Threads = Annotated[int, Field(ge=1, le=1024)]
+Width = Annotated[int, Field(ge=1, le=65_536)]
+WidthOrNone = Annotated[int, Field(ge=0, le=65_536)]
+"""0 for none."""
+Steps = Annotated[int, Field(ge=0, le=10**9)]
+"""0 for none, or for all."""
+
+_Positive = Annotated[float, Field(gt=0, le=10**12)]
+_tried = Field(min_length=1, max_length=MAX_ITEMS)
+Positives = Annotated[Sequence[_Positive], _tried]
+"""Tried one after the other, as the next three are."""
+Powers = Annotated[Sequence[Power], _tried]
+Counts = Annotated[Sequence[Count], _tried]
+Dims = Annotated[Sequence[Width], _tried]
+Widths = Annotated[Sequence[Width], Field(min_length=1, max_length=256)]
+"""Of layers, one behind the other."""

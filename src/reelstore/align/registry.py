@@ -3,19 +3,18 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
-from difflib import get_close_matches
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from hashlib import sha256
-from inspect import signature
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import create_model
 
 from reelstore.align.base import Aligner, check_layout
 from reelstore.align.items import Items
-from reelstore.align.limits import LIMITS
 from reelstore.align.mapping import mapped
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, DamagedFileError, ParamsError, UnknownNameError
@@ -23,7 +22,7 @@ from reelstore.io import read_json, refuse_irregular, replace_together
 from reelstore.plain import typed
 from reelstore.records import SIDES, Side
 from reelstore.registry import Registry
-from reelstore.settings import check, shown
+from reelstore.settings import Settings, options_of, parsed, plain
 from reelstore.store.memory import as_rows
 from reelstore.store.read import Rows
 
@@ -42,10 +41,16 @@ _BUILT_IN = {
 }
 ALIGNERS = Registry("aligner", "aligners", _BUILT_IN, extra="train")
 """Kind -> class of an aligner; others come through entry points of the group `reelstore.aligners`."""
+_TRAINED = {
+    "mlp": "MlpSettings",
+    "cca-infonce": "CcaInfonceSettings",
+    "transformer": "TransformerSettings",
+    "attention-pool": "AttentionPoolSettings",
+}
+"""Kind -> its settings in `align.trained.settings`, which needs no torch."""
 VERSION = 2
 MODEL_BYTES = 2**34
 """Of an aligner's tensors at most; they are read whole."""
-_OURS = ("kind", "video", "text", "pairs")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 _AGAIN = "Run dvc repro align, or fetch it with dvc pull."
 
@@ -177,35 +182,25 @@ def make_aligner(settings: Mapping[str, Any], *, name: str = "") -> tuple[Aligne
         ParamsError: a setting isn't the aligner's, or is out of range.
     """
     kind = str(settings["kind"])
-    cls = ALIGNERS.load(kind)
-    where, stop = (f"aligners.{name}", ".") if name else (kind, ": ")
-    own = {setting: value for setting, value in settings.items() if setting not in _OURS}
-    defaults = _defaults(cls)
-    for setting, value in own.items():
-        if setting not in defaults:
-            near = get_close_matches(setting, defaults, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            known = ", ".join([*_OURS, *defaults])
-            raise ParamsError(
-                f"{where}: unknown setting {shown(setting)}.{hint} Known: {known}.", key=f"{where}.{setting}"
-            )
-        if not _same_kind(value, defaults[setting]):
-            raise ParamsError(
-                f"{where}{stop}{setting} is {shown(value)}; something like {defaults[setting]!r} is expected.",
-                key=f"{where}.{setting}",
-            )
+    where = f"aligners.{name}" if name else kind
+    kinds = _settings_of(kind)
+    parsed(kinds, plain(settings), key=where)
+    own = {setting: value for setting, value in settings.items() if setting not in _Common.model_fields}
     try:
-        aligner: Aligner = cls(**own)
+        aligner: Aligner = ALIGNERS.load(kind)(**own)
     except ParamsError as error:
-        raise ParamsError(f"{where}{stop}{str(error).removeprefix(f'{kind}: ')}", key=where) from error
-    check(own, LIMITS, section=where)
-    return aligner, {side: str(settings.get(side, _variant(cls))) for side in ("video", "text")}
+        says = str(error).removeprefix(f"{kind}: ").removeprefix(f"{kind}.")
+        raise ParamsError(f"{where}{'.' if name else ': '}{says}", key=where) from error
+    return aligner, {side: str(settings.get(side, kinds.model_fields[side].default)) for side in SIDES}
 
 
 def all_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings given, and the defaults of those that weren't."""
-    cls = ALIGNERS.load(settings["kind"])
-    return {"video": _variant(cls), "text": _variant(cls), "pairs": "captions", **_defaults(cls), **settings}
+    fields = _settings_of(settings["kind"]).model_fields
+    defaults = {name: field.default for name, field in fields.items() if name != "kind"}
+    return {name: plain(value) if isinstance(value, tuple) else value for name, value in defaults.items()} | {
+        **settings
+    }
 
 
 def load_aligner(folder: str | Path) -> FittedAligner:
@@ -285,29 +280,24 @@ def _tensors_of(path: Path) -> dict[str, Float32Array]:
         raise DamagedFileError(f"{path}: {str(error)[:120]}.") from error
 
 
-def _variant(cls: type[Aligner]) -> str:
-    return "mean" if "pooled" in cls.layouts else "tokens"
+class _Common(Settings):
+    """What every aligner has."""
+
+    kind: str
+    video: str = "mean"
+    text: str = "mean"
+    pairs: str = "captions"
 
 
-def _defaults(cls: type) -> dict[str, Any]:
-    """Setting -> default, as plain values that JSON keeps."""
-    if is_dataclass(cls):
-        defaults = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(cls)}
+@cache
+def _settings_of(kind: str) -> type[Settings]:
+    """The settings of an aligner: its own, and what every aligner has. Of trained ones, torch isn't imported."""
+    owner: Any
+    if kind in _TRAINED:
+        owner = getattr(import_module("reelstore.align.trained.settings"), _TRAINED[kind])
     else:
-        defaults = {name: parameter.default for name, parameter in signature(cls).parameters.items()}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in defaults.items()}
-
-
-def _same_kind(value: Any, default: Any) -> bool:
-    if isinstance(value, bool) or isinstance(default, bool):
-        return isinstance(value, bool) and isinstance(default, bool)
-    if isinstance(default, float):
-        return isinstance(value, int | float)
-    if isinstance(default, list):
-        words = bool(default) and isinstance(default[0], str)
-        if words and isinstance(value, Mapping):  # a list for each side
-            return set(value) == {"video", "text"} and all(_same_kind(item, default) for item in value.values())
-        whole = bool(default) and all(isinstance(item, int) for item in default)
-        example: Any = "" if words else 0 if whole else 0.0
-        return isinstance(value, list | tuple) and all(_same_kind(item, example) for item in value)
-    return isinstance(value, type(default))
+        owner = ALIGNERS.load(kind)
+    settings = options_of(owner, base=_Common)
+    if "pooled" in owner.layouts:
+        return settings
+    return create_model(settings.__name__, __base__=settings, video=(str, "tokens"), text=(str, "tokens"))

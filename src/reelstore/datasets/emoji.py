@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from PIL import Image
+from pydantic import Field
 
 from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import write_clip
@@ -31,7 +31,16 @@ _CODES = re.compile(r"[0-9A-Fa-f]{1,6}([-_][0-9A-Fa-f]{1,6}){0,15}")
 SHORTCODES = ("emojibase", "cldr", "github", "iamcal", "joypixels")
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say) -> BuildResult:
+class EmojiParams(DatasetParams):
+    """Emoji's own settings."""
+
+    still: bool = False
+    """Also the clips that have one frame."""
+    captions: Annotated[Literal["captions.csv"], Field(deprecated=True)] = "captions.csv"
+    """Not used: projects of reelstore 0.1 have it."""
+
+
+def build(params: EmojiParams, folder: Path, *, say: Say) -> BuildResult:
     """Fetch, choose, caption and split the clips."""
     packages = _packages(Path(params.source))
     tarballs = [download(package, DOWNLOADS, say=say) for package in packages]
@@ -76,7 +85,7 @@ def captions_of(entry: Mapping[str, Any], shortcodes: Iterable[str], *, limit: i
 
 
 def _dataset(
-    params: DatasetParams, clips: Path, digests: Mapping[str, str], emoji: Mapping[str, dict[str, Any]]
+    params: EmojiParams, clips: Path, digests: Mapping[str, str], emoji: Mapping[str, dict[str, Any]]
 ) -> Dataset:
     stems = sorted(digests)
     groups = near_duplicate_groups({stem: emoji[_normal(stem)]["label"] for stem in stems})
@@ -170,6 +179,8 @@ def _normal(hexcode: str) -> str:
 
 
 def _moves(content: bytes, where: str) -> bool:
+    from PIL import Image
+
     try:
         with Image.open(BytesIO(content), formats=("WEBP",)) as image:
             return getattr(image, "n_frames", 1) > 1

@@ -16,7 +16,15 @@ OPTIONAL_COLUMNS = ("path", "split", "group")
 INDEX = "caption_index"
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say) -> BuildResult:
+class FolderParams(DatasetParams):
+    """A folder's own settings."""
+
+    captions: str = "captions.csv"
+    """The captions table, relative to source (CSV, TSV, Parquet, Arrow, JSON or JSON lines;
+    a caption may be a list)."""
+
+
+def build(params: FolderParams, folder: Path, *, say: Say) -> BuildResult:
     """Read the table, find each video's file, hash it, and split.
 
     The table has a row for each caption, or for several where `caption` is a list: `video_id`, `caption`, and if wanted

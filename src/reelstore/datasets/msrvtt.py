@@ -4,22 +4,33 @@ You bring clips and annotations; docs/dataset-msrvtt.md says from where and what
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from hashlib import file_digest
 from pathlib import Path
+from typing import Literal
 
 from reelstore.datasets.base import BuildResult, DatasetParams, Say
 from reelstore.datasets.clips import clips_by_stem, irregular_clips
 from reelstore.datasets.msrvtt_cuts import CUTS, PARTS, Cut, divide
 from reelstore.datasets.msrvtt_files import Annotations, Lists, read_annotations
-from reelstore.errors import DatasetError, ParamsError, UnknownNameError
+from reelstore.errors import DatasetError, UnknownNameError
 from reelstore.io import open_regular
 from reelstore.records import Caption, Dataset, Video
+from reelstore.settings import Listed
 
 DEFAULT_CUT = "1k-a"
 
 
-def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, Cut] = CUTS) -> BuildResult:
+class MsrvttParams(DatasetParams):
+    """MSR-VTT's own settings."""
+
+    cut: str = ""
+    """`1k-a` (also where this is empty), `1k-a-7k`, `1k-b`, `full` or `official`."""
+    parts: Listed[Literal["train", "validation", "test"]] = ()
+    """Those wanted; all where this is empty."""
+
+
+def build(params: MsrvttParams, folder: Path, *, say: Say, cuts: Mapping[str, Cut] = CUTS) -> BuildResult:
     """Read the annotations, divide the clips as `dataset.cut` says, and find each one's file by its name.
 
     A clip without a file is left out with its captions, and counted beside every score.
@@ -39,7 +50,7 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
         raise DatasetError(f"dataset.source ({source}) isn't a directory. Put MSR-VTT's clips and annotations there.")
     if name not in cuts:
         raise UnknownNameError("cut of msrvtt", name, cuts)
-    cut, parts = cuts[name], _parts(params)
+    cut, parts = cuts[name], params.parts or PARTS
     annotations, lists = read_annotations(source), Lists(source)
     say(f"annotations: {', '.join(str(file) for file in annotations.files) or 'none'}")
     part_of, protocols = divide(cut, annotations, lists, parts=parts, share=_share(params), seed=params.seed)
@@ -73,13 +84,6 @@ def build(params: DatasetParams, folder: Path, *, say: Say, cuts: Mapping[str, C
         missing={part: ids for part, ids in missing.items() if ids},
     )
     return BuildResult(dataset, tuple(_left_out(dataset)))
-
-
-def _parts(params: DatasetParams) -> Sequence[str]:
-    for part in params.parts:
-        if part not in PARTS:
-            raise ParamsError(f"dataset.parts has {part!r}. Known: {', '.join(PARTS)}.")
-    return params.parts or PARTS
 
 
 def _share(params: DatasetParams) -> float:

@@ -1,7 +1,12 @@
 """Datasets by kind, imported when they're built."""
 
-from reelstore.datasets.base import DatasetBuilder
+from inspect import isclass, signature
+from typing import Any
+
+from reelstore.datasets.base import DatasetBuilder, DatasetParams
+from reelstore.errors import ParamsError, UnknownNameError
 from reelstore.registry import Registry
+from reelstore.settings import parsed
 
 _BUILT_IN = {
     "emoji": "reelstore.datasets.emoji:build",
@@ -21,3 +26,29 @@ def dataset_builder(kind: str) -> DatasetBuilder:
     """
     builder: DatasetBuilder = DATASETS.load(kind)
     return builder
+
+
+def settings_of(kind: str) -> type[DatasetParams]:
+    """The settings that a dataset has: the type of its builder's first argument.
+
+    Raises:
+        UnknownNameError, MissingExtraError, PluginError: as of `Registry.load`.
+    """
+    first = next(iter(signature(dataset_builder(kind), eval_str=True).parameters.values()))
+    has_own = isclass(first.annotation) and issubclass(first.annotation, DatasetParams)
+    return first.annotation if has_own else DatasetParams
+
+
+def dataset_params(values: Any, *, key: str = "dataset") -> DatasetParams:
+    """A dataset's settings from plain values, those of its kind among them.
+
+    Raises:
+        ParamsError: there is no such kind, or a value isn't a setting of it.
+        MissingExtraError, PluginError: as of `Registry.load`.
+    """
+    kind = values.get("kind", "emoji") if isinstance(values, dict) else None
+    try:
+        settings = settings_of(kind) if isinstance(kind, str) else DatasetParams
+    except UnknownNameError as error:
+        raise ParamsError(f"{key}.kind: {error}", key=f"{key}.kind") from None
+    return parsed(settings, values, key=key)

@@ -54,5 +54,5 @@ def test_training_that_only_harms_leaves_cca(towers, tmp_path: Path) -> None:
 
 
 def test_settings_that_cca_refuses_are_refused_before_it_is_fitted() -> None:
-    with pytest.raises(ParamsError, match="regularisations must be positive"):
+    with pytest.raises(ParamsError, match=r"regularisations\[0\] is 0.0; it must be above 0"):
         make_aligner({"kind": "cca-infonce", "regularisations": [0.0]})

@@ -1,16 +1,17 @@
 """Numbers, names and words of params.yaml: finite, in range, and named by their key when they aren't."""
 
-from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from reelstore.align.registry import make_aligner
+from reelstore.bounds import ItemBounds
+from reelstore.datasets.base import DatasetParams
 from reelstore.encoders.registry import load_encoder
 from reelstore.errors import ParamsError, UnknownNameError
 from reelstore.project.presets.catalogue import load_preset, preset_names
-from reelstore.project.settings import parse_params, sections
-from reelstore.settings import Range, Section
+from reelstore.project.settings import EmbedParams, Params, parse_params, sections
+from reelstore.settings import Settings
 
 NAN, INF = float("nan"), float("inf")
 OFF: list[Any] = [NAN, INF, -INF, -1, -(2**70), 2**64, 10**400, 1e308, True, None, "1", "", [], [1], {}, {"a": 1}]
@@ -87,12 +88,30 @@ def test_what_cannot_be_is_refused_by_its_key(raw: dict[Any, Any], key: str) -> 
 
 
 def test_every_number_of_a_section_has_a_limit() -> None:
-    kinds = [kind for kind in vars(sections).values() if isinstance(kind, type) and issubclass(kind, Section)]
-    for kind in kinds:
-        if kind is not Section:
-            for field in fields(kind):  # type: ignore[arg-type]
-                if field.type in (int, float, "int", "float"):
-                    assert isinstance(field.metadata.get("limit"), Range), f"{kind.__name__}.{field.name}"
+    kinds = [one for one in vars(sections).values() if isinstance(one, type) and issubclass(one, Settings)]
+    for kind in [*kinds, DatasetParams, ItemBounds]:
+        for name, field in kind.model_fields.items():
+            if field.annotation in (int, float):
+                bounds = {key for one in field.metadata for key in ("gt", "ge", "lt", "le") if hasattr(one, key)}
+                assert len(bounds) == 2, f"{kind.__name__}.{name}"
+
+
+def test_a_section_made_in_python_is_checked_too() -> None:
+    with pytest.raises(ParamsError, match=r"^threads is 0; it must be at least 1"):
+        EmbedParams(threads=0)
+    with pytest.raises(ParamsError, match=r"^embed\.workers is True; a whole number is expected"):
+        Params(embed={"workers": True})  # type: ignore[arg-type]
+
+
+def test_the_first_problem_is_told_and_the_others_are_named() -> None:
+    with pytest.raises(ParamsError, match=r"^embed\.threads is 0; .* Also wrong: embed\.workers, grid\.seed\.$"):
+        parse_params({"embed": {"threads": 0, "workers": "1"}, "grid": {"seed": -1}})
+
+
+@pytest.mark.parametrize(("kind", "known"), [("emoji", "still"), ("folder", "captions"), ("msrvtt", "cut, parts")])
+def test_a_dataset_has_its_own_settings_and_no_others(kind: str, known: str) -> None:
+    with pytest.raises(ParamsError, match=rf"^dataset\.knobs is unknown\. Known: .*splits, {known}\.$"):
+        parse_params({"dataset": {"kind": kind, "knobs": 1}})
 
 
 ALIGNERS = [

@@ -1,13 +1,14 @@
 """ASIF: an item is described by what it resembles among training pairs, a video among their videos, a caption among
 their captions. Nothing is solved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 
 import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, drawn, positive
+from reelstore.align.limits import Count, Counts, Powers, Seed, Share, Width
 from reelstore.align.tensors import Shape, above_zero, whole
 from reelstore.arrays import Float32Array, unit_rows
 
@@ -29,13 +30,13 @@ class Asif(ClosedForm):
     def __init__(
         self,
         *,
-        kept: Sequence[int] = (50, 100, 200, 400),
-        powers: Sequence[float] = (1.0, 2.0, 4.0),
-        anchors: int = 4096,
-        seed: int = 0,
+        kept: Counts = (50, 100, 200, 400),
+        powers: Powers = (1.0, 2.0, 4.0),
+        anchors: Count = 4096,
+        seed: Seed = 0,
         preprocess: Steps = ("mean", "unit", "centre", "unit"),
-        components: int = 256,
-        shrinkage: float = 0.1,
+        components: Width = 256,
+        shrinkage: Share = 0.1,
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
         self._kept = [int(number) for number in positive("asif", "kept", kept)]

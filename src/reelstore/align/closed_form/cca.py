@@ -1,6 +1,6 @@
 """Canonical correlation analysis on all caption pairs, regularised, its directions weighted by their correlation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
+from reelstore.align.limits import Dims, Positives, Powers, Share, Width
 from reelstore.align.tensors import Shape
 from reelstore.arrays import Float32Array, Float64Array
 from reelstore.errors import ParamsError
@@ -32,12 +33,12 @@ class Cca(ClosedForm):
     def __init__(
         self,
         *,
-        dims: Sequence[int] = (64, 128, 256, 512),
-        regularisations: Sequence[float] = (0.01, 0.1, 0.3, 1.0, 3.0),
-        powers: Sequence[float] = (0.0, 0.5, 1.0),
+        dims: Dims = (64, 128, 256, 512),
+        regularisations: Positives = (0.01, 0.1, 0.3, 1.0, 3.0),
+        powers: Powers = (0.0, 0.5, 1.0),
         preprocess: Steps = ("mean", "unit", "centre", "unit", "whiten"),
-        components: int = 512,
-        shrinkage: float = 1.0,
+        components: Width = 512,
+        shrinkage: Share = 1.0,
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
         self._dims = [int(dim) for dim in positive("cca", "dims", dims)]

@@ -1,12 +1,13 @@
 """Kernel ridge regression of a video's mean caption on the video, with a Gaussian kernel."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, drawn, positive
+from reelstore.align.limits import Count, Positives, Seed, Share, Width
 from reelstore.align.tensors import Shape, above_zero
 from reelstore.arrays import Float32Array, Float64Array, unit_rows
 
@@ -33,13 +34,13 @@ class KernelRidge(ClosedForm):
     def __init__(
         self,
         *,
-        gammas: Sequence[float] = (0.5, 1.0, 2.0, 4.0),
-        alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
-        landmarks: int = 2048,
-        seed: int = 0,
+        gammas: Positives = (0.5, 1.0, 2.0, 4.0),
+        alphas: Positives = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+        landmarks: Count = 2048,
+        seed: Seed = 0,
         preprocess: Steps = ("mean", "unit", "centre", "unit"),
-        components: int = 256,
-        shrinkage: float = 0.1,
+        components: Width = 256,
+        shrinkage: Share = 0.1,
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
         self._gammas, self._alphas = (

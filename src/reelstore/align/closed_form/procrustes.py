@@ -7,6 +7,7 @@ import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add
+from reelstore.align.limits import Share, Width
 from reelstore.align.tensors import Shape
 from reelstore.arrays import Float32Array, unit_rows
 
@@ -20,7 +21,7 @@ class Procrustes(ClosedForm):
     """
 
     def __init__(
-        self, *, preprocess: Steps = ("mean", "unit", "centre", "unit"), components: int = 256, shrinkage: float = 0.1
+        self, *, preprocess: Steps = ("mean", "unit", "centre", "unit"), components: Width = 256, shrinkage: Share = 0.1
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
 

@@ -1,12 +1,13 @@
 """Ridge regression of a video's mean caption on the video: closed form, the floor for whatever is trained."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from reelstore.align.base import PairedRows
 from reelstore.align.closed_form.base import ClosedForm, Found, Steps, add, positive
+from reelstore.align.limits import Positives, Share, Width
 from reelstore.align.tensors import Shape
 from reelstore.arrays import Float32Array, unit_rows
 from reelstore.errors import AlignerError
@@ -23,10 +24,10 @@ class Ridge(ClosedForm):
     def __init__(
         self,
         *,
-        alphas: Sequence[float] = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
+        alphas: Positives = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30),
         preprocess: Steps = ("mean", "unit", "centre", "unit"),
-        components: int = 256,
-        shrinkage: float = 0.1,
+        components: Width = 256,
+        shrinkage: Share = 0.1,
     ) -> None:
         super().__init__(preprocess, components=components, shrinkage=shrinkage)
         self._alphas = positive("ridge", "alphas", alphas)

@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal
+from dataclasses import fields
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -12,13 +12,14 @@ from torch import nn
 
 from reelstore import __version__
 from reelstore.align.base import FitContext, LabelledRows, PairedRows, Validate, check_width
-from reelstore.align.closed_form.base import SIDES, Steps, steps_of
+from reelstore.align.closed_form.base import SIDES, steps_of
 from reelstore.align.items import Items
 from reelstore.align.items import batches as batches_of
 from reelstore.align.loading.datamodule import PairDataModule
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
-from reelstore.align.tensors import MAX_LAYERS, MAX_WIDTH, check_tensors, named, under
+from reelstore.align.tensors import check_tensors, named, under
+from reelstore.align.trained.settings import TrainedSettings
 from reelstore.align.trained.towers import Towers
 from reelstore.align.training.losses import LOSSES, Loss, make_loss
 from reelstore.align.training.module import Identity, Optimisation, Training, joint
@@ -30,77 +31,14 @@ from reelstore.errors import AlignerError, ParamsError
 from reelstore.store.read import Rows
 
 
-@dataclass(kw_only=True)
-class Trained(ABC):
+class Trained(TrainedSettings, ABC):
     """Towers trained until validation MRR no longer rises; the best epoch is kept.
 
-    A subclass adds the settings of its towers, and makes them.
-
-    Args:
-        loss: of `losses.LOSSES`.
-        temperature: to start from, where it is learned.
-        margin: cosine that wrong pairs may have, for `margin`.
-        lr: AdamW's learning rate, at its highest.
-        weight_decay: AdamW's.
-        warm_up: share of all steps in which the learning rate rises.
-        schedule: of the learning rate, `cosine` or `constant`.
-        batch_size: pairs a step, of all ranks together; all of them where there are fewer.
-        captions_per_video: shown in an epoch: `one`, drawn anew each time, `all`, or what the loss wants: all for
-            `multi-positive`, one for the others. Of labelled pairs, all are shown.
-        chunk: items that a tower, and rows that a loss, takes at once, for batches whose activations or logits exceed
-            memory; gradients are those of the whole batch. 0 for all.
-        max_epochs: at most.
-        patience: epochs without a better validation MRR before it stops.
-        checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
-        preprocess: steps of both sides, or of each by its name; see `Preprocessing`.
-        components: of `whiten`.
-        shrinkage: of `whiten`.
-        seed: of weights, order and dropout.
-        threads: CPU threads; they move the last bits.
-        trainer: options of Lightning's Trainer; see `trainer_options.OPTIONS`.
+    A subclass has the settings of its towers, and makes them.
     """
 
-    kind: ClassVar[str]
-    layouts: ClassVar[tuple[str, ...]]
-    of_tokens: ClassVar[bool]
-
-    loss: str = "infonce"
-    temperature: float = 0.07
-    margin: float = 0.2
-    lr: float = 1e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.1
-    schedule: str = "cosine"
-    batch_size: int = 1024
-    captions_per_video: str = "auto"
-    chunk: int = 0
-    max_epochs: int = 200
-    patience: int = 40
-    checkpoint_steps: int = 100
-    preprocess: Steps = ("mean", "unit", "centre", "unit")
-    components: int = 256
-    shrinkage: float = 0.1
-    seed: int = 0
-    threads: int = 1
-    trainer: Mapping[str, Any] = field(default_factory=dict)
-
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "threads"):
-            self._refuse(name, "at least 1", getattr(self, name) < 1)
-        for name in ("lr", "temperature"):
-            self._refuse(name, "above 0", getattr(self, name) <= 0)
-        for name in ("weight_decay", "patience", "seed", "chunk", "checkpoint_steps"):
-            self._refuse(name, "at least 0", getattr(self, name) < 0)
-        self._refuse("batch_size", "at least 2: contrasting needs as many", self.batch_size < 2)
-        self._refuse("margin", "-1 to 1", not -1 <= self.margin <= 1)
-        self._refuse("warm_up", "0 to 1", not 0 <= self.warm_up <= 1)
-        for name, known in (
-            ("schedule", ("cosine", "constant")),
-            ("captions_per_video", ("auto", "one", "all")),
-            ("loss", tuple(LOSSES)),
-        ):
-            self._refuse(name, f"one of {', '.join(known)}", getattr(self, name) not in known)
-        trainer_options(self.trainer, max_epochs=self.max_epochs)
+        self.check()
         self._preprocessing = {
             side: Preprocessing(steps, components=self.components, shrinkage=self.shrinkage)
             for side, steps in steps_of(self.preprocess).items()
@@ -257,9 +195,3 @@ class Trained(ABC):
     def _refuse(self, name: str, expected: str, wrong: bool) -> None:
         if wrong:
             raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r:.80}; it must be {expected}.")
-
-    def _refuse_widths(self, name: str) -> None:
-        """Layers or widths that no machine has memory for, or none."""
-        widths = getattr(self, name)
-        wrong = not 0 < len(widths) <= MAX_LAYERS or not all(0 < width <= MAX_WIDTH for width in widths)
-        self._refuse(name, f"a list of 1 to {MAX_LAYERS} numbers, each from 1 to {MAX_WIDTH}", wrong)

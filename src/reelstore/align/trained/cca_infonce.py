@@ -1,56 +1,32 @@
 """CCA, its two maps trained on with a contrastive loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from torch import nn
 
-from reelstore.align.base import ANY_LAYOUT, FitContext, PairedRows, Validate
-from reelstore.align.closed_form.base import SIDES, ClosedForm, Steps
+from reelstore.align.base import FitContext, PairedRows, Validate
+from reelstore.align.closed_form.base import SIDES, ClosedForm
 from reelstore.align.closed_form.cca import Cca
 from reelstore.align.mapping import mapped
 from reelstore.align.tensors import check_tensors
 from reelstore.align.trained.base import Trained
+from reelstore.align.trained.settings import CcaInfonceSettings
 from reelstore.align.trained.towers import StartedTower
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError
 
 
 @dataclass(kw_only=True)
-class CcaInfonce(Trained):
+class CcaInfonce(CcaInfonceSettings, Trained):
     """A linear map a side that begins as that of `cca`, chosen by validation MRR, and is trained on from there.
 
     CCA's own maps stay as they are, and a square map behind each is trained, the identity to begin with. Where no epoch
-    has a better validation MRR than CCA, CCA it is.
-
-    Args:
-        dims: see `Cca`.
-        regularisations: see `Cca`.
-        powers: see `Cca`.
-        dropout: share of entries of CCA's joint space that are dropped in training.
+    has a better validation MRR than CCA, CCA it is. See `CcaInfonceSettings`.
     """
-
-    kind: ClassVar[str] = "cca-infonce"
-    layouts: ClassVar[tuple[str, ...]] = ANY_LAYOUT
-    of_tokens: ClassVar[bool] = False
-
-    dims: Sequence[int] = (64, 128, 256, 512)
-    regularisations: Sequence[float] = (0.01, 0.1, 0.3, 1.0, 3.0)
-    powers: Sequence[float] = (0.0, 0.5, 1.0)
-    dropout: float = 0.15
-
-    temperature: float = 0.05
-    warm_up: float = 0.0
-    captions_per_video: str = "all"
-    max_epochs: int = 3
-    preprocess: Steps = ("mean", "unit", "centre", "unit", "whiten")
-    components: int = 512
-    shrinkage: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._refuse("dropout", "at least 0 and below 1", not 0 <= self.dropout < 1)
         self._cca()  # refuses what CCA does
         self._start: dict[str, Float32Array] = {}
 

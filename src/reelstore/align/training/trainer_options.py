@@ -4,39 +4,13 @@ import math
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from reelstore.errors import ParamsError
-from reelstore.settings import Limit, OneOf, Range, check, shown
+from reelstore.settings import Listed, Settings, parsed, plain, refusing, shown
 
-OPTIONS: dict[str, tuple[type, ...]] = {
-    "accelerator": (str,),
-    "devices": (int, str, list),
-    "num_nodes": (int,),
-    "strategy": (str,),
-    "precision": (str, int),
-    "max_epochs": (int,),
-    "max_steps": (int,),
-    "max_time": (str,),
-    "limit_train_batches": (int, float),
-    "gradient_clip_val": (int, float),
-    "gradient_clip_algorithm": (str,),
-    "accumulate_grad_batches": (int,),
-    "benchmark": (bool,),
-    "deterministic": (bool,),
-    "detect_anomaly": (bool,),
-    "enable_progress_bar": (bool,),
-}
-"""Lightning's own names and meanings: https://lightning.ai/docs/pytorch/stable/common/trainer.html"""
-
-LIMITS: dict[str, Limit] = {
-    "num_nodes": Range(1, 10_000),
-    "max_epochs": Range(1, 1_000_000),
-    "max_steps": Range(-1, 10**12),
-    "gradient_clip_val": Range(0, 10**9),
-    "gradient_clip_algorithm": OneOf(("norm", "value")),
-    "accumulate_grad_batches": Range(1, 1_000_000),
-}
 MAX_DEVICES = 1024
 
 PRECISIONS = {
@@ -51,6 +25,59 @@ PRECISIONS = {
 }
 
 
+def _devices_problem(devices: int | str | tuple[int, ...]) -> str | None:
+    if isinstance(devices, tuple):
+        is_known = (
+            bool(devices) and len(set(devices)) == len(devices) and 0 <= min(devices) <= max(devices) < MAX_DEVICES
+        )
+    elif isinstance(devices, str):
+        is_known = re.fullmatch(r"auto|-1|[0-9]{1,4}(,[0-9]{1,4})*", devices) is not None
+    else:
+        is_known = devices == -1 or 1 <= devices <= MAX_DEVICES
+    return None if is_known else f"must be 1 to {MAX_DEVICES}, a list of GPUs, or auto"
+
+
+def _strategy_problem(strategy: str) -> str | None:
+    is_own = any(word in strategy for word in ("spawn", "fork", "notebook"))
+    return "can't be: what such processes learn stays in them. Take ddp" if is_own else None
+
+
+def _batches_problem(limit: float) -> str | None:
+    is_limit = 1 <= limit <= 10**9 if isinstance(limit, int) else 0 < limit <= 1
+    return None if is_limit else "must be a whole number of at least 1, or a share above 0 and at most 1.0"
+
+
+def _precision_problem(precision: str | int) -> str | None:
+    return None if str(precision) in PRECISIONS else f"must be one of {', '.join(PRECISIONS)}"
+
+
+def _time_problem(time: str) -> str | None:
+    return None if re.fullmatch(r"[0-9]{1,4}:[0-9]{2}:[0-9]{2}:[0-9]{2}", time) else "must be 'DD:HH:MM:SS'"
+
+
+class TrainerOptions(Settings):
+    """Lightning's own names and meanings: https://lightning.ai/docs/pytorch/stable/common/trainer.html"""
+
+    accelerator: str = "auto"
+    devices: Annotated[int | str | Listed[int], refusing(_devices_problem)] = 1
+    num_nodes: Annotated[int, Field(ge=1, le=10_000)] = 1
+    strategy: Annotated[str, refusing(_strategy_problem)] = "auto"
+    precision: Annotated[str | int, refusing(_precision_problem)] = "32"
+    max_epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    max_steps: Annotated[
+        int, Field(ge=-1, le=10**12), refusing(lambda n: None if n else "must be at least 1, or -1 for no limit")
+    ] = -1
+    max_time: Annotated[str, refusing(_time_problem)] = ""
+    limit_train_batches: Annotated[int | float, refusing(_batches_problem)] = 1.0
+    gradient_clip_val: Annotated[float, Field(ge=0, le=10**9)] = 0.0
+    gradient_clip_algorithm: Literal["norm", "value"] = "norm"
+    accumulate_grad_batches: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    benchmark: bool = False
+    deterministic: bool = True
+    detect_anomaly: bool = False
+    enable_progress_bar: bool = True
+
+
 def trainer_options(given: Mapping[str, Any], *, max_epochs: int) -> dict[str, Any]:
     """Arguments of `lightning.Trainer`, with this project's defaults.
 
@@ -61,23 +88,9 @@ def trainer_options(given: Mapping[str, Any], *, max_epochs: int) -> dict[str, A
     Raises:
         ParamsError: an option is unknown, of another kind, or can't be had here.
     """
-    for name, value in given.items():
-        if name not in OPTIONS:
-            raise ParamsError(f"trainer has the unknown option {shown(name)}. Known: {', '.join(OPTIONS)}.")
-        if not isinstance(value, OPTIONS[name]) or (isinstance(value, bool) and bool not in OPTIONS[name]):
-            kinds = " or ".join(kind.__name__ for kind in OPTIONS[name])
-            raise ParamsError(f"trainer.{name} is {shown(value)}; {kinds} is expected.")
-    check(given, LIMITS, section="trainer")
-    _check_amounts(given)
+    parsed(TrainerOptions, plain(given), key="trainer")
     options = {"max_epochs": max_epochs, "accelerator": "auto", "devices": 1, "deterministic": True, **given}
-    precision = str(options.get("precision", "32"))
-    if precision not in PRECISIONS:
-        raise ParamsError(f"trainer.precision is {precision!r}. Known: {', '.join(PRECISIONS)}.")
-    if any(word in str(options.get("strategy", "")) for word in ("spawn", "fork", "notebook")):
-        raise ParamsError(
-            f"trainer.strategy is {options['strategy']!r}: what such processes learn stays in them. Take ddp."
-        )
-    return {**options, "precision": PRECISIONS[precision]}
+    return {**options, "precision": PRECISIONS[str(options.get("precision", "32"))]}
 
 
 def check_devices(options: Mapping[str, Any]) -> None:
@@ -95,28 +108,6 @@ def check_devices(options: Mapping[str, Any]) -> None:
         raise ParamsError(
             f"trainer.devices is {shown(devices)}; this machine has no GPU and {cores} CPU cores. Take at most {cores}."
         )
-
-
-def _check_amounts(given: Mapping[str, Any]) -> None:
-    """What has a form of its own."""
-    devices, limit = given.get("devices", 1), given.get("limit_train_batches", 1.0)
-    numbers = devices if isinstance(devices, list) else [devices]
-    is_list = isinstance(devices, list) and all(type(one) is int and 0 <= one < MAX_DEVICES for one in numbers)
-    is_text = isinstance(devices, str) and re.fullmatch(r"auto|-1|[0-9]{1,4}(,[0-9]{1,4})*", devices)
-    is_number = isinstance(devices, int) and (devices == -1 or 1 <= devices <= MAX_DEVICES)
-    if not (is_text or is_number or (is_list and numbers and len(set(numbers)) == len(numbers))):
-        raise ParamsError(
-            f"trainer.devices is {shown(devices)}; 1 to {MAX_DEVICES}, a list of GPUs, or auto is expected."
-        )
-    if not (1 <= limit <= 10**9 if isinstance(limit, int) else 0 < limit <= 1):
-        raise ParamsError(
-            f"trainer.limit_train_batches is {shown(limit)}; a whole number of at least 1, or a share above 0 and at "
-            "most 1.0, is expected."
-        )
-    if given.get("max_steps", -1) == 0:
-        raise ParamsError("trainer.max_steps is 0; at least 1 is expected, or -1 for no limit.")
-    if not re.fullmatch(r"[0-9]{1,4}:[0-9]{2}:[0-9]{2}:[0-9]{2}", given.get("max_time", "00:00:00:00")):
-        raise ParamsError(f"trainer.max_time is {shown(given['max_time'])}; 'DD:HH:MM:SS' is expected.")
 
 
 def n_steps(options: Mapping[str, Any], n_batches: int) -> int:

@@ -1,7 +1,7 @@
 """params.yaml as frozen values."""
 
+from reelstore.project.settings.load import load_document, load_params, params_of, parse_params
 from reelstore.project.settings.params import Params
-from reelstore.project.settings.parse import load_document, load_params, params_of, parse_params
 from reelstore.project.settings.sections import (
     ApplyParams,
     DoctorParams,

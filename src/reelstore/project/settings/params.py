@@ -1,11 +1,13 @@
 """All of params.yaml, and what its sections owe each other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema, model_validator
 
 from reelstore.datasets.base import DatasetParams
+from reelstore.datasets.registry import dataset_params
 from reelstore.errors import ParamsError
 from reelstore.project.settings.sections import (
     ApplyParams,
@@ -22,50 +24,76 @@ from reelstore.project.settings.sections import (
     TrackingParams,
 )
 from reelstore.project.settings.threshold import Threshold
-from reelstore.settings import check_name, check_store_name, shown
+from reelstore.settings import Name, Settings, refusing, shown, store_name_problem
+
+T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Params:
+def _encoder_problem(encoder: str) -> str | None:
+    side, _, name = encoder.partition("/")
+    return store_name_problem(name) if side in ("video", "text") else "must be video/<name> or text/<name>"
+
+
+def _metric_problem(metric: str) -> str | None:
+    is_metric = metric.count(".") == 1 and all(metric.split("."))
+    return None if is_metric else "must be <direction>.<metric>, such as t2v.R@01"
+
+
+def _threshold(value: Any) -> Threshold:
+    if isinstance(value, Threshold):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be a text such as '>= 0.1'")
+    return Threshold.parse(value)
+
+
+_Dataset = Annotated[DatasetParams, BeforeValidator(lambda one: dataset_params(one) if isinstance(one, dict) else one)]
+_OrEmpty = Annotated[T, BeforeValidator(lambda values: {} if values is None else values)]
+"""YAML's `name:` with nothing behind it."""
+_Options = _OrEmpty[Mapping[str, Any]]
+"""Options of an encoder or aligner, which checks them itself."""
+_Encoder = Annotated[str, refusing(_encoder_problem)]
+_Metric = Annotated[str, refusing(_metric_problem)]
+_Limit = Annotated[
+    Threshold, PlainValidator(_threshold), WithJsonSchema({"type": "string", "pattern": r"^\s*[<>]=?\s*[-+.0-9]"})
+]
+
+
+class Params(Settings):
     """All of params.yaml."""
 
-    dataset: DatasetParams = field(default_factory=DatasetParams)
-    encoders: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    dataset: _Dataset = dataset_params({})
+    encoders: Mapping[_Encoder, _Options] = {}
     """What is embedded and then pooled: side/name -> options of the encoder."""
-    streams: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    streams: Mapping[_Encoder, _Options] = {}
     """What is pooled while it is embedded: side/name -> options, and `keep`, the variants to store."""
-    model: ModelParams = field(default_factory=ModelParams)
-    embed: EmbedParams = field(default_factory=EmbedParams)
-    grid: GridParams = field(default_factory=GridParams)
-    grids: Mapping[str, OutputsParams] = field(default_factory=dict)
+    model: ModelParams = ModelParams()
+    embed: EmbedParams = EmbedParams()
+    grid: GridParams = GridParams()
+    grids: Mapping[Name, _OrEmpty[OutputsParams]] = {}
     """More grids by name, of other outputs; split and shuffles are those of `grid`."""
-    pairs: Mapping[str, PairsParams] = field(default_factory=lambda: {"captions": PairsParams()})
+    pairs: Mapping[Name, _OrEmpty[PairsParams]] = {"captions": PairsParams()}
     """Sets of pairs by name; an aligner trains on `captions` unless its `pairs` says other."""
-    mined: Mapping[str, MinedParams] = field(default_factory=dict)
+    mined: Mapping[Name, _OrEmpty[MinedParams]] = {}
     """More of them, with hard negatives."""
-    leakage: LeakageParams = field(default_factory=LeakageParams)
-    doctor: DoctorParams = field(default_factory=DoctorParams)
-    aligners: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    leakage: LeakageParams = LeakageParams()
+    doctor: DoctorParams = DoctorParams()
+    aligners: Mapping[Name, _Options] = {}
     """Name -> settings; `kind` says which aligner, the rest is its own."""
-    apply: Mapping[str, ApplyParams] = field(default_factory=dict)
+    apply: Mapping[str, _OrEmpty[ApplyParams]] = {}
     """Aligners whose joint space is stored, for all rows: name -> how."""
-    scorers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    scorers: Mapping[Name, _Options] = {}
     """Name -> settings of what is measured as stored; `rerank` says how (`none`, `maxsim`, `xclip`), the rest is
     its own."""
-    evaluate: EvaluateParams = field(default_factory=EvaluateParams)
-    protocols: Mapping[str, ProtocolParams] = field(default_factory=dict)
+    evaluate: EvaluateParams = EvaluateParams()
+    protocols: Mapping[Name, _OrEmpty[ProtocolParams]] = {}
     """Name -> a rescoring, such as `{kind: dual_softmax}`."""
-    tracking: TrackingParams = field(default_factory=TrackingParams)
-    thresholds: Mapping[str, Mapping[str, Threshold]] = field(default_factory=dict)
+    tracking: TrackingParams = TrackingParams()
+    thresholds: Mapping[str, _OrEmpty[Mapping[_Metric, _Limit]]] = {}
     """What `reelstore metrics check` guards: model/aligner, `*` for any of them -> `t2v.R@01` -> `>= 0.1`."""
 
-    def __post_init__(self) -> None:
-        for section, encoders in (("encoders", self.encoders), ("streams", self.streams)):
-            for encoder in encoders:
-                side, _, name = encoder.partition("/")
-                if side not in ("video", "text"):
-                    raise _error(section, encoder, f"{section}: {shown(encoder)} must be video/<name> or text/<name>.")
-                check_store_name(section, name)
+    @model_validator(mode="after")
+    def _check_sections(self) -> Self:
         for encoder, options in self.streams.items():
             self._check_stream(encoder, options.get("keep"))
         for side in ("video", "text"):
@@ -74,9 +102,6 @@ class Params:
                     raise _error(
                         "model", side, f"model.{side} names {shown(name)}, but encoders has no line {side}/{name}."
                     )
-        for section in ("grids", "pairs", "mined", "aligners", "scorers", "protocols"):
-            for name in getattr(self, section):
-                check_name(section, name)
         self._check_unlike("pairs", "mined")
         self._check_unlike("aligners", "scorers")
         for name in self.apply:
@@ -88,6 +113,7 @@ class Params:
         for name, settings in self.scorers.items():
             if "rerank" not in settings:
                 raise _error("scorers", name, f"scorers.{name} has no `rerank`.")
+        return self
 
     def _check_stream(self, encoder: str, keep: object) -> None:
         if encoder in self.encoders:

@@ -1,46 +1,41 @@
 """Sections of params.yaml: their values, defaults and what each means."""
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from reelstore.bounds import ItemBounds
 from reelstore.errors import ParamsError
-from reelstore.settings import SEED, STORED_DTYPE, OneOf, Range, Section, check_device, check_variant, setting, shown
+from reelstore.settings import Device, Listed, Seed, Settings, StoredDtype, VariantPath, refusing, shown
 
 
-@dataclass(frozen=True)
-class ModelParams(Section):
+class ModelParams(Settings):
     """Encoders of each side; every pair of them is a model."""
 
-    video: tuple[str, ...] = ()
+    video: Listed[str] = ()
     """Video encoders."""
-    text: tuple[str, ...] = ()
+    text: Listed[str] = ()
     """Text encoders."""
 
 
-@dataclass(frozen=True)
 class EmbedParams(ItemBounds):
     """How both sides are embedded."""
 
-    dtype: str = setting("float16", STORED_DTYPE)
+    dtype: StoredDtype = "float16"
     """Of the stored values: `float16` or `float32`."""
-    max_failures: float = setting(0.05, Range(0, 10**12))
+    max_failures: Annotated[float, Field(ge=0, le=10**12)] = 0.05
     """Rows that may fail before the stage does: a share below 1, or a count."""
-    device: str = "auto"
+    device: Device = "auto"
     """`auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`."""
-    threads: int = setting(1, Range(1, 1024))
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1
     """CPU threads of the encoder. They move the last bits, so they belong to the fingerprint."""
-    decode_workers: int = setting(2, Range(1, 256))
+    decode_workers: Annotated[int, Field(ge=1, le=256)] = 2
     """Threads that decode ahead of the encoder. They change nothing but speed."""
-    workers: int = setting(1, Range(1, 256))
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that embed, each with an encoder of its own. They change nothing but speed."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_device("device", self.device)
 
-
-@dataclass(frozen=True)
-class OutputsParams(Section):
+class OutputsParams(Settings):
     """What a grid compares: the poolings of one output of each encoder, or the output itself where it isn't tokens."""
 
     video: str = "tokens"
@@ -49,142 +44,121 @@ class OutputsParams(Section):
     """Output of the text encoder, such as layer-32."""
 
 
-@dataclass(frozen=True)
 class GridParams(OutputsParams):
     """The table of unaligned poolings."""
 
     split: str = "test"
     """Split it is measured on."""
-    n_shuffles: int = setting(1000, Range(20, 100_000))
+    n_shuffles: Annotated[int, Field(ge=20, le=100_000)] = 1000
     """Shuffles of the pairs behind the chance interval, which needs at least 20."""
-    seed: int = setting(0, SEED)
+    seed: Seed = 0
     """Of the shuffles."""
 
 
-@dataclass(frozen=True)
-class PairsParams(Section):
+class PairsParams(Settings):
     """One set of pairs: which caption is shown with which video in training."""
 
-    positives: int = setting(0, Range(0, 100_000))
+    positives: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Right captions of each video, drawn at random; 0 for all of them."""
-    negatives: int = setting(0, Range(0, 100_000))
+    negatives: Annotated[int, Field(ge=0, le=100_000)] = 0
     """Wrong captions of each video, with label 0; fewer in proportion where a video has fewer than `positives`."""
     doubled: bool = False
     """Each pair twice."""
-    seed: int = setting(0, SEED)
+    seed: Seed = 0
     """Of what is drawn, and of the order."""
 
 
-@dataclass(frozen=True)
 class MinedParams(PairsParams):
     """A set of pairs whose wrong captions are hard ones."""
 
-    embedding: str = ""
+    embedding: VariantPath
     """Pooled variant they're mined by, such as text/minilm-l6/mean."""
-    among: int = setting(50, Range(1, 1_000_000))
+    among: Annotated[int, Field(ge=1, le=1_000_000)] = 50
     """Nearest wrong captions of each video, of which `negatives` are drawn."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_variant("embedding", self.embedding)
+    @model_validator(mode="after")
+    def _check_negatives(self) -> Self:
         if not 1 <= self.negatives <= self.among:
             raise ParamsError(
                 f"negatives is {self.negatives}; it must be 1 to `among` ({self.among}).", key="negatives"
             )
+        return self
 
 
-@dataclass(frozen=True)
-class LeakageParams(Section):
+class LeakageParams(Settings):
     """What splits may share."""
 
-    allow: tuple[str, ...] = ()
+    allow: Listed[Literal["file", "caption", "near-video", "near-caption"]] = ()
     """Kinds that don't fail a stage: `file`, `caption`, `near-video`, `near-caption`."""
-    near: float = setting(0.98, Range(0, 1, above=True))
+    near: Annotated[float, Field(gt=0, le=1)] = 0.98
     """Cosine, the mean taken off, from which two embeddings are near-duplicates."""
-    variants: tuple[str, ...] = ()
+    variants: Listed[VariantPath] = ()
     """Pooled variants in which near-duplicates are looked for, such as video/efficientnet-lite0/mean."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        kinds = ("file", "caption", "near-video", "near-caption")
-        for kind in self.allow:
-            if kind not in kinds:
-                raise ParamsError(f"allow has {shown(kind)}. Known: {', '.join(kinds)}.", key="allow")
-        for variant in self.variants:
-            check_variant("variants", variant)
 
-
-@dataclass(frozen=True)
-class DoctorParams(Section):
+class DoctorParams(Settings):
     """What the doctor looks at, and what doesn't make it fail."""
 
     video: str = ""
     """Variant whose geometry is checked; `mean` by default, or the first pooled one."""
     text: str = ""
     """The same of the captions."""
-    allow: tuple[str, ...] = ()
+    allow: Listed[str] = ()
     """Fatal checks that don't fail it, such as `constant`."""
 
 
-@dataclass(frozen=True)
-class ApplyParams(Section):
+class ApplyParams(Settings):
     """How what an aligner makes of a whole store is stored."""
 
-    dtype: str = setting("float16", STORED_DTYPE)
+    dtype: StoredDtype = "float16"
     """Of the stored values: `float16` or `float32`."""
 
 
-@dataclass(frozen=True)
-class EvaluateParams(Section):
+def _cut_off_problem(ks: tuple[int, ...]) -> str | None:
+    return None if ks and len(set(ks)) == len(ks) else "must be positive cut-offs, each once"
+
+
+class EvaluateParams(Settings):
     """How aligners are measured."""
 
     split: str = "test"
     """Split they are measured on."""
-    ks: tuple[int, ...] = setting((1, 5, 10), Range(1, 1_000_000))
+    ks: Annotated[Listed[Annotated[int, Field(ge=1, le=1_000_000)]], refusing(_cut_off_problem)] = (1, 5, 10)
     """Cut-offs of R@k, hit@k and recall@k."""
 
-    def __post_init__(self) -> None:
-        if not self.ks or min(self.ks) < 1 or len(set(self.ks)) < len(self.ks):
-            raise ParamsError(f"ks must be positive cut-offs, each once, not {shown(list(self.ks))}.", key="ks")
-        super().__post_init__()
 
-
-@dataclass(frozen=True)
-class ProtocolParams(Section):
+class ProtocolParams(Settings):
     """A rescoring of all test queries' scores; every aligner is measured under it too, in files of its own."""
 
-    kind: str = setting("dual_softmax", OneOf(("dual_softmax", "inverted_softmax", "qb_norm")))
+    kind: Literal["dual_softmax", "inverted_softmax", "qb_norm"] = "dual_softmax"
     """`dual_softmax` and `inverted_softmax` use the other test queries; `qb_norm` a bank of training queries."""
-    scale: float = setting(0.0, Range(0, 10_000))
+    scale: Annotated[float, Field(ge=0, le=10_000)] = 0.0
     """What scores are multiplied with in the softmax; 0 for the kind's own: 100, 20 and 20."""
-    k: int = setting(1, Range(1, 10_000))
+    k: Annotated[int, Field(ge=1, le=10_000)] = 1
     """qb_norm: best items of each query in the bank that are in the activation set."""
     bank: str = "train"
     """qb_norm: split whose captions and videos are the bank."""
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
+    @model_validator(mode="after")
+    def _check_bank(self) -> Self:
         for name, default in (("k", 1), ("bank", "train")):
             if self.kind != "qb_norm" and getattr(self, name) != default:
                 found = shown(getattr(self, name))
                 raise ParamsError(
                     f"{name} is {found}, but {self.kind} has no {name}; it is a setting of qb_norm.", key=name
                 )
+        return self
 
 
-@dataclass(frozen=True)
-class TrackingParams(Section):
+def _project_problem(project: str) -> str | None:
+    is_name = 1 <= len(project) <= 128 and project.isprintable() and not set(project) & set("/\\#?%:")
+    return None if is_name else "must be 1 to 128 characters, none of them / \\ # ? % :, for W&B"
+
+
+class TrackingParams(Settings):
     """Where runs are logged."""
 
-    wandb: str = setting("offline", OneOf(("offline", "online", "disabled")))
+    wandb: Literal["offline", "online", "disabled"] = "offline"
     """`offline`, `online` or `disabled`."""
-    project: str = "reelstore"
+    project: Annotated[str, refusing(_project_problem)] = "reelstore"
     """W&B project."""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= len(self.project) <= 128 or not self.project.isprintable() or set(self.project) & set("/\\#?%:"):
-            raise ParamsError(
-                f"project is {shown(self.project)}; W&B takes 1 to 128 characters, none of them / \\ # ? % :.",
-                key="project",
-            )

@@ -5,9 +5,6 @@ import operator
 import re
 from dataclasses import dataclass
 
-from reelstore.errors import ParamsError
-from reelstore.settings import shown
-
 _THRESHOLD = re.compile(r"(<|<=|>|>=)\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?)")
 
 
@@ -19,13 +16,11 @@ class Threshold:
     value: float
 
     @classmethod
-    def parse(cls, text: str, *, name: str = "a threshold", key: str = "") -> "Threshold":
-        """From `<`, `<=`, `>` or `>=` and a number."""
+    def parse(cls, text: str) -> "Threshold":
+        """From `<`, `<=`, `>` or `>=` and a number; ValueError where it is something else."""
         found = _THRESHOLD.fullmatch(text.strip())
         if found is None or not math.isfinite(float(found[2])):
-            raise ParamsError(
-                f"{name} is {shown(text)}; it must be <, <=, > or >= and a number, such as '>= 0.1'.", key=key
-            )
+            raise ValueError("must be <, <=, > or >= and a number, such as '>= 0.1'")
         return cls(found[1], float(found[2]))
 
     def holds(self, value: float) -> bool:
