@@ -335,11 +335,14 @@ def test_a_loader_of_pairs_trains_anybody_s_module(store: Store) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.map = torch.nn.Linear(4, 4)
-            self.seen = 0
+            self.seen = self.validated = 0
 
         def training_step(self, batch, _):
             self.seen += len(batch.video)
             return (self.map(batch.video) - batch.text).square().mean()
+
+        def validation_step(self, batch, _):
+            self.validated += len(batch.text)
 
         def configure_optimizers(self):
             return torch.optim.SGD(self.parameters(), lr=0.1)
@@ -347,10 +350,16 @@ def test_a_loader_of_pairs_trains_anybody_s_module(store: Store) -> None:
     module = Mine()
     loader = store.pairs("video/clip/mean", "text/clip/mean", split="train").loader(batch_size=16, seed=3)
     trainer = lightning.Trainer(
-        max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
+        max_epochs=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+        accelerator="cpu",
     )
-    trainer.fit(module, loader)
-    assert module.seen == len(loader) * 16 > 0
+    held_out = store.pairs("video/clip/mean", "text/clip/mean", split="test")
+    trainer.fit(module, loader, held_out.loader(batch_size=16, shuffle=False))
+    assert module.seen == len(loader) * 16 > 0 and module.validated == len(held_out)
 
 
 def test_opening_and_reading_import_numpy_alone(store: Store) -> None:
@@ -360,3 +369,14 @@ def test_opening_and_reading_import_numpy_alone(store: Store) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_loader_without_torch_says_what_to_install(store: Store) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None; import reelstore;"
+        "pairs = reelstore.open(sys.argv[1]).pairs('video/clip/mean', 'text/clip/mean'); print(len(pairs));"
+        "pairs.loader(batch_size=2)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=False)
+    assert done.stdout == f"{len(CAPTIONS)}\n"
+    assert "MissingExtraError: A loader of pairs needs torch" in done.stderr and "reelstore[train]" in done.stderr

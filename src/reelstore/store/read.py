@@ -180,9 +180,11 @@ class View:
 
     def index_of(self, key: Key) -> int:
         """Position of a key among these rows."""
-        if key not in self:
-            raise MissingRowError(self._missing(key))
-        return self._positions[key]
+        positions = self._positions
+        try:
+            return positions[key]
+        except (KeyError, TypeError):  # TypeError: unhashable
+            raise MissingRowError(self._missing(key)) from None
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a row with this key."""
