@@ -1,6 +1,5 @@
 """An embedding store for text-video retrieval: embeddings in Zarr, versions in DVC, aligners, exact evaluation."""
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -51,9 +50,6 @@ _WHERE = {
     "search": "retrieval:search",
 }
 
-if sys.platform == "win32":
-    raise ImportError("reelstore runs on Linux and macOS: on Windows, use it within WSL 2 (it needs fcntl and mmap).")
-
 
 def __getattr__(name: str) -> object:
     if name not in _WHERE:
@@ -65,4 +61,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "import_module"})

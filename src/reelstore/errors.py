@@ -61,6 +61,13 @@ class MissingExtraError(ReelstoreError, ImportError):
     """An optional package is needed and isn't installed."""
 
 
+class PlatformError(ReelstoreError, ImportError):
+    """This operating system lacks what a store needs."""
+
+    def __init__(self) -> None:
+        super().__init__("reelstore needs Linux or macOS (fcntl, POSIX signals). On Windows, install it within WSL 2.")
+
+
 class PluginError(ReelstoreError, ImportError):
     """An installed package brings a dataset, encoder or aligner that can't be imported."""
 

@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from reelstore.errors import PluginError, UnknownNameError
-from reelstore.extras import needed
+from reelstore.extras import EXTRA_OF, needed
 
 
 class Registry(Mapping[str, str]):
@@ -23,10 +24,14 @@ class Registry(Mapping[str, str]):
         group: `datasets`, `encoders` or `aligners`.
         builtin: the names that reelstore has.
         extra: that brings the packages these need.
+        extras: name -> another extra, which brings all that this one needs.
     """
 
-    def __init__(self, what: str, group: str, builtin: Mapping[str, str], *, extra: str) -> None:
+    def __init__(
+        self, what: str, group: str, builtin: Mapping[str, str], *, extra: str, extras: Mapping[str, str] | None = None
+    ) -> None:
         self._what, self._group, self._builtin, self._extra = what, group, builtin, extra
+        self._extras = extras or {}
 
     def __getitem__(self, name: str) -> str:
         if name in self._builtin:
@@ -50,17 +55,27 @@ class Registry(Mapping[str, str]):
         """
         if name not in self:
             raise UnknownNameError(self._what, name, self)
-        what = f"{self._what} {name}"
-        if name in self._builtin:
-            module, _, attribute = self._builtin[name].partition(":")
-            with needed(what, extra=self._extra):
+        with self.packages(name):
+            if name in self._builtin:
+                module, _, attribute = self._builtin[name].partition(":")
                 return getattr(import_module(module), attribute)
+            return self._plugin(name)
+
+    def packages(self, name: str) -> AbstractContextManager[None]:
+        """As `needed`, for what this name needs: inside, its network is loaded or its files are read."""
+        return needed(f"{self._what} {name}", extra=self._extras.get(name, self._extra))
+
+    def _plugin(self, name: str) -> Any:
         point = self._plugins[name]
         try:
-            with needed(what, extra=self._extra):
-                return point.load()
-        except (ImportError, AttributeError, SyntaxError) as error:
-            raise PluginError(f"{what} is a plug-in of {_package(point)} that can't be imported: {error}.") from error
+            return point.load()
+        except Exception as error:  # another's code may raise anything while it is imported
+            if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF:
+                raise
+            why = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(".")
+            raise PluginError(
+                f"{self._what} {name} is a plug-in of {_package(point)} that can't be imported: {why}."
+            ) from error
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:

@@ -1,10 +1,16 @@
 """The command line: each command parses, calls its stage, and prints what came back."""
 
+import sys
 from typing import Any
 
 import click
 
 from reelstore import __version__
+from reelstore.errors import PlatformError
+
+if sys.platform == "win32":
+    sys.exit(f"Error: {PlatformError()}")
+
 from reelstore.cli import convert, doctor, embed, measure, params, preset, reproduce, search, splits, stages, stores
 from reelstore.cli.border import border
 

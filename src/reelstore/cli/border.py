@@ -78,7 +78,7 @@ def in_words(error: BaseException) -> str | None:
     """What an error says to a user; None for one that nobody expected, which keeps its traceback."""
     if isinstance(error, ReelstoreError):
         return "".join([str(error), *(f"\n  {note}" for note in getattr(error, "__notes__", []))])
-    if isinstance(error, ModuleNotFoundError) and (extra := missing(error, "This")) is not None:
+    if isinstance(error, ModuleNotFoundError) and (extra := missing(error, _command())) is not None:
         return str(extra)
     if isinstance(error, OSError):
         what = _HELP.get(error.errno or 0) or (error.strerror or str(error) or type(error).__name__).lower()
@@ -95,6 +95,11 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, UnicodeError):
         return f"Text can't be encoded or decoded: {error}."
     return None
+
+
+def _command() -> str:
+    context = click.get_current_context(silent=True)
+    return "This" if context is None else f"reelstore {context.invoked_subcommand or ''}".strip()
 
 
 @contextmanager

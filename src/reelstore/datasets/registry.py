@@ -14,7 +14,7 @@ _BUILT_IN = {
     "folder": "reelstore.datasets.folder:build",
     "msrvtt": "reelstore.datasets.msrvtt:build",
 }
-DATASETS = Registry("dataset kind", "datasets", _BUILT_IN, extra="emoji")
+DATASETS = Registry("dataset kind", "datasets", _BUILT_IN, extra="encode", extras={"emoji": "emoji"})
 """Kind -> function that builds a dataset; others come through entry points of the group `reelstore.datasets`."""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.index import write_index
-from reelstore.datasets.registry import dataset_builder
+from reelstore.datasets.registry import DATASETS, dataset_builder
 from reelstore.records import Dataset
 
 
@@ -30,6 +30,8 @@ class DatasetReport:
 
 def build_dataset(params: DatasetParams, *, folder: Path, progress: Callable[[str], None]) -> DatasetReport:
     """Build the dataset that params name, and write its tables into `folder`."""
-    built = dataset_builder(params.kind)(params, folder, say=progress)
+    build = dataset_builder(params.kind)
+    with DATASETS.packages(params.kind):
+        built = build(params, folder, say=progress)
     write_index(folder, built.dataset, kind=params.kind)
     return DatasetReport(built.dataset, built.left_out)

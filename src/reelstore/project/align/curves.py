@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ReelstoreError
+from reelstore.extras import needed
 from reelstore.io import make_output_folder, read_bytes, read_text, remove_files
 
 SUMMARY = "metrics.json"
@@ -16,7 +17,8 @@ METRICS = Path("plots", "metrics")
 @contextmanager
 def live_curves(folder: Path) -> Iterator[Any]:
     """A DVCLive logger: one TSV a number, so that `dvc plots` shows every aligner the same way."""
-    from dvclive.live import Live
+    with needed("A training's curves"):
+        from dvclive.live import Live
 
     make_output_folder(folder / METRICS)
     remove_files(folder / METRICS, "*.tsv")
