@@ -16,7 +16,7 @@ lock() {
     echo "# $3; written by tools/lock.sh."
     # A local build's suffix (+cpu) isn't a version that others have. litdata asks for torchvision without needing it here,
     # and its builds don't go with every build of torch.
-    "$environment/bin/python" -m pip freeze --exclude-editable --exclude pip --exclude reelstore --exclude torchvision |
+    "$environment/bin/python" -m pip freeze --all --exclude-editable --exclude pip --exclude reelstore --exclude torchvision |
       sed 's/+cpu$//'
   } > "$1.partial"
   mv "$1.partial" "$1"
