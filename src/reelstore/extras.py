@@ -49,8 +49,11 @@ def needed(what: str, *, extra: str = "") -> Iterator[None]:
 def missing(error: ModuleNotFoundError, what: str, *, extra: str = "") -> MissingExtraError | None:
     """The error for a user, if the module is a whole package of an extra; None for any other module."""
     package = error.name or ""
-    if package not in EXTRA_OF:
-        return None
+    return not_installed(package, what, extra=extra) if package in EXTRA_OF else None
+
+
+def not_installed(package: str, what: str, *, extra: str = "") -> MissingExtraError:
+    """The error for a user where a package of an extra was looked for, and not by importing it."""
     return MissingExtraError(
         f"{what} needs {package}, which isn't installed. Run: pip install 'reelstore[{extra or EXTRA_OF[package]}]'."
     )

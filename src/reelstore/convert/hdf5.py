@@ -19,7 +19,8 @@ import numpy as np
 from reelstore.arrays import Array
 from reelstore.convert.base import MAX_ITEM_BYTES, stamp_of
 from reelstore.convert.named import About
-from reelstore.errors import ForeignFileError, MissingExtraError
+from reelstore.errors import ForeignFileError
+from reelstore.extras import not_installed
 from reelstore.io import open_regular
 
 _LISTING_BYTES = 2**30
@@ -110,7 +111,7 @@ class _Reader:
 
     def __init__(self, path: Path) -> None:
         if find_spec("h5py") is None:
-            raise MissingExtraError("Reading HDF5 needs h5py. Run: pip install 'reelstore[hdf5]'.")
+            raise not_installed("h5py", "Reading HDF5")
         open_regular(path).close()
         self._path = path
         # -P: no module is taken from the working folder, which may be a stranger's.

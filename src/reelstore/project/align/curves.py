@@ -17,7 +17,7 @@ METRICS = Path("plots", "metrics")
 @contextmanager
 def live_curves(folder: Path) -> Iterator[Any]:
     """A DVCLive logger: one TSV a number, so that `dvc plots` shows every aligner the same way."""
-    with needed("A training's curves"):
+    with needed("Drawing a training's curves"):
         from dvclive.live import Live
 
     make_output_folder(folder / METRICS)
