@@ -33,6 +33,19 @@ def item(side: str, number: int, *, n_frames: int = 8) -> Frames | str:
     return CAPTIONS[number % len(CAPTIONS)] if side == "text" else frames(n_frames, width=120 + 10 * number)
 
 
+def loaded(cls: Any, **options: Any) -> Any:
+    """An encoder of a class with its weights; of a family, one of the usual name."""
+    takes = getattr(cls, "Options", None)
+    name = {"HfDual": "hf-dual", "HfFrames": "clip", "XClip": "xclip", "HfLm": "hf-lm"}
+    if takes is None:
+        encoder = cls(**options)
+    else:
+        family = cls.__name__.removesuffix("Video").removesuffix("Text")
+        encoder = cls(takes(**{"name": name[family], **options}))
+    encoder.load()
+    return encoder
+
+
 def options(key: str) -> dict[str, Any]:
     """What an encoder needs to be told here: weights of its kind that are small and random, where it brings none."""
     if key in checkpoints.MAKERS:

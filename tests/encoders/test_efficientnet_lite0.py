@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from inputs import loaded
 from torch import nn
 
-from reelstore.encoders import efficientnet_lite0
-from reelstore.encoders.efficientnet_lite0 import EfficientNetLite0, load_network
+from reelstore.encoders import efficientnet_lite0_network
+from reelstore.encoders.efficientnet_lite0 import EfficientNetLite0
+from reelstore.encoders.efficientnet_lite0_network import load_network
 from reelstore.errors import WeightsError
 from reelstore.records import Frames
 
@@ -21,7 +23,7 @@ needs_weights = pytest.mark.skipif(
 def state(seed: int = 0) -> dict[str, Any]:
     """Random weights under the published keys, with batch norms that do something."""
     torch.manual_seed(seed)
-    network = efficientnet_lite0._Network()
+    network = efficientnet_lite0_network._Network()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.2, 0.2)  # type: ignore[arg-type]
@@ -52,7 +54,7 @@ def test_a_shape_that_is_not_the_models_is_named() -> None:
 
 def test_folding_batch_norms_changes_no_more_than_rounding() -> None:
     weights = state()
-    plain = efficientnet_lite0._Network().eval()
+    plain = efficientnet_lite0_network._Network().eval()
     plain.load_state_dict({key: value for key, value in weights.items() if not key.startswith("_fc.")})
     pixels = torch.randn(2, 3, 96, 96)
     with torch.inference_mode():
@@ -63,12 +65,12 @@ def test_folding_batch_norms_changes_no_more_than_rounding() -> None:
 
 @pytest.mark.parametrize(("size", "stride", "kernel"), [(224, 2, 3), (113, 2, 3), (56, 2, 5), (14, 1, 5)])
 def test_convolutions_keep_tensorflows_sizes(size: int, stride: int, kernel: int) -> None:
-    layer = efficientnet_lite0._SameConv2d(1, 1, kernel=kernel, stride=stride)
+    layer = efficientnet_lite0_network._SameConv2d(1, 1, kernel=kernel, stride=stride)
     assert layer(torch.zeros(1, 1, size, size)).shape[-2:] == (-(-size // stride),) * 2
 
 
 def test_an_even_size_at_stride_two_is_padded_at_the_end_only() -> None:
-    layer = efficientnet_lite0._SameConv2d(1, 1, kernel=3, stride=2)
+    layer = efficientnet_lite0_network._SameConv2d(1, 1, kernel=3, stride=2)
     nn.init.zeros_(layer.weight)
     layer.weight.data[0, 0, 0, 0] = 1  # looks at the top left of its window
     pixels = torch.arange(16.0).reshape(1, 1, 4, 4)
@@ -78,7 +80,7 @@ def test_an_even_size_at_stride_two_is_padded_at_the_end_only() -> None:
 @needs_weights
 class TestWithItsWeights:
     def encoder(self, **options: Any) -> EfficientNetLite0:
-        return EfficientNetLite0(device="cpu", threads=1, **options)
+        return loaded(EfficientNetLite0, device="cpu", threads=1, **options)
 
     def frames(self, n_frames: int, *, height: int = 50, width: int = 70) -> Frames:
         pixels = np.random.default_rng(n_frames).integers(0, 256, (n_frames, height, width, 3), dtype=np.uint8)
@@ -131,8 +133,8 @@ class TestWithItsWeights:
 def test_stages_come_beside_tokens_that_stay_byte_for_byte_as_they_are() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 48, 3), dtype=np.uint8)
     frames = Frames(pixels, np.array([0.0, 0.1]))
-    plain = EfficientNetLite0(n_frames=2, device="cpu")
-    wider = EfficientNetLite0(n_frames=2, device="cpu", stages=True)
+    plain = loaded(EfficientNetLite0, n_frames=2, device="cpu")
+    wider = loaded(EfficientNetLite0, n_frames=2, device="cpu", stages=True)
     (alone,) = plain.encode([plain.prepare(frames)])
     (both,) = wider.encode([wider.prepare(frames)])
     assert list(alone) == ["tokens"]
@@ -148,7 +150,7 @@ def test_stages_come_beside_tokens_that_stay_byte_for_byte_as_they_are() -> None
 
 @needs_weights
 def test_a_stage_is_what_a_hook_on_its_last_block_sees() -> None:
-    wider = EfficientNetLite0(n_frames=1, device="cpu", stages=True)
+    wider = loaded(EfficientNetLite0, n_frames=1, device="cpu", stages=True)
     seen: list[torch.Tensor] = []
     for number in (2, 4, 7, 10, 14, 15):
         wider._network._blocks[number].register_forward_hook(lambda module, given, out: seen.append(out))

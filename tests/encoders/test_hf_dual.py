@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import ALPHABET, clip, made, videoprism, xclip
-from inputs import CAPTIONS, frames
+from inputs import CAPTIONS, frames, loaded
 from PIL import Image
 
 from reelstore.encoders.hf_dual import HfDualText, HfDualVideo
@@ -26,10 +26,10 @@ CANONICAL = [
 
 class TestVideoPrism:
     def video(self, **options: Any) -> HfDualVideo:
-        return HfDualVideo(name="videoprism-lvt", model=str(made(videoprism)), device="cpu", **options)
+        return loaded(HfDualVideo, name="videoprism-lvt", model=str(made(videoprism)), device="cpu", **options)
 
     def text(self) -> HfDualText:
-        return HfDualText(name="videoprism-lvt", model=str(made(videoprism)), batch_size=3, device="cpu")
+        return loaded(HfDualText, name="videoprism-lvt", model=str(made(videoprism)), batch_size=3, device="cpu")
 
     def library(self) -> Any:
         from transformers import VideoPrismClipModel
@@ -81,13 +81,13 @@ class TestVideoPrism:
 
     def test_its_name_takes_nothing_else(self) -> None:
         with pytest.raises(WeightsError, match="of type 'xclip'; this encoder takes videoprism"):
-            HfDualVideo(name="videoprism-lvt", model=str(made(xclip)), device="cpu")
+            loaded(HfDualVideo, name="videoprism-lvt", model=str(made(xclip)), device="cpu")
 
 
 def test_an_x_clip_gives_what_its_own_encoder_gives() -> None:
     folder = str(made(xclip))
-    video, text = HfDualVideo(model=folder, device="cpu"), HfDualText(model=folder, device="cpu")
-    own_video, own_text = XClipVideo(model=folder, device="cpu"), XClipText(model=folder, device="cpu")
+    video, text = loaded(HfDualVideo, model=folder, device="cpu"), loaded(HfDualText, model=folder, device="cpu")
+    own_video, own_text = loaded(XClipVideo, model=folder, device="cpu"), loaded(XClipText, model=folder, device="cpu")
     pairs = [
         (of.encode([of.prepare(item)])[0]["embedding"], own.encode([own.prepare(item)])[0]["embedding"])
         for of, own, items in [(video, own_video, [frames(4)]), (text, own_text, CAPTIONS)]
@@ -100,7 +100,7 @@ def test_an_x_clip_gives_what_its_own_encoder_gives() -> None:
 @pytest.mark.parametrize("side", [HfDualVideo, HfDualText])
 def test_a_model_without_video_features_is_refused(side: Any) -> None:
     with pytest.raises(WeightsError, match="is a CLIPModel, which has no get_video_features"):
-        side(model=str(made(clip)), device="cpu")
+        loaded(side, model=str(made(clip)), device="cpu")
 
 
 def test_a_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
@@ -109,4 +109,4 @@ def test_a_tokenizer_without_padding_is_refused(tmp_path: Path) -> None:
     del config["pad_token"]
     (folder / "tokenizer_config.json").write_text(json.dumps({**config, "tokenizer_class": "PreTrainedTokenizerFast"}))
     with pytest.raises(WeightsError, match="no padding token"):
-        HfDualText(model=str(folder), device="cpu")
+        loaded(HfDualText, model=str(folder), device="cpu")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import CLIP_EOS, clip, made, metaclip2, siglip2
-from inputs import CAPTIONS, frames
+from inputs import CAPTIONS, frames, loaded
 
 from reelstore.encoders.hf_frames import HfFramesText, HfFramesVideo
 from reelstore.errors import ParamsError, WeightsError
@@ -32,7 +32,7 @@ def unit(values: Any) -> np.ndarray:
 
 
 def test_tokens_are_the_frames_embeddings_of_length_one(name: str) -> None:
-    encoder = HfFramesVideo(name=name, model=str(made(FAMILIES[name])), n_frames=5, batch_size=2, device="cpu")
+    encoder = loaded(HfFramesVideo, name=name, model=str(made(FAMILIES[name])), n_frames=5, batch_size=2, device="cpu")
     prepared = encoder.prepare(frames(5))
     tokens = encoder.encode([prepared])[0]["tokens"]
     with torch.inference_mode():
@@ -46,7 +46,7 @@ def test_captions_are_embedded_as_the_library_does_with_whole_rows(name: str) ->
     from transformers import AutoTokenizer
 
     folder = made(FAMILIES[name])
-    encoder = HfFramesText(name=name, model=str(folder), batch_size=3, device="cpu")
+    encoder = loaded(HfFramesText, name=name, model=str(folder), batch_size=3, device="cpu")
     tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="right")
     network = library(name)
     texts = [caption.lower() for caption in CAPTIONS] if name == "siglip2" else CAPTIONS
@@ -62,19 +62,19 @@ def test_captions_are_embedded_as_the_library_does_with_whole_rows(name: str) ->
 
 def test_frames_are_eight_unless_said_otherwise(name: str) -> None:
     folder = str(made(FAMILIES[name]))
-    assert HfFramesVideo(name=name, model=folder, device="cpu").frames["n_frames"] == 8
-    every = HfFramesVideo(name=name, model=folder, sampling="every_nth", step=4, device="cpu")
+    assert loaded(HfFramesVideo, name=name, model=folder, device="cpu").frames["n_frames"] == 8
+    every = loaded(HfFramesVideo, name=name, model=folder, sampling="every_nth", step=4, device="cpu")
     assert every.spec.outputs["tokens"].n_tokens is None
     assert every.encode([every.prepare(frames(3))])[0]["tokens"].shape == (3, 32)
     with pytest.raises(ParamsError, match="takes 8 frames of a video, not 3"):
-        HfFramesVideo(name=name, model=folder, device="cpu").prepare(frames(3))
+        loaded(HfFramesVideo, name=name, model=folder, device="cpu").prepare(frames(3))
 
 
 class TestClipsEndToken:
     @pytest.mark.parametrize("eos_token_id", [2, CLIP_EOS])
     def test_old_and_new_configs_take_the_same_state(self, eos_token_id: int, tmp_path: Path) -> None:
-        encoder = HfFramesText(model=str(clip(tmp_path / "clip", eos_token_id=eos_token_id)), device="cpu")
-        usual = HfFramesText(model=str(made(clip)), device="cpu")
+        encoder = loaded(HfFramesText, model=str(clip(tmp_path / "clip", eos_token_id=eos_token_id)), device="cpu")
+        usual = loaded(HfFramesText, model=str(made(clip)), device="cpu")
         for caption in CAPTIONS:
             ids = encoder.prepare(caption)
             assert ids[-1] == CLIP_EOS
@@ -84,7 +84,7 @@ class TestClipsEndToken:
     def test_a_config_that_names_another_token_than_the_tokenizer_is_refused(self, tmp_path: Path) -> None:
         folder = clip(tmp_path / "clip", eos_token_id=7)
         with pytest.raises(WeightsError, match=rf"end token is 7, the tokenizer's is {CLIP_EOS}"):
-            HfFramesText(model=str(folder), device="cpu")
+            loaded(HfFramesText, model=str(folder), device="cpu")
 
     def test_with_an_old_config_a_token_added_later_is_refused(self, tmp_path: Path) -> None:
         from transformers import AutoTokenizer
@@ -94,10 +94,10 @@ class TestClipsEndToken:
         tokenizer.add_special_tokens({"pad_token": "[PAD]"})
         tokenizer.save_pretrained(folder)
         with pytest.raises(WeightsError, match="takes the highest id"):
-            HfFramesText(model=str(folder), device="cpu")
+            loaded(HfFramesText, model=str(folder), device="cpu")
 
     def test_metaclip_2_means_the_2_of_its_config(self) -> None:
-        encoder = HfFramesText(name="metaclip2", model=str(made(metaclip2)), device="cpu")
+        encoder = loaded(HfFramesText, name="metaclip2", model=str(made(metaclip2)), device="cpu")
         ids = encoder.prepare("dog")
         assert ids.tolist().index(2) == len(ids) - 1
         assert ids.max() > 2
@@ -108,12 +108,12 @@ class TestClipsEndToken:
         folder = metaclip2(tmp_path / "metaclip2")
         byte_tokenizer(folder, start="<s>", end=None, specials=["<s>", "<pad>", "</s>", "<unk>"], eos_token="</s>")
         with pytest.raises(WeightsError, match="doesn't end a caption with its end token"):
-            HfFramesText(name="metaclip2", model=str(folder), device="cpu")
+            loaded(HfFramesText, name="metaclip2", model=str(folder), device="cpu")
 
 
 class TestSiglip2:
     def encoder(self) -> HfFramesText:
-        return HfFramesText(name="siglip2", model=str(made(siglip2)), device="cpu")
+        return loaded(HfFramesText, name="siglip2", model=str(made(siglip2)), device="cpu")
 
     def test_upper_case_says_nothing(self) -> None:
         assert self.encoder().prepare("A Dog").tolist() == self.encoder().prepare("a dog").tolist()
@@ -129,4 +129,4 @@ class TestSiglip2:
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "model_type": "siglip2"}))
         with pytest.raises(WeightsError, match="of type 'siglip2'; this encoder takes siglip"):
-            HfFramesVideo(name="siglip2", model=str(folder), device="cpu")
+            loaded(HfFramesVideo, name="siglip2", model=str(folder), device="cpu")

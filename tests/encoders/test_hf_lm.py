@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import LANGUAGE, N_BYTES, byte_tokenizer, language_model, made, write
-from inputs import CAPTIONS
+from inputs import CAPTIONS, loaded
 
 from reelstore.encoders.hf_lm import HfLm
 from reelstore.errors import ParamsError, WeightsError
@@ -17,7 +17,7 @@ TEMPLATE = "Caption: {caption} In one word:"
 
 
 def encoder(**options: Any) -> HfLm:
-    return HfLm(**{"model": str(made(language_model)), "device": "cpu", **options})
+    return loaded(HfLm, **{"model": str(made(language_model)), "device": "cpu", **options})
 
 
 def states(folder: Path, prompt: str) -> tuple[Any, ...]:
@@ -103,7 +103,7 @@ def test_a_multimodal_model_s_language_side_takes_captions(tmp_path: Path) -> No
     text = {**LANGUAGE, "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": [2, 1, 1]}}
     folder = write(tmp_path / "qwen3-vl", {"model_type": "qwen3_vl", "text_config": text, "vision_config": vision})
     byte_tokenizer(folder, start=None, end=None, specials=["<|endoftext|>", "<|end|>"], eos_token="<|end|>")
-    own = HfLm(model=str(folder), layers=[1, 3], batch_size=2, device="cpu")
+    own = loaded(HfLm, model=str(folder), layers=[1, 3], batch_size=2, device="cpu")
     results = own.encode([own.prepare("a dog")])[0]
     expected = states(folder, "a dog")
     for layer in (1, 3):
@@ -117,7 +117,7 @@ def test_an_encoder_of_text_goes_too_and_sees_no_padding(tmp_path: Path) -> None
     }  # fmt: skip
     folder = write(tmp_path / "bert", config)
     byte_tokenizer(folder, start="[CLS]", end="[SEP]", specials=["[PAD]", "[CLS]", "[SEP]"], pad_token="[PAD]")
-    own = HfLm(model=str(folder), max_tokens=64, batch_size=2, device="cpu")
+    own = loaded(HfLm, model=str(folder), max_tokens=64, batch_size=2, device="cpu")
     np.testing.assert_allclose(
         own.encode([own.prepare("a dog")])[0]["layer-2"], states(folder, "a dog")[-1][0], rtol=1e-5, atol=1e-5
     )
@@ -135,7 +135,7 @@ def test_an_encoder_with_a_decoder_is_refused(tmp_path: Path) -> None:
     }
     folder = write(tmp_path / "t5", config)
     with pytest.raises(WeightsError, match="an encoder with a decoder"):
-        HfLm(model=str(folder), device="cpu")
+        loaded(HfLm, model=str(folder), device="cpu")
 
 
 def test_weights_saved_with_a_language_head_are_taken(tmp_path: Path) -> None:
@@ -147,6 +147,6 @@ def test_weights_saved_with_a_language_head_are_taken(tmp_path: Path) -> None:
     network = AutoModelForCausalLM.from_pretrained(folder)
     network.save_pretrained(folder)
     (folder / "config.json").write_text(json.dumps({**config, "architectures": ["Qwen3ForCausalLM"]}))
-    own, usual = HfLm(model=str(folder), device="cpu"), encoder()
+    own, usual = loaded(HfLm, model=str(folder), device="cpu"), encoder()
     ids = own.prepare("a dog")
     assert np.array_equal(own.encode([ids])[0]["layer-3"], usual.encode([ids])[0]["layer-3"])

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from checkpoints import clip, language_model, made
+from inputs import loaded
 from safetensors.torch import load_file, save_file
 
 from reelstore.encoders.hf_frames import HfFramesText
-from reelstore.encoders.hub import find_checkpoint, load_network
+from reelstore.encoders.hub import find_checkpoint
+from reelstore.encoders.hub_network import load_network
 from reelstore.errors import ParamsError, WeightsError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -95,7 +97,9 @@ class TestHub:
         shutil.copytree(folder, cache / "models--openai--clip" / "snapshots" / COMMIT)
         found = find("openai/clip", COMMIT)
         assert found.sha256 == find(str(folder)).sha256
-        assert HfFramesText(model="openai/clip", revision=COMMIT, device="cpu").spec.weights_sha256 == found.sha256
+        assert (
+            loaded(HfFramesText, model="openai/clip", revision=COMMIT, device="cpu").spec.weights_sha256 == found.sha256
+        )
 
     def test_offline_another_commit_is_refused_with_the_command_that_gets_it(self, cache: Path, folder: Path) -> None:
         shutil.copytree(folder, cache / "models--openai--clip" / "snapshots" / ("f" * 40))
@@ -190,13 +194,13 @@ class TestFiles:
 
     def test_a_model_of_another_type_is_refused(self) -> None:
         with pytest.raises(WeightsError, match="holds a model of type 'qwen3'; this encoder takes clip"):
-            HfFramesText(model=str(made(language_model)), device="cpu")
+            loaded(HfFramesText, model=str(made(language_model)), device="cpu")
 
     def test_a_checkpoint_without_tokenizer_is_refused(self, folder: Path) -> None:
         for name in ("tokenizer.json", "tokenizer_config.json"):
             (folder / name).unlink()
         with pytest.raises(WeightsError, match="tokenizer"):
-            HfFramesText(model=str(folder), device="cpu")
+            loaded(HfFramesText, model=str(folder), device="cpu")
 
 
 class TestDigest:
@@ -211,9 +215,9 @@ class TestDigest:
         assert len({original, find(str(other)).sha256, find(str(third)).sha256}) == 3
 
     def test_a_tokenizer_s_files_move_the_fingerprint(self, folder: Path) -> None:
-        before = HfFramesText(model=str(made(clip)), device="cpu").spec
+        before = loaded(HfFramesText, model=str(made(clip)), device="cpu").spec
         content = json.loads((folder / "tokenizer_config.json").read_text())
         (folder / "tokenizer_config.json").write_text(json.dumps({**content, "model_max_length": 23}))
-        after = HfFramesText(model=str(folder), device="cpu").spec
+        after = loaded(HfFramesText, model=str(folder), device="cpu").spec
         assert after.fingerprint() != before.fingerprint()
         assert after.weights_sha256 == before.weights_sha256

@@ -11,7 +11,8 @@ from checkpoints import clip, made
 from torch import nn
 
 import reelstore
-from reelstore.encoders.efficientnet_lite0 import MEAN, SIZE, STD, load_network
+from reelstore.encoders.efficientnet_lite0 import MEAN, SIZE, STD
+from reelstore.encoders.efficientnet_lite0_network import load_network
 from reelstore.encoders.input_statistics import input_statistics
 from reelstore.errors import NonFiniteError, ParamsError
 

@@ -4,6 +4,7 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from inputs import loaded
 
 from reelstore.encoders.minilm_l6 import MiniLmL6
 
@@ -13,7 +14,7 @@ CLS, SEP = 101, 102
 
 @pytest.fixture(scope="module")
 def encoder() -> MiniLmL6:
-    return MiniLmL6(batch_size=2, device="cpu", threads=1)
+    return loaded(MiniLmL6, batch_size=2, device="cpu", threads=1)
 
 
 def test_a_caption_is_its_word_pieces_between_cls_and_sep(encoder: MiniLmL6) -> None:

@@ -26,7 +26,7 @@ def test_an_encoder_of_the_other_side_is_unknown() -> None:
 
 
 def test_an_unknown_option_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ParamsError, match=r"encoders.video/efficientnet-lite0: unknown option 'frames'.*n_frames"):
+    with pytest.raises(ParamsError, match=r"encoders.video/efficientnet-lite0.frames is unknown.*n_frames"):
         load("video", "efficientnet-lite0", frames=8)
 
 

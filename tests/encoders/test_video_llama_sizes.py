@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reelstore.encoders.video_llama_vision import load_vision
+from reelstore.encoders.video_llama.vision import load_vision
 
 State = dict[str, Tensor]
 VIT_EPSILON, LN_VISION_EPSILON, BERT_EPSILON = 1e-6, 1e-5, 1e-12

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import made, xclip, xclip_reference
+from inputs import loaded
 
 from reelstore.encoders.registry import ENCODERS, load_encoder
 from reelstore.encoders.xclip import PUBLISHED, XClipText, XClipVideo
@@ -33,12 +34,12 @@ def reference() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def video() -> XClipVideo:
-    return XClipVideo(model=str(made(xclip_reference)), batch_size=2, device="cpu")
+    return loaded(XClipVideo, model=str(made(xclip_reference)), batch_size=2, device="cpu")
 
 
 @pytest.fixture(scope="module")
 def text() -> XClipText:
-    return XClipText(model=str(made(xclip_reference)), batch_size=3, device="cpu")
+    return loaded(XClipText, model=str(made(xclip_reference)), batch_size=3, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +122,8 @@ class TestConditionedScores:
         from transformers import AutoModel
 
         folder = str(made(xclip))
-        video = XClipVideo(model=folder, batch_size=2, device="cpu")
-        text = XClipText(model=folder, batch_size=4, device="cpu")
+        video = loaded(XClipVideo, model=folder, batch_size=2, device="cpu")
+        text = loaded(XClipText, model=folder, batch_size=4, device="cpu")
         drawn = np.random.default_rng(0).integers(0, 256, (5, 4, 40, 60, 3), dtype=np.uint8)
         sentences = [
             "a dog",
@@ -153,7 +154,7 @@ class TestConditionedScores:
         assert np.array_equal(scores[0], scores[3])
 
     def test_a_reranker_of_other_weights_is_refused(self, tmp_path: Path, video: XClipVideo) -> None:
-        XClipVideo(model=str(made(xclip)), device="cpu").save_reranker(tmp_path / "reranker.safetensors")
+        loaded(XClipVideo, model=str(made(xclip)), device="cpu").save_reranker(tmp_path / "reranker.safetensors")
         with pytest.raises(EvaluationError, match="belongs to the weights"):
             PromptGenerator.load(tmp_path / "reranker.safetensors", weights_sha256=video.spec.weights_sha256)
 
@@ -168,7 +169,7 @@ class TestFrames:
         assert video.frames == {"policy": "uniform", "n_frames": 4, "step": None}
         assert video.spec.sampling == "uniform(4)"
         assert (
-            XClipVideo(model=str(made(xclip)), n_frames=4, sampling="centres", device="cpu").spec.sampling
+            loaded(XClipVideo, model=str(made(xclip)), n_frames=4, sampling="centres", device="cpu").spec.sampling
             == "centres(4)"
         )
 
@@ -178,15 +179,15 @@ class TestFrames:
         with pytest.raises(ParamsError, match=rf"takes 4 frames of a video, not {n_frames}"):
             video.prepare(frames(pixels))
         with pytest.raises(ParamsError, match=rf"video/xclip: this checkpoint takes 4 frames; n_frames is {n_frames}"):
-            XClipVideo(model=str(made(xclip)), n_frames=n_frames, device="cpu")
+            loaded(XClipVideo, model=str(made(xclip)), n_frames=n_frames, device="cpu")
 
     @pytest.mark.parametrize("sampling", ["all", "every_nth"])
     def test_a_sampling_without_a_number_is_refused(self, sampling: str) -> None:
         with pytest.raises(ParamsError, match="doesn't give a fixed number"):
-            XClipVideo(model=str(made(xclip)), sampling=sampling, device="cpu")
+            loaded(XClipVideo, model=str(made(xclip)), sampling=sampling, device="cpu")
 
     def test_a_checkpoint_of_one_frame_does_not_mix_videos(self, tmp_path: Path) -> None:
-        encoder = XClipVideo(model=str(xclip(tmp_path / "xclip", num_frames=1)), batch_size=2, device="cpu")
+        encoder = loaded(XClipVideo, model=str(xclip(tmp_path / "xclip", num_frames=1)), batch_size=2, device="cpu")
         rng = np.random.default_rng(0)
         first, second = (encoder.prepare(frames(rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))) for _ in "ab")
         alone, together = encoder.encode([first])[0], encoder.encode([first, second])[0]
@@ -195,7 +196,7 @@ class TestFrames:
 
 class TestText:
     def test_a_caption_stands_between_start_and_end(self) -> None:
-        encoder = XClipText(model=str(made(xclip)), device="cpu")
+        encoder = loaded(XClipText, model=str(made(xclip)), device="cpu")
         assert encoder.prepare("dog").tolist()[0] == encoder.prepare("")[0]
         long = encoder.prepare("a dog " * 50)
         assert len(long) == 24
@@ -215,7 +216,7 @@ class TestText:
         tokenizer.add_tokens(["<new>"])
         tokenizer.save_pretrained(folder)
         with pytest.raises(WeightsError, match="takes the highest id of a caption for its end"):
-            XClipText(model=str(folder), device="cpu")
+            loaded(XClipText, model=str(folder), device="cpu")
 
 
 class TestPublished:

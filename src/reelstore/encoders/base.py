@@ -67,6 +67,9 @@ class EncoderSpec:
 class Encoder(Protocol):
     """Frames or a caption -> tokens.
 
+    Making one reads its options, configuration and tokenizer, and hashes its weights: `spec`, `batch_size` and `frames`
+    are known then. `load` reads the weights; `encode` needs them, and `prepare` may.
+
     A video encoder also has `frames`, the arguments of its `Sampling`; and `frame_size`, (height, width), if it wants
     its frames scaled by the decoder. One whose network may have batch norms has `input_statistics`, from prepared
     videos of equally many frames to what `encoders/input_statistics.py` says of them.
@@ -77,6 +80,14 @@ class Encoder(Protocol):
 
     spec: EncoderSpec
     batch_size: int
+
+    def load(self) -> None:
+        """Read the weights, once.
+
+        Raises:
+            WeightsError: they aren't the model's, or give other outputs than `spec` says.
+        """
+        ...
 
     def prepare(self, item: Any) -> Array:
         """`Frames` or a caption's text -> the network's input for one item."""

@@ -198,7 +198,7 @@ def refuse_nonfinite(values: Tensor, *, source: str) -> None:
         )
 
 
-class Checkpoint:
+class WeightsFile:
     """A weights file's tensors by published key, with errors that name the file and the key.
 
     Args:

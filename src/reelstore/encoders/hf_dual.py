@@ -7,25 +7,21 @@ VideoPrism: https://github.com/google-deepmind/videoprism, values in [0, 1] (REA
 
 from collections.abc import Mapping
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
-from torch import Tensor
 
-from reelstore.encoders.base import EMBEDDING
-from reelstore.encoders.hub import (
-    Checkpoint,
-    find_checkpoint,
-    half_precision,
-    load_network,
-    pooled,
-)
+from reelstore.encoders.base import EMBEDDING, Output
+from reelstore.encoders.hub_model import HubModel, HubOptions, TextOptions, VideoOptions, open_model, usable_positions
 from reelstore.encoders.preprocess import Preprocessing, read_preprocessing
 from reelstore.encoders.text_tower import TextRule, TextTower
-from reelstore.encoders.tokenizer import load_tokenizer, padding_token, table_rows, usable_positions
+from reelstore.encoders.tokenizer import load_tokenizer, padding_token, table_rows
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
-from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError, WeightsError
+from reelstore.records import Side
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 TEXT_VERSION = {"videoprism": 2}
@@ -34,122 +30,95 @@ _PIXELS = ("pixel_values_videos", "pixel_values")
 
 
 class HfDualVideo(VideoTower):
-    """Frames -> `embedding` (dim,) float32, as the model gives it.
+    """Frames -> `embedding` (dim,) float32, as the model gives it; `videoprism-lvt` takes nothing but VideoPrism.
 
-    Args:
-        name: registry name; `videoprism-lvt` takes nothing but VideoPrism.
-        model: a folder, or `owner/name` on the hub.
-        revision: commit on the hub, 40 hex digits.
-        sampling: `uniform` or `centres`.
-        n_frames: frames of a video. Where config.json says it, another number is refused; else it must be given.
-        batch_size: videos in a batch; its shape is fixed, missing ones are zeros.
-        device: where it runs, in half precision on a GPU.
-        threads: CPU threads.
+    `n_frames` must be given where config.json doesn't say it.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "hf-dual",
-        model: str | None = None,
-        revision: str | None = None,
-        sampling: str = "uniform",
-        n_frames: int | None = None,
-        batch_size: int = 1,
-        device: str = "auto",
-        threads: int = 1,
-    ) -> None:
-        device = resolve_device(device)
-        checkpoint, network = _load(f"video/{name}", name, model, revision, device)
-        vision = getattr(network.config, "vision_config", network.config)
-        fixed = getattr(vision, "num_frames", None) or n_frames
+    def __init__(self, options: VideoOptions) -> None:
+        model = _open(options, "video")
+        fixed = getattr(model.vision, "num_frames", None) or options.n_frames
         if fixed is None:
             raise ParamsError(
-                f"encoders.video/{name} needs n_frames: {checkpoint.source} doesn't say how many it takes."
+                f"encoders.video/{options.name} needs n_frames: {model.source} doesn't say how many it takes."
             )
+        super().__init__(
+            options,
+            version=VERSION,
+            model=model,
+            preprocessing=_preprocessing(model, _image_size(model)),
+            frames=wanted_frames(f"video/{options.name}", options.sampling, options.n_frames, fixed=fixed),
+            outputs={EMBEDDING: Output(model.width("video"), 0)},
+        )
+
+    def _build(self) -> Any:
+        network = super()._build()
         takes = signature(network.get_video_features).parameters
         self._pixels = next((pixels for pixels in _PIXELS if pixels in takes), "")
         if not self._pixels:
             raise WeightsError(
-                f"{checkpoint.source}: get_video_features of {type(network).__name__} takes {', '.join(takes)}, "
+                f"{self._model.source}: get_video_features of {type(network).__name__} takes {', '.join(takes)}, "
                 f"none of {', '.join(_PIXELS)}."
             )
-        super().__init__(
-            name=name,
-            version=VERSION,
-            checkpoint=checkpoint,
-            network=network,
-            preprocessing=_preprocessing(checkpoint, vision.image_size),
-            frames=wanted_frames(f"video/{name}", sampling, n_frames, fixed=fixed),
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-        )
+        return network
 
-    def _outputs(self, pixels: Tensor) -> Mapping[str, Tensor]:
+    def _outputs(self, pixels: "Tensor") -> "Mapping[str, Tensor]":
+        from reelstore.encoders.hub_network import pooled
+
         return {EMBEDDING: pooled(self._network.get_video_features(**{self._pixels: pixels}))}
 
 
 class HfDualText(TextTower):
-    """A caption -> `embedding` (dim,) float32, as the model gives it.
+    """A caption -> `embedding` (dim,) float32, as the model gives it; `videoprism-lvt` takes nothing but VideoPrism."""
 
-    Args:
-        name: registry name; `videoprism-lvt` takes nothing but VideoPrism.
-        model: a folder, or `owner/name` on the hub.
-        revision: commit on the hub, 40 hex digits.
-        batch_size: captions in a batch; its shape is fixed, missing ones are padding.
-        device: where it runs, in half precision on a GPU.
-        threads: CPU threads.
-    """
-
-    def __init__(
-        self,
-        *,
-        name: str = "hf-dual",
-        model: str | None = None,
-        revision: str | None = None,
-        batch_size: int = 32,
-        device: str = "auto",
-        threads: int = 1,
-    ) -> None:
-        device = resolve_device(device)
-        checkpoint, network = _load(f"text/{name}", name, model, revision, device)
-        tokenizer = load_tokenizer(checkpoint, network)
-        text = getattr(network.config, "text_config", network.config)
+    def __init__(self, options: TextOptions) -> None:
+        model = _open(options, "text")
+        tokenizer = load_tokenizer(model.checkpoint, model.config)
+        n_positions = usable_positions(model.text)
+        if n_positions is None:
+            raise WeightsError(f"{model.source}: config.json doesn't say max_position_embeddings of its text side.")
         # Whole rows, as processors pad with `max_length`: a model that takes the state of the last place is right too.
         rule = TextRule(
-            usable_positions(network, text.max_position_embeddings),
-            pad_id=padding_token(checkpoint, tokenizer, n_rows=table_rows(network)),
+            n_positions,
+            pad_id=padding_token(model.checkpoint, tokenizer, n_rows=table_rows(model.config)),
             whole=True,
-            canonical=checkpoint.config["model_type"] == "videoprism",
+            canonical=model.model_type == "videoprism",
         )
-        super().__init__(
-            name=name,
-            version=TEXT_VERSION.get(checkpoint.config["model_type"], VERSION),
-            checkpoint=checkpoint,
-            network=network,
-            tokenizer=tokenizer,
-            rule=rule,
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-        )
+        version = TEXT_VERSION.get(model.model_type, VERSION)
+        super().__init__(options, version=version, model=model, tokenizer=tokenizer, rule=rule)
+
+    def _build(self) -> Any:
+        from reelstore.encoders.hub_network import positions_of
+
+        network = super()._build()
+        n_positions = positions_of(network, self._model.text.max_position_embeddings)
+        if n_positions != self._rule.max_tokens:
+            raise WeightsError(
+                f"{self._model.source} has {n_positions} usable positions, and its config.json says "
+                f"{self._rule.max_tokens}: it is of a kind that isn't known here."
+            )
+        return network
 
 
-def _load(key: str, name: str, model: str | None, revision: str | None, device: str) -> tuple[Checkpoint, Any]:
-    checkpoint = find_checkpoint(model, revision, encoder=key)
-    if name == "videoprism-lvt":
-        checkpoint.refuse_other_than("videoprism")
-    network = load_network(checkpoint, dtype=half_precision(checkpoint, device))
-    for method in ("get_video_features", "get_text_features"):
-        if not hasattr(network, method):
-            raise WeightsError(f"{checkpoint.source} is a {type(network).__name__}, which has no {method}.")
-    return checkpoint, network
+def _open(options: HubOptions, side: Side) -> HubModel:
+    model = open_model(options, side, *(("videoprism",) if options.name == "videoprism-lvt" else ()))
+    network_class = model.network_class
+    for method in ("get_video_features", "get_text_features") if network_class else ():
+        if not hasattr(network_class, method):
+            raise WeightsError(f"{model.source} is a {network_class.__name__}, which has no {method}.")
+    return model
 
 
-def _preprocessing(checkpoint: Checkpoint, image_size: Any) -> Preprocessing:
-    if checkpoint.config["model_type"] != "videoprism":
-        return read_preprocessing(checkpoint.folder, image_size=image_size)
+def _image_size(model: HubModel) -> Any:
+    size = getattr(model.vision, "image_size", None)
+    if size is None:
+        raise WeightsError(f"{model.source} is a {model.model_type}, whose config.json has no image_size.")
+    return size
+
+
+def _preprocessing(model: HubModel, image_size: Any) -> Preprocessing:
+    if model.model_type != "videoprism":
+        return read_preprocessing(model.checkpoint.folder, image_size=image_size)
     # VideoPrism takes pixels in [0, 1]. Its processor says so when called; the file it is read from may name the mean
     # and spread of the class it borrows.
     square = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)

@@ -1,19 +1,13 @@
 """A checkpoint in the Hugging Face layout: a folder here, or one commit of a repository on the hub."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
-from logging import ERROR
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from reelstore.encoders.folder import read_config, refusing, weight_files
+from reelstore.encoders.folder import read_config, weight_files
 from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
-
-if TYPE_CHECKING:
-    from reelstore.encoders.checkpoint import StoredTensor
 
 _TEXT_FILES = (
     "added_tokens.json",
@@ -33,8 +27,6 @@ _REPOSITORY = re.compile(
 )
 """owner/name as the hub has them: no part is a step up, so that none leads out of the cache."""
 _COMMIT = re.compile("[0-9a-f]{40}")
-_MOST_SLACK = 2**24
-_MODULES_PER_TENSOR = 64
 
 
 @dataclass(frozen=True)
@@ -127,162 +119,6 @@ def find_folder(name: str, *, weights: str) -> Path:
             f"{weights} is {name!r}: neither a folder here nor a repository with its commit, owner/name@<40 digits>."
         )
     return _snapshot(repository, commit, f"{weights}: {name}")
-
-
-def half_precision(checkpoint: Checkpoint, device: str) -> Any:
-    """The torch dtype of a network: half on a GPU, bfloat16 where it was saved so; float32 elsewhere."""
-    import torch
-
-    if torch.device(device).type != "cuda":
-        return torch.float32
-    saved = checkpoint.config.get("dtype", checkpoint.config.get("torch_dtype"))
-    saved = saved or (checkpoint.config.get("text_config") or {}).get("dtype")
-    return torch.bfloat16 if saved == "bfloat16" else torch.float16
-
-
-def load_network(checkpoint: Checkpoint, *, dtype: Any) -> Any:
-    """The checkpoint's network on the CPU, for inference. Code that comes with a checkpoint is never run.
-
-    The files are opened here, and transformers is given their tensors: no name in a checkpoint leads it elsewhere.
-
-    Raises:
-        WeightsError: transformers doesn't know the model, a key is missing or has another shape or another dtype, or
-            the weights hold NaN, infinity, or nothing.
-    """
-    from transformers import AutoConfig
-    from transformers.utils import logging
-
-    from reelstore.encoders.checkpoint import read_tensors, refuse_meaningless
-
-    source = checkpoint.source
-    try:
-        tensors = read_tensors(checkpoint.weights, index=checkpoint.index)
-    except WeightsError as error:
-        raise WeightsError(f"{source} can't be loaded: {error}") from error
-    verbosity = logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity(ERROR)  # keys that are missing become an error of ours
-    try:
-        with refusing(f"{source} can't be loaded"):
-            config = AutoConfig.from_pretrained(checkpoint.folder, local_files_only=True, trust_remote_code=False)
-            with _no_larger_than(tensors, source):
-                network, report = _class_of(config).from_pretrained(
-                    None,
-                    config=config,
-                    state_dict={key: tensor.content for key, tensor in tensors.items()},
-                    local_files_only=True,
-                    dtype=dtype,
-                    ignore_mismatched_sizes=True,
-                    output_loading_info=True,
-                )
-    finally:
-        logging.set_verbosity(verbosity)
-    for key, found, expected in sorted(report["mismatched_keys"]):
-        raise WeightsError(f"{source}: {key} is {tuple(found)}, but config.json makes it {tuple(expected)}.")
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise WeightsError(
-            f"{source}: the weights lack keys: {len(missing)}, {missing[0]} first. "
-            f"They aren't those of {type(network).__name__}, or the download is incomplete."
-        )
-    _check_floats(network, tensors)
-    names = ", ".join(file.name for file in checkpoint.weights[:3])
-    refuse_meaningless(network.named_parameters(), source=f"{source}: {names}")
-    frequencies = ((name, values) for name, values in network.named_buffers() if name.endswith("inv_freq"))
-    refuse_meaningless(frequencies, source=f"{source}: config.json makes rope_parameters of which")
-    return network.eval().requires_grad_(False)
-
-
-def _class_of(config: Any) -> Any:
-    """The class of a model without a head, as AutoModel takes it."""
-    from transformers import MODEL_MAPPING
-
-    found: Any = MODEL_MAPPING[type(config)]
-    classes = found if isinstance(found, tuple | list) else [found]
-    named = [one for one in classes if one.__name__ in (getattr(config, "architectures", None) or ())]
-    return (named or classes)[0]
-
-
-@contextmanager
-def _no_larger_than(tensors: "Mapping[str, StoredTensor]", source: str) -> Iterator[None]:
-    """Ends the making of a network that is far larger than what the files hold: it is made without memory first.
-
-    Raises:
-        WeightsError: it has more modules or numbers.
-    """
-    from torch.nn.modules import module
-
-    n_stored = sum(tensor.n_values for tensor in tensors.values())
-    most_modules, most_values = _MODULES_PER_TENSOR * (len(tensors) + 64), 2 * n_stored + _MOST_SLACK
-    n_modules, n_values = 0, 0
-    seen: dict[int, Any] = {}  # kept, so that no id comes twice
-
-    def count_module(*_: object) -> None:
-        nonlocal n_modules
-        n_modules += 1
-        if n_modules > most_modules:
-            raise WeightsError(
-                f"{source}: config.json makes a network of more than {most_modules} modules, and the weights hold "
-                f"{len(tensors)} tensors. They don't belong together; see num_hidden_layers."
-            )
-
-    def count_values(_: object, name: str, values: Any) -> None:
-        nonlocal n_values
-        if values is None or values.device.type != "meta" or id(values) in seen:
-            return
-        seen[id(values)] = values
-        n_values += values.numel()
-        if n_values > most_values:
-            raise WeightsError(
-                f"{source}: config.json makes a network of more than {n_values} numbers, and the weights hold "
-                f"{n_stored}. They don't belong together; see hidden_size, intermediate_size and vocab_size."
-            )
-
-    hooks = [
-        module.register_module_module_registration_hook(count_module),
-        module.register_module_parameter_registration_hook(count_values),
-        module.register_module_buffer_registration_hook(count_values),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _check_floats(network: Any, tensors: "Mapping[str, StoredTensor]") -> None:
-    """Raise WeightsError where a parameter comes from whole numbers, booleans or the like: all would be cast."""
-    endings = {ending for name, _ in network.named_parameters() for ending in _endings(name)}
-    for key, tensor in tensors.items():
-        if key.endswith(".weight") or endings.intersection(_endings(key)):
-            tensor.check(key, tensor.shape)
-
-
-def _endings(name: str) -> set[str]:
-    """A name and what is left of it without the prefix of a base model, which is in a file or isn't.
-
-    At least two parts, where it has them: `bias` alone would be everybody's.
-    """
-    parts = name.split(".")
-    return {".".join(parts[start:]) for start in range(max(len(parts) - 1, 1))}
-
-
-def arithmetic(network: Any) -> str:
-    """Number format and attention of a network, in words, for the fingerprint: both move the last bits."""
-    return f"{str(network.dtype).removeprefix('torch.')}, {network.config._attn_implementation} attention"
-
-
-def pooled(output: Any) -> Any:
-    """(batch, dim) of what a `get_*_features` returned: an object with `pooler_output` or, in older versions, a tensor.
-
-    A middle axis of length one is dropped.
-    """
-    features = getattr(output, "pooler_output", output)
-    if features.ndim == 3 and features.shape[1] == 1:
-        features = features[:, 0]
-    if features.ndim != 2:
-        raise WeightsError(f"The model gives features of shape {tuple(features.shape)}, not one embedding an item.")
-    return features
 
 
 def open_folder(folder: Path, source: str) -> Checkpoint:

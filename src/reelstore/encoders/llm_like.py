@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from reelstore.arrays import Array, Float32Array, IntArray, UInt8Array
 from reelstore.encoders.base import TOKENS, EncoderSpec, Output
+from reelstore.encoders.limits import BatchSize, Seed, Width
 from reelstore.errors import ParamsError
 from reelstore.records import Frames, Side
 
@@ -36,7 +37,7 @@ BOS = -1
 class Geometry:
     """Lengths of what a state is the sum of, in a unit of their own. Frozen: results refer to these values."""
 
-    width: int = 1024
+    width: Width = 1024
     """Of a state."""
     rank: int = 512
     """Dimensions that all but noise and outliers live in, so that their angles are the same for any larger width."""
@@ -145,10 +146,10 @@ class LlmLikeVideo:
     def __init__(
         self,
         *,
-        seed: int = 0,
-        width: int = 1024,
+        seed: Seed = 0,
+        width: Width = 1024,
         geometry: Mapping[str, float] | None = None,
-        batch_size: int = 1,
+        batch_size: BatchSize = 1,
         device: str = "auto",
         threads: int = 1,
     ) -> None:
@@ -203,10 +204,10 @@ class LlmLikeText:
     def __init__(
         self,
         *,
-        seed: int = 0,
-        width: int = 1024,
+        seed: Seed = 0,
+        width: Width = 1024,
         geometry: Mapping[str, float] | None = None,
-        batch_size: int = 32,
+        batch_size: BatchSize = 32,
         device: str = "auto",
         threads: int = 1,
     ) -> None:

@@ -1,18 +1,14 @@
-"""Encoders by side and name, imported when they're loaded."""
+"""Encoders by side and name: made from their options and files, loaded when a row needs their network."""
 
 from collections.abc import Mapping
-from functools import reduce
 from inspect import signature
-from operator import or_
-from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from reelstore.encoders.base import Encoder
-from reelstore.errors import DamagedFileError, ParamsError
-from reelstore.plain import typed
+from reelstore.errors import ParamsError
 from reelstore.records import Side
 from reelstore.registry import Registry
-from reelstore.settings import SEED, Limit, Range, check, shown
+from reelstore.settings import options_of, parsed, plain, shown
 
 _XCLIP = (
     "xclip",
@@ -30,14 +26,14 @@ _DUAL = ("videoprism-lvt", "hf-dual")
 _BUILT_IN = {
     "video/efficientnet-lite0": "reelstore.encoders.efficientnet_lite0:EfficientNetLite0",
     "text/minilm-l6": "reelstore.encoders.minilm_l6:MiniLmL6",
-    "video/video-llama-7b": "reelstore.encoders.video_llama_video:VideoLlamaVideo",
-    "video/video-llama-13b": "reelstore.encoders.video_llama_video:VideoLlamaVideo",
-    "video/video-llama-2-7b": "reelstore.encoders.video_llama_video:VideoLlamaVideo",
-    "video/video-llama-2-13b": "reelstore.encoders.video_llama_video:VideoLlamaVideo",
-    "text/video-llama-7b": "reelstore.encoders.video_llama_text:VideoLlamaText",
-    "text/video-llama-13b": "reelstore.encoders.video_llama_text:VideoLlamaText",
-    "text/video-llama-2-7b": "reelstore.encoders.video_llama_text:VideoLlamaText",
-    "text/video-llama-2-13b": "reelstore.encoders.video_llama_text:VideoLlamaText",
+    "video/video-llama-7b": "reelstore.encoders.video_llama.video:VideoLlamaVideo",
+    "video/video-llama-13b": "reelstore.encoders.video_llama.video:VideoLlamaVideo",
+    "video/video-llama-2-7b": "reelstore.encoders.video_llama.video:VideoLlamaVideo",
+    "video/video-llama-2-13b": "reelstore.encoders.video_llama.video:VideoLlamaVideo",
+    "text/video-llama-7b": "reelstore.encoders.video_llama.text:VideoLlamaText",
+    "text/video-llama-13b": "reelstore.encoders.video_llama.text:VideoLlamaText",
+    "text/video-llama-2-7b": "reelstore.encoders.video_llama.text:VideoLlamaText",
+    "text/video-llama-2-13b": "reelstore.encoders.video_llama.text:VideoLlamaText",
     **dict.fromkeys([f"video/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipVideo"),
     **dict.fromkeys([f"text/{name}" for name in _XCLIP], "reelstore.encoders.xclip:XClipText"),
     **dict.fromkeys([f"video/{name}" for name in _FRAMES], "reelstore.encoders.hf_frames:HfFramesVideo"),
@@ -48,22 +44,42 @@ _BUILT_IN = {
     "text/llm-like": "reelstore.encoders.llm_like:LlmLikeText",
     "text/hf-lm": "reelstore.encoders.hf_lm:HfLm",
 }
-ENCODERS = Registry("encoder", "encoders", _BUILT_IN, extra="encode")
-"""`side/name` -> class of an encoder; others come through entry points of the group `reelstore.encoders`."""
-
-LIMITS: dict[str, Limit] = {
-    "batch_size": Range(1, 65_536),
-    "max_tokens": Range(1, 1_000_000),
-    "n_frames": Range(1, 10_000),
-    "seed": SEED,
-    "step": Range(1, 1_000_000),
-    "width": Range(1, 65_536),
+_NOT_OPTIONS = frozenset({"name", "device", "threads"})
+_EXTRAS = {
+    "video/efficientnet-lite0": "emoji",
+    "text/minilm-l6": "emoji",
+    **{name: "video-llama" for name in _BUILT_IN if "/video-llama-" in name},
 }
-"""What encoders' options may be, where it isn't the checkpoint that says so."""
+ENCODERS = Registry("encoder", "encoders", _BUILT_IN, extra="encode", extras=_EXTRAS)
+"""`side/name` -> class of an encoder; others come through entry points of the group `reelstore.encoders`."""
 
 
 def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: str, threads: int) -> Encoder:
-    """An encoder with its weights, ready to encode.
+    """An encoder with its weights, ready to encode; arguments and errors as of `make_encoder`.
+
+    Raises:
+        WeightsError: the weights aren't the model's, or give other outputs than the spec says.
+    """
+    encoder = make_encoder(side, name, options=options, device=device, threads=threads)
+    load_weights(encoder)
+    return encoder
+
+
+def load_weights(encoder: Encoder) -> None:
+    """Read the weights of an encoder that was made; a plug-in may have read them when it was.
+
+    Raises:
+        MissingExtraError: torch or another package of the network isn't installed.
+        WeightsError: the weights aren't the model's, or give other outputs than the spec says.
+    """
+    load = getattr(encoder, "load", None)
+    if load is not None:
+        with ENCODERS.packages(f"{encoder.spec.side}/{encoder.spec.name}"):
+            load()
+
+
+def make_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: str, threads: int) -> Encoder:
+    """An encoder without its network: its `spec` is known, its weights are hashed and not read.
 
     Args:
         side: `video` or `text`.
@@ -75,47 +91,26 @@ def load_encoder(side: Side, name: str, *, options: Mapping[str, Any], device: s
     Raises:
         UnknownNameError: the registry has no such encoder.
         ParamsError: an option isn't the encoder's, or the device isn't there.
-        MissingExtraError: the package with its weights isn't installed.
+        MissingExtraError: a package that its configuration or tokenizer needs isn't installed.
+        WeightsError: a file of the model is missing or damaged.
+
+    Example:
+        >>> make_encoder("video", "efficientnet-lite0", options={}, device="cpu", threads=1).spec.sampling
+        'uniform(8)'
     """
     key = f"{side}/{name}"
     cls = ENCODERS.load(key)
-    parameters = signature(cls, eval_str=True).parameters
-    known = [option for option in parameters if option not in ("name", "device", "threads")]
-    for option in options:
-        if option not in known:
-            raise ParamsError(f"encoders.{key}: unknown option {option!r}. Known: {', '.join(known)}.")
+    takes = getattr(cls, "Options", cls)  # a family takes its options as one value
     batch_size = options.get("batch_size", 1)
     if type(batch_size) is not int or batch_size < 1:
         raise ParamsError(
             f"encoders.{key}: batch_size must be a whole number of at least 1 (in params.yaml: or auto); "
             f"it is {shown(batch_size)}."
         )
-    _check_options(f"encoders.{key}", options, {option: parameters[option].annotation for option in options})
+    parsed(options_of(takes, skip=_NOT_OPTIONS), plain(options), key=f"encoders.{key}")
     # A family of encoders is one class, which is told the name.
-    named = {"name": name} if "name" in parameters else {}
-    encoder: Encoder = cls(**named, **options, device=device, threads=threads)
+    named = {"name": name} if "name" in signature(takes).parameters else {}
+    given = {**named, **options, "device": device, "threads": threads}
+    with ENCODERS.packages(key):
+        encoder: Encoder = cls(**given) if takes is cls else cls(takes(**given))
     return encoder
-
-
-def _check_options(where: str, options: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    """Refuse values that aren't of an option's type, or beyond its limit."""
-    for option, value in options.items():
-        given = [kind for kind in get_args(kinds[option]) if kind is not type(None)]
-        is_optional = type(None) in get_args(kinds[option])
-        if is_optional and value is None:
-            continue
-        kind: Any = reduce(or_, given) if is_optional else kinds[option]
-        try:
-            typed({option: _plain(value)}, dict[str, kind], where)
-        except DamagedFileError as error:
-            raise ParamsError(str(error), key=f"{where}.{option}") from None
-    check({option: _plain(value) for option, value in options.items()}, LIMITS, section=where)
-
-
-def _plain(value: Any) -> Any:
-    """As YAML would have given it; Python's callers have tuples and paths too."""
-    if isinstance(value, Mapping):
-        return {name: _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return str(value) if isinstance(value, Path) else value

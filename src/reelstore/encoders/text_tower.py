@@ -3,19 +3,20 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import EMBEDDING, EncoderSpec, Output
 from reelstore.encoders.caption_tokens import CaptionTokenizer
-from reelstore.encoders.checkpoint import refuse_nonfinite
 from reelstore.encoders.folder import refusing
-from reelstore.encoders.hub import Checkpoint, arithmetic, pooled
+from reelstore.encoders.hub_model import HubModel, TextOptions, check_width
 from reelstore.encoders.tokenizer import table_rows
 from reelstore.encoders.weights import resolve_device
+
+if TYPE_CHECKING:
+    import torch
 
 _PUNCTUATION_TO_SPACES = str.maketrans(string.punctuation, " " * len(string.punctuation))
 _LENGTHS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -66,44 +67,61 @@ class TextRule:
 
 
 class TextTower:
-    """A caption -> (dim,) float32, from `get_text_features`."""
+    """A caption -> (dim,) float32, from `get_text_features`.
 
-    def __init__(
-        self,
-        *,
-        name: str,
-        version: int,
-        checkpoint: Checkpoint,
-        network: Any,
-        tokenizer: Any,
-        rule: TextRule,
-        batch_size: int,
-        device: str,
-        threads: int,
-    ) -> None:
-        torch.set_num_threads(threads)
-        self.batch_size = batch_size
-        self._device = resolve_device(device)
+    Args:
+        options: the encoder's.
+        version: of the encoder.
+        model: whose text side it is.
+        tokenizer: the model's.
+        rule: how it wants its captions.
+    """
+
+    Options = TextOptions
+
+    def __init__(self, options: TextOptions, *, version: int, model: HubModel, tokenizer: Any, rule: TextRule) -> None:
+        self.batch_size = options.batch_size
+        self._options, self._model, self._rule = options, model, rule
         self._tokenizer = CaptionTokenizer(
-            tokenizer, source=checkpoint.source, n_rows=table_rows(network), max_tokens=rule.max_tokens
+            tokenizer, source=model.source, n_rows=table_rows(model.config), max_tokens=rule.max_tokens
         )
-        self._network = network.to(self._device)
-        self._rule = rule
-        with refusing(f"{checkpoint.source} can't embed a caption"):
-            probe = self._features(torch.zeros((1, rule.lengths[0]), dtype=torch.int64), [1])
-        refuse_nonfinite(probe, source=checkpoint.source)
         self.prepare("a " * rule.max_tokens if rule.max_tokens < 2**12 else "a")
+        self._dim = model.width("text")
         self.spec = EncoderSpec(
-            name=name,
+            name=options.name,
             version=version,
             side="text",
-            outputs={EMBEDDING: Output(probe.shape[1], 0)},
-            weights_sha256=checkpoint.sha256,
-            preprocessing=f"tokenizer {checkpoint.text_sha256[:12]}, {rule}, {arithmetic(network)}",
+            outputs={EMBEDDING: Output(self._dim, 0)},
+            weights_sha256=model.checkpoint.sha256,
+            preprocessing=f"tokenizer {model.checkpoint.text_sha256[:12]}, {rule}, {model.arithmetic}",
             sampling="",
-            batch=f"({batch_size}, {' | '.join(map(str, rule.lengths))})",
-            threads=threads,
+            batch=f"({options.batch_size}, {' | '.join(map(str, rule.lengths))})",
+            threads=options.threads,
         )
+
+    def load(self) -> None:
+        """Read the weights, and see what an empty caption gives."""
+        import torch
+
+        from reelstore.encoders.checkpoint import refuse_nonfinite
+        from reelstore.encoders.hub_network import check_arithmetic
+
+        torch.set_num_threads(self._options.threads)
+        source = self._model.source
+        network = self._build()
+        check_arithmetic(network, self._model.arithmetic, source=source)
+        self._device = resolve_device(self._options.device)
+        self._network = network.to(self._device)
+        with refusing(f"{source} can't embed a caption"):
+            probe = self._features(torch.zeros((1, self._rule.lengths[0]), dtype=torch.int64), [1])
+        refuse_nonfinite(probe, source=source)
+        check_width(probe.shape[1], self._dim, output=EMBEDDING, source=source)
+
+    def _build(self) -> Any:
+        """The network, without what a caption doesn't pass."""
+        from reelstore.encoders.hub_network import load_network
+
+        return load_network(self._model.checkpoint, dtype=self._model.dtype)
 
     def prepare(self, item: str) -> IntArray:
         """A caption -> its token ids, (n_tokens,) int64."""
@@ -113,9 +131,10 @@ class TextTower:
         """The padded length."""
         return next(length for length in self._rule.lengths if length >= len(prepared))
 
-    @torch.inference_mode()
     def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """`embedding` of each caption, (dim,)."""
+        import torch
+
         ids = np.full((self.batch_size, self.bucket(batch[0])), self._rule.pad_id, dtype=np.int64)
         n_tokens = [1] * self.batch_size  # a row without any token would give NaN
         for position, prepared in enumerate(batch):
@@ -123,16 +142,21 @@ class TextTower:
             n_tokens[position] = max(len(prepared), 1)
         values = self._features(torch.from_numpy(ids), n_tokens).float()  # (batch, dim)
         if self._rule.unit:
-            values = torch.nn.functional.normalize(values, dim=-1)
+            with torch.inference_mode():
+                values = torch.nn.functional.normalize(values, dim=-1)
         return [{EMBEDDING: embedding} for embedding in values[: len(batch)].cpu().numpy()]
 
-    @torch.inference_mode()
-    def _features(self, ids: torch.Tensor, n_tokens: list[int]) -> Any:
+    def _features(self, ids: "torch.Tensor", n_tokens: list[int]) -> Any:
+        import torch
+
+        from reelstore.encoders.hub_network import pooled
+
         inputs = {"input_ids": ids.to(self._device)}
         if self._rule.masked:
             mask = torch.arange(ids.shape[1]) < torch.tensor(n_tokens)[:, None]  # (batch, length)
             inputs["attention_mask"] = mask.long().to(self._device)
-        return pooled(self._network.get_text_features(**inputs))
+        with torch.inference_mode():
+            return pooled(self._network.get_text_features(**inputs))
 
 
 def lengths_up_to(max_tokens: int) -> tuple[int, ...]:

@@ -28,12 +28,12 @@ _UNMERGED = 0.05
 """Share of a BPE's pieces of several characters that no merge makes, beyond which its merges were cut."""
 
 
-def load_tokenizer(checkpoint: Checkpoint, network: Any) -> Any:
+def load_tokenizer(checkpoint: Checkpoint, config: Any) -> Any:
     """The checkpoint's tokenizer.
 
     Args:
         checkpoint: the files.
-        network: what its token ids go into.
+        config: of the network that its token ids go into.
 
     Raises:
         WeightsError: its files are missing or damaged, only its Python form is there, which comes as code, it knows no
@@ -56,7 +56,7 @@ def load_tokenizer(checkpoint: Checkpoint, network: Any) -> Any:
         words = {number for piece, number in vocabulary.items() if piece not in added}
         texts = [letter * times for letter in string.ascii_letters for times in (1, 2)]
         different = {tuple(tokenizer(text)["input_ids"]) for text in texts}
-    if (fault := size_fault(table_rows(network), words, set(vocabulary.values()))) is not None:
+    if (fault := size_fault(table_rows(config), words, set(vocabulary.values()))) is not None:
         raise WeightsError(f"{source}: its tokenizer ({_files(checkpoint)}) {fault}")
     if len(different) < 2:
         raise WeightsError(
@@ -132,9 +132,9 @@ def _files(checkpoint: Checkpoint) -> str:
     return ", ".join(name for name in _VOCABULARIES if (checkpoint.folder / name).is_file())
 
 
-def table_rows(network: Any) -> int | None:
+def table_rows(config: Any) -> int | None:
     """How many token ids a network has rows for, where its configuration says so."""
-    rows = getattr(network.config.get_text_config(), "vocab_size", None)
+    rows = getattr(config.get_text_config(), "vocab_size", None)
     return rows if isinstance(rows, int) else None
 
 
@@ -183,17 +183,3 @@ def closing_token(checkpoint: Checkpoint, tokenizer: Any, *, eos: int | None) ->
             f"has ids up to {highest}, added later. Remove the added tokens."
         )
     return found
-
-
-def usable_positions(network: Any, longest: int) -> int:
-    """How many tokens a network has positions for: fewer than its table where counting begins behind the padding's.
-
-    RoBERTa and its kin number positions from `padding_idx` + 1: of 514 rows, 512 are for tokens.
-
-    Args:
-        network: of transformers.
-        longest: what config.json says, `max_position_embeddings`.
-    """
-    tables = [getattr(module, "position_embeddings", None) for module in network.modules()]
-    paddings = [getattr(table, "padding_idx", None) for table in tables]
-    return longest - max((padding + 1 for padding in paddings if padding is not None), default=0)

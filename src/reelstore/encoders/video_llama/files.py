@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelstore.encoders.hub import find_folder
-from reelstore.encoders.video_llama_language import files_of, read_config
+from reelstore.encoders.video_llama.language import files_of, read_config
 from reelstore.encoders.weights import sha256_of_all
 from reelstore.errors import ParamsError, WeightsError
 
@@ -38,7 +38,7 @@ def _prompts(conversation: str, own_system: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Published:
+class PretrainedModel:
     """One of the four models.
 
     Attributes:
@@ -70,8 +70,8 @@ class Published:
         }[role]
 
 
-def _first(size: str, dim: int) -> Published:
-    return Published(
+def _first(size: str, dim: int) -> PretrainedModel:
+    return PretrainedModel(
         finetune=f"finetune-vicuna{size}-v2.pth",
         repository="DAMO-NLP-SG/Video-LLaMA-Series",
         llama=f"Vicuna v0, {size.upper()}: lmsys/vicuna-{size}-delta-v0 added to the original LLaMA",
@@ -81,8 +81,8 @@ def _first(size: str, dim: int) -> Published:
     )
 
 
-def _second(size: str, dim: int) -> Published:
-    return Published(
+def _second(size: str, dim: int) -> PretrainedModel:
+    return PretrainedModel(
         finetune=f"VL_LLaMA_2_{size.upper()}_Finetuned.pth",
         repository=f"DAMO-NLP-SG/Video-LLaMA-2-{size.upper()}-Finetuned",
         llama=f"Llama-2-chat, {size.upper()}",
@@ -101,7 +101,7 @@ MODELS = {
 
 
 def find_weights(
-    key: str, model: Published, weights: Mapping[str, str] | None, roles: Sequence[str]
+    key: str, model: PretrainedModel, weights: Mapping[str, str] | None, roles: Sequence[str]
 ) -> dict[str, Path]:
     """Where each needed file and folder lies; those that aren't needed are let be.
 
@@ -138,7 +138,7 @@ def find_weights(
 
 
 @contextmanager
-def naming_sources(key: str, model: Published, paths: Mapping[str, Path]) -> Iterator[None]:
+def naming_sources(key: str, model: PretrainedModel, paths: Mapping[str, Path]) -> Iterator[None]:
     """Adds to an error about a weights file whose it is and where that file is published."""
     try:
         yield
@@ -147,7 +147,7 @@ def naming_sources(key: str, model: Published, paths: Mapping[str, Path]) -> Ite
         raise WeightsError(" ".join([f"encoders.{key}: {error}", *sources])) from error
 
 
-def check_pairing(key: str, model: Published, paths: Mapping[str, Path], *, dim: int) -> None:
+def check_pairing(key: str, model: PretrainedModel, paths: Mapping[str, Path], *, dim: int) -> None:
     """Files of different models load into each other without a sound; what can be told is told.
 
     Args:
@@ -180,7 +180,7 @@ def check_pairing(key: str, model: Published, paths: Mapping[str, Path], *, dim:
             _warn(key, "llama", paths["llama"], f"with {places} places it is the other generation's", model)
 
 
-def _warn(key: str, role: str, path: Path, reason: str, model: Published) -> None:
+def _warn(key: str, role: str, path: Path, reason: str, model: PretrainedModel) -> None:
     message = f"encoders.{key}: {role} ({path}) may not belong here: {reason}. {model.source(role)}"
     warnings.warn(message, stacklevel=4)
 

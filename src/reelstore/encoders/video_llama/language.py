@@ -11,17 +11,19 @@ from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-
-import torch
-from torch import Tensor
-from transformers import LlamaConfig, LlamaModel
+from typing import TYPE_CHECKING
 
 from reelstore.encoders import folder as checkpoint_folder
 from reelstore.encoders.caption_tokens import respelled, special_spellings
-from reelstore.encoders.checkpoint import Checkpoint, read_tensors, refuse_meaningless
 from reelstore.encoders.folder import refusing, weight_files
 from reelstore.encoders.tokenizer import merges_fault, size_fault
-from reelstore.errors import MissingExtraError, ParamsError, WeightsError
+from reelstore.errors import ParamsError, WeightsError
+from reelstore.extras import needed
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from transformers import LlamaConfig, LlamaModel
 
 TOKENIZERS = ("tokenizer.model", "tokenizer.json")
 """Read in this order: the first is what Video-LLaMA's code reads."""
@@ -51,7 +53,7 @@ class Tokenizer:
         MissingExtraError: `tokenizer.model` needs a package that isn't installed.
     """
 
-    def __init__(self, folder: Path, config: LlamaConfig) -> None:
+    def __init__(self, folder: Path, config: "LlamaConfig") -> None:
         self.path = _tokenizer_path(folder)
         self._vocab_size = config.vocab_size
         read = _sentencepiece if self.path.suffix == ".model" else _tokenizers
@@ -92,12 +94,8 @@ _Read = tuple[_Encode, int | None, str | None]
 
 
 def _sentencepiece(path: Path, n_rows: int) -> _Read:
-    try:
+    with needed(f"Reading {path}"):
         from sentencepiece import SentencePieceProcessor
-    except ImportError as error:
-        raise MissingExtraError(
-            f"{path} is read by sentencepiece, which isn't installed. Run: pip install 'reelstore[video-llama]'."
-        ) from error
     with refusing(f"{path} is no model of sentencepiece"):
         processor = SentencePieceProcessor(model_file=str(path))
         numbers = range(processor.get_piece_size())
@@ -158,7 +156,7 @@ class Llama:
         WeightsError: the folder lacks something, or a key or a shape isn't the model's.
     """
 
-    def __init__(self, folder: Path, *, layers: Sequence[int], device: str, dtype: torch.dtype) -> None:
+    def __init__(self, folder: Path, *, layers: Sequence[int], device: str, dtype: "torch.dtype") -> None:
         self.config = read_config(folder)
         self.layers = sorted(set(layers))
         self._device = device
@@ -170,12 +168,12 @@ class Llama:
         """Width of a state."""
         return int(self.config.hidden_size)
 
-    def embed(self, ids: Tensor) -> Tensor:
+    def embed(self, ids: "Tensor") -> "Tensor":
         """Token ids (batch, length) -> (batch, length, dim)."""
         embedded: Tensor = self._network.embed_tokens(ids.to(self._device))
         return embedded
 
-    def states(self, embedded: Tensor) -> dict[int, Tensor]:
+    def states(self, embedded: "Tensor") -> "dict[int, Tensor]":
         """Embeddings (batch, length, dim) -> the states of each wanted layer, (batch, length, dim).
 
         Padding stands on the right and needs no mask: no token sees what comes after it.
@@ -198,19 +196,21 @@ class Llama:
         return {layer: kept[layer] for layer in self.layers}
 
 
-def read_config(folder: Path) -> LlamaConfig:
+def read_config(folder: Path) -> "LlamaConfig":
     """`config.json` of a LLaMA folder, which must be of a LLaMA."""
     path = folder / "config.json"
     values = checkpoint_folder.read_config(folder, source=str(folder))
     if values["model_type"] != "llama":
         raise WeightsError(f"{path} is of a {values['model_type']!r}; model_type 'llama' was expected.")
     # Padding is never embedded, and some published configurations name an id the table doesn't have.
+    from transformers import LlamaConfig
+
     with refusing(f"{path} can't be read as that of a LLaMA"):
         config: LlamaConfig = LlamaConfig.from_dict(values | {"pad_token_id": None})
     return config
 
 
-def check_layers(layers: Sequence[int], config: LlamaConfig, *, key: str) -> None:
+def check_layers(layers: Sequence[int], config: "LlamaConfig", *, key: str) -> None:
     """An error, which names the encoder `key`, if a layer isn't one of this LLaMA's."""
     n_layers = config.num_hidden_layers
     for layer in layers:
@@ -228,7 +228,12 @@ def files_of(folder: Path) -> dict[str, Path]:
     return {path.name: path for path in paths}
 
 
-def _load(folder: Path, config: LlamaConfig, *, depth: int, device: str, dtype: torch.dtype) -> LlamaModel:
+def _load(folder: Path, config: "LlamaConfig", *, depth: int, device: str, dtype: "torch.dtype") -> "LlamaModel":
+    import torch
+    from transformers import LlamaModel
+
+    from reelstore.encoders.checkpoint import WeightsFile, read_tensors, refuse_meaningless
+
     index, files = weight_files(folder, source=str(folder), split_first=True)
     tensors = read_tensors(files, index=index)
     shallow = deepcopy(config)
@@ -245,7 +250,7 @@ def _load(folder: Path, config: LlamaConfig, *, depth: int, device: str, dtype: 
         for name, (key, _) in known.items()
         if name not in wanted and not _is_expendable(name, depth, config.num_hidden_layers)
     ]
-    Checkpoint(folder, {}).refuse(unknown, why=f"a LLaMA of {config.num_hidden_layers} layers has no such key")
+    WeightsFile(folder, {}).refuse(unknown, why=f"a LLaMA of {config.num_hidden_layers} layers has no such key")
     for name, shape in wanted.items():  # all of them, before the first is read
         key, tensor = known[name]
         tensor.check(key, shape)

@@ -1,13 +1,15 @@
 """What both sides of Video-LLaMA share: their options checked, and items and sequences in one shape."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from reelstore.arrays import Array, Float32Array
 from reelstore.errors import ParamsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 VERSION = 1
 PAD_TO = 16
@@ -27,24 +29,18 @@ def record(**fields: Array) -> Array:
     return one
 
 
-def arrays(values: Tensor) -> Float32Array:
+def arrays(values: "Tensor") -> Float32Array:
     """NumPy has no bfloat16."""
     return values.float().cpu().numpy()
 
 
-def short(dtype: torch.dtype) -> str:
-    """`float32`."""
-    return str(dtype).removeprefix("torch.")
-
-
-def dtypes(key: str, dtype: str, device: str) -> tuple[torch.dtype, torch.dtype]:
+def dtypes(key: str, dtype: str, device: str) -> tuple[str, str]:
     """Of the ViT and of the LLaMA."""
     if dtype == "auto":
-        return (torch.float32, torch.float32) if torch.device(device).type == "cpu" else (torch.float16, torch.bfloat16)
+        return ("float32", "float32") if device == "cpu" else ("float16", "bfloat16")
     if dtype not in ("float32", "float16", "bfloat16"):
         raise ParamsError(f"encoders.{key}: dtype is {dtype!r}; it must be auto, float32, float16 or bfloat16.")
-    named: torch.dtype = getattr(torch, dtype)
-    return named, named
+    return dtype, dtype
 
 
 def check_list(key: str, option: str, values: object) -> None:

@@ -1,14 +1,14 @@
 """Video-LLaMA, captions: the states of their tokens inside its LLaMA, with and without a prompt."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from reelstore.arrays import Array, Float32Array, IntArray
 from reelstore.encoders.base import EncoderSpec, Output
-from reelstore.encoders.video_llama_files import (
+from reelstore.encoders.limits import BatchSize, TokenCount
+from reelstore.encoders.video_llama.files import (
     MODELS,
     check_pairing,
     digest,
@@ -16,8 +16,8 @@ from reelstore.encoders.video_llama_files import (
     find_weights,
     naming_sources,
 )
-from reelstore.encoders.video_llama_language import Llama, Tokenizer, check_layers, read_config
-from reelstore.encoders.video_llama_options import (
+from reelstore.encoders.video_llama.language import Llama, Tokenizer, check_layers, read_config
+from reelstore.encoders.video_llama.options import (
     PAD_TO,
     VERSION,
     arrays,
@@ -27,10 +27,12 @@ from reelstore.encoders.video_llama_options import (
     dtypes,
     padded,
     record,
-    short,
 )
 from reelstore.encoders.weights import resolve_device
 from reelstore.errors import ParamsError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 CAPTION_PROMPT = 'This sentence: "{caption}" means in one word:'
 TEXT_SPANS = ("caption", "prompted", "prompted-last")
@@ -65,60 +67,65 @@ class VideoLlamaText:
         layers: Sequence[int] | None = None,
         spans: Sequence[str] = ("caption",),
         prompt: str = CAPTION_PROMPT,
-        max_tokens: int = 256,
+        max_tokens: TokenCount = 256,
         dtype: str = "auto",
-        batch_size: int = 8,
+        batch_size: BatchSize = 8,
         device: str = "auto",
         threads: int = 1,
     ) -> None:
-        torch.set_num_threads(threads)
         self._key = f"text/{name}"
         check_names(self._key, "spans", spans, TEXT_SPANS)
         self._spans = tuple(spans)
-        model = MODELS[name]
+        self._pretrained = model = MODELS[name]
         self._device = resolve_device(device)
-        _, llama_dtype = dtypes(self._key, dtype, self._device)
-        paths = find_weights(self._key, model, weights, ("llama",))
+        _, self._dtype = dtypes(self._key, dtype, self._device)
+        self._paths = paths = find_weights(self._key, model, weights, ("llama",))
         with naming_sources(self._key, model, paths):
             config = read_config(paths["llama"])
             self._tokenizer = Tokenizer(paths["llama"], config)
+            sha256, parts = digest(paths), digests(paths)
         layers = [config.num_hidden_layers] if layers is None else layers
         check_list(self._key, "layers", layers)
         if not layers:
             raise ParamsError(f"encoders.{self._key}: layers is empty; name at least one.")
         check_layers(layers, config, key=self._key)
+        self._layers = sorted(set(layers))
         check_pairing(self._key, model, paths, dim=config.hidden_size)
         self._prompt = checked_prompt(self._key, prompt, "{caption}")
         self._max_tokens = self._checked_max_tokens(max_tokens, config.max_position_embeddings)
-        with naming_sources(self._key, model, paths):
-            self._llama = Llama(paths["llama"], layers=layers, device=self._device, dtype=llama_dtype)
         self.batch_size = batch_size
         prompted = f"; prompt {self._prompt!r}" if self._is_prompted else ""
         self.spec = EncoderSpec(
             name=name,
             version=VERSION,
             side="text",
-            outputs=self._outputs(),
-            weights_sha256=digest(paths),
+            outputs={
+                _text_output(layer, span): Output(config.hidden_size, 0 if span == "prompted-last" else None)
+                for layer in self._layers
+                for span in self._spans
+            },
+            weights_sha256=sha256,
             preprocessing=(
                 f"{self._tokenizer.path.name}, BOS, at most {max_tokens} tokens, padded to multiples of {PAD_TO}; "
-                f"LLaMA in {short(llama_dtype)}{prompted}; {digests(paths)}"
+                f"LLaMA in {self._dtype}{prompted}; {parts}"
             ),
             sampling="",
             batch=f"({batch_size}, n_tokens)",
             threads=threads,
         )
 
+    def load(self) -> None:
+        """Read the weights of the LLaMA, as deep as the layers need it."""
+        import torch
+
+        torch.set_num_threads(self.spec.threads)
+        dtype = getattr(torch, self._dtype)
+        with naming_sources(self._key, self._pretrained, self._paths):
+            self._llama = Llama(self._paths["llama"], layers=self._layers, device=self._device, dtype=dtype)
+
     @property
     def _is_prompted(self) -> bool:
         return any(span.startswith("prompted") for span in self._spans)
-
-    def _outputs(self) -> dict[str, Output]:
-        return {
-            _text_output(layer, span): Output(self._llama.dim, 0 if span == "prompted-last" else None)
-            for layer in self._llama.layers
-            for span in self._spans
-        }
 
     def _checked_max_tokens(self, max_tokens: int, context: int) -> int:
         around = len(self._tokenizer.ids(self._prompt.replace("{caption}", ""))) if self._is_prompted else 0
@@ -148,7 +155,6 @@ class VideoLlamaText:
         """The padded lengths."""
         return padded(len(prepared["caption"])), padded(len(prepared["prompted"]))
 
-    @torch.inference_mode()
     def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """Every output of each caption, without padding."""
         results: list[dict[str, Float32Array]] = [{} for _ in batch]
@@ -163,12 +169,15 @@ class VideoLlamaText:
                         result[_text_output(layer, span)] = (own[-1] if span == "prompted-last" else own).copy()
         return results
 
-    def _states(self, sequences: Sequence[IntArray]) -> dict[int, Tensor]:
+    def _states(self, sequences: Sequence[IntArray]) -> "dict[int, Tensor]":
         """States of each layer, (batch, padded length, dim)."""
+        import torch
+
         ids = np.zeros((self.batch_size, padded(len(sequences[0]))), dtype=np.int64)
         for position, sequence in enumerate(sequences):
             ids[position, : len(sequence)] = sequence
-        return self._llama.states(self._llama.embed(torch.from_numpy(ids)))
+        with torch.inference_mode():
+            return self._llama.states(self._llama.embed(torch.from_numpy(ids)))
 
 
 def _text_output(layer: int, span: str) -> str:

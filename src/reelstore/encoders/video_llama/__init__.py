@@ -1,0 +1,1 @@
+"""Video-LLaMA: its files, its options, and both of its sides."""
