@@ -8,6 +8,10 @@ class ReelstoreError(Exception):
     """Base of every expected error; the command line prints it without a traceback."""
 
 
+class ReelstoreWarning(UserWarning):
+    """Something is probably not as meant; the command line prints it as one line."""
+
+
 class ParamsError(ReelstoreError, ValueError):
     """A value in params.yaml is unknown, missing, of the wrong kind or out of range; `key` is its dotted key."""
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from reelstore.errors import PluginError, UnknownNameError
+from reelstore.errors import PluginError, ReelstoreWarning, UnknownNameError
 from reelstore.extras import EXTRA_OF, needed
 
 
@@ -86,6 +86,7 @@ class Registry(Mapping[str, str]):
                 has = "reelstore" if other is None else _package(other)
                 warnings.warn(
                     f"{_package(point)} brings the {self._what} {point.name!r}, a name that {has} has: it is ignored.",
+                    ReelstoreWarning,
                     stacklevel=2,
                 )
                 continue

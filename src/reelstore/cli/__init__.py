@@ -3,14 +3,14 @@
 import sys
 from typing import Any
 
-import click
-
-from reelstore import __version__
 from reelstore.errors import PlatformError
 
 if sys.platform == "win32":
     sys.exit(f"Error: {PlatformError()}")
 
+import click
+
+from reelstore import __version__
 from reelstore.cli import convert, doctor, embed, measure, params, preset, reproduce, search, splits, stages, stores
 from reelstore.cli.border import border
 

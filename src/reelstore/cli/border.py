@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from reelstore.cli.progress import printable
-from reelstore.errors import ReelstoreError
+from reelstore.errors import ReelstoreError, ReelstoreWarning
 from reelstore.extras import missing
 
 TRACEBACK = "REELSTORE_TRACEBACK"
@@ -46,7 +47,7 @@ def border() -> Iterator[None]:
     _open_streams()
     received: list[int] = []
     try:
-        with _stoppable(received):
+        with _stoppable(received), _warnings_in_lines():
             yield
             _flush()
     except BaseException as error:
@@ -95,6 +96,24 @@ def in_words(error: BaseException) -> str | None:
     if isinstance(error, UnicodeError):
         return f"Text can't be encoded or decoded: {error}."
     return None
+
+
+@contextmanager
+def _warnings_in_lines() -> Iterator[None]:
+    """Our own warnings without the file and line of code that they were made in."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, ReelstoreWarning):
+            _say(f"Warning: {message}")
+        else:
+            before(message, category, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # it passes on what it gets
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 def _command() -> str:

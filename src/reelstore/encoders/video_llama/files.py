@@ -9,7 +9,7 @@ from pathlib import Path
 from reelstore.encoders.hub import find_folder
 from reelstore.encoders.video_llama.language import files_of, read_config
 from reelstore.encoders.weights import sha256_of_all
-from reelstore.errors import ParamsError, WeightsError
+from reelstore.errors import ParamsError, ReelstoreWarning, WeightsError
 
 ROLES = ("eva_vit", "qformer", "finetune", "llama")
 SLOT = "<ImageHere>"
@@ -182,7 +182,7 @@ def check_pairing(key: str, model: PretrainedModel, paths: Mapping[str, Path], *
 
 def _warn(key: str, role: str, path: Path, reason: str, model: PretrainedModel) -> None:
     message = f"encoders.{key}: {role} ({path}) may not belong here: {reason}. {model.source(role)}"
-    warnings.warn(message, stacklevel=4)
+    warnings.warn(message, ReelstoreWarning, stacklevel=4)
 
 
 def digest(paths: Mapping[str, Path]) -> str:
