@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from checkpoints import MAKERS
+from torch import nn
 
 from reelstore.encoders.base import Encoder
-from reelstore.encoders.registry import ENCODERS, load_encoder
+from reelstore.encoders.registry import ENCODERS, load_encoder, make_encoder
 from reelstore.records import Side
 from reelstore.video import Sampling
 
@@ -140,6 +141,18 @@ class TestEncoderContract:
     def test_its_fingerprint_is_the_same_every_time_and_plain_json(self, key: str, encoder: Encoder) -> None:
         assert load(key).spec.fingerprint() == encoder.spec.fingerprint()
         assert json.loads(json.dumps(encoder.spec.as_json())) == encoder.spec.as_json()
+
+    def test_its_spec_is_known_before_any_network_is_made(
+        self, key: str, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def poisoned(*_: object, **__: object) -> None:
+            raise AssertionError("a network was made")
+
+        monkeypatch.setattr(nn.Module, "__init__", poisoned)
+        side, _, name = key.partition("/")
+        made = make_encoder(side, name, options=inputs.options(key), device="cpu", threads=1)  # type: ignore[arg-type]
+        assert made.spec == encoder.spec
+        assert getattr(made, "frames", None) == getattr(encoder, "frames", None)
 
     def test_what_moves_its_bytes_moves_its_fingerprint(self, key: str, encoder: Encoder) -> None:
         side, _, name = key.partition("/")

@@ -128,7 +128,7 @@ class HubModel:
         """The configuration of the text side."""
         return getattr(self.config, "text_config", self.config)
 
-    @property
+    @cached_property
     def arithmetic(self) -> str:
         """Number format and attention, in words, for the fingerprint: both move the last bits."""
         return f"{self.dtype}, {self._attention} attention"
