@@ -89,7 +89,7 @@ def _free_box(number: int) -> bytes:
 
 def run_stage(params: Params, key: str, encoder: Encoder) -> None:
     """Embed everything into a store that isn't there yet, with an encoder that is loaded."""
-    plan = plan_embed(params, key, encoder)
+    plan = plan_embed(params, key, encoder.spec).plan
     plan.save(staging_folder(params, key))
     run_tasks(params, plan, encoder, plan.tasks, progress=lambda done, total: None)
     finalise(params, key)
@@ -164,7 +164,7 @@ def measure(params: Params, key: str, dataset: Dataset, repeats: int) -> dict[st
     encoder.encode(batches[0])  # the first call also warms up
     rounds, busy = [], []
     for number in range(repeats):
-        shutil.rmtree(params.store_folder, ignore_errors=True)
+        shutil.rmtree(params.layout.store, ignore_errors=True)
         watched: Any = Watched(encoder)
         order = (alone, stage) if number % 2 else (stage, alone)
         times = {work: seconds(work) for work in order}
@@ -206,7 +206,7 @@ def main() -> None:
         params = parse_params({"dataset": {"name": "drawn"}, "encoders": encoders, "embed": {"device": "cpu"}})
         sizes = max(1, options.videos // share), max(1, options.captions // share)
         dataset = draw_dataset(Path("source"), *sizes, options.seconds)
-        write_index(params.data_folder, dataset, kind="drawn")
+        write_index(params.layout.data, dataset, kind="drawn")
         print("| | items | preparing | encoding | the stage | the encoder alone | busy | ratio (quartiles) |")
         print("|---|---|---|---|---|---|---|---|")
         for side, key in ENCODERS.items():

@@ -114,7 +114,7 @@ def project(folder: Path, seed: int, width: int, geometry: dict[str, float], kno
         Path("params.yaml").write_text(yaml.safe_dump(params))
     params_ = load_params()
     if not Path("data/llm-like/dataset.json").is_file():
-        build_dataset(params_.dataset, folder=params_.data_folder, progress=print)
+        build_dataset(params_.dataset, folder=params_.layout.data, progress=print)
     for side in SIDES:
         if not Path(f"store/llm-like/{side}/llm-like/mean/zarr.json").is_file():
             run_embed(params_, f"{side}/llm-like", retry_failed=False, workers=1, progress=lambda done, total: None)

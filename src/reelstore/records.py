@@ -250,6 +250,11 @@ def same_text(text: str) -> str:
     return " ".join(text.lower().split())
 
 
+def model_name(video: str, text: str) -> str:
+    """A pair of encoders: `<video encoder>+<text encoder>`."""
+    return f"{video}+{text}"
+
+
 def split_model(model: str) -> tuple[str, str]:
     """`<video encoder>+<text encoder>` -> both."""
     video, plus, text = model.partition("+")

@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -144,7 +143,8 @@ def test_wrong_pairs_are_there_for_losses_of_labels(project, towers):
 
 
 def test_a_loss_of_labels_refuses_right_pairs_alone(project):
-    params = replace(PARAMS, aligners={"report": {**PARAMS.aligners["report"], "pairs": "captions"}})
+    aligners = {"report": {**PARAMS.aligners["report"], "pairs": "captions"}}
+    params = PARAMS.model_copy(update={"aligners": aligners})
     with pytest.raises(AlignerError, match="Name a set with `negatives`"):
         run_align(params, video="fake-video", text="fake-text", aligner="report", progress=lambda line: None)
 

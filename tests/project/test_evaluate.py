@@ -1,7 +1,6 @@
 """What the evaluate stage writes."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from reelstore.errors import AlignerError, ParamsError, ReelstoreError
 from reelstore.evaluation import MaxSim, evaluate
 from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
-from reelstore.evaluation.protocols import QueryBank, evaluate_transductive
+from reelstore.evaluation.rescoring import QueryBank, evaluate_rescored
 from reelstore.project.evaluate.protocol import run_protocol
 from reelstore.project.evaluate.stage import run_evaluate, write_curves, write_queries
 from reelstore.project.evaluate.thresholds import check_thresholds
@@ -176,7 +175,7 @@ def test_max_sim_is_measured_from_the_store_s_ragged_tokens(fitted, write_varian
     of_text = [latent[video][:8] + rng.normal(size=(rng.integers(1, 4), 8)) for video, _ in captions]
     write_variant("video", "v", "tokens", videos, of_video, failed=("v3",))
     write_variant("text", "t", "tokens", captions, of_text)
-    params = replace(PARAMS, scorers={"late": {"rerank": "maxsim", "over": "both"}})
+    params = PARAMS.model_copy(update={"scorers": {"late": {"rerank": "maxsim", "over": "both"}}})
     report = run_evaluate(params, video="v", text="t", aligner="late")
     kept = [number for number, (video, _) in enumerate(captions) if video != "v3"]
     stored = open_store("store/drawn")
@@ -193,7 +192,10 @@ def test_max_sim_is_measured_from_the_store_s_ragged_tokens(fitted, write_varian
     assert details["read"].keys() == {"video/v/tokens", "text/t/tokens"}
     with pytest.raises(ParamsError, match="video/v/max is pooled"):
         run_evaluate(
-            replace(PARAMS, scorers={"late": {"rerank": "maxsim", "video": "max"}}), video="v", text="t", aligner="late"
+            PARAMS.model_copy(update={"scorers": {"late": {"rerank": "maxsim", "video": "max"}}}),
+            video="v",
+            text="t",
+            aligner="late",
         )
 
 
@@ -238,8 +240,8 @@ def test_qb_norm_takes_its_bank_from_the_training_split(tmp_path, monkeypatch, w
     for k in (1, 3):
         params = parse_params({**RAW, "protocols": {"qb": {"kind": "qb_norm", "k": k}}})
         report = run_protocol(params, video="v", text="t", aligner="zero", protocol="qb")
-        found = evaluate_transductive(
-            text=spoken[36:], video=latent[18:], video_of_caption=np.arange(24) // 2, protocol=QueryBank(k=k),
+        found = evaluate_rescored(
+            text=spoken[36:], video=latent[18:], video_of_caption=np.arange(24) // 2, rescoring=QueryBank(k=k),
             bank_text=spoken[:36], bank_video=latent[:18],
         )  # fmt: skip
         assert report.evaluation.metrics == found.metrics

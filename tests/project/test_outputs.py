@@ -68,7 +68,7 @@ def align(name: str) -> Callable[[Params], object]:
 
 
 STAGES: dict[str, Callable[[Params], object]] = {
-    "dataset": lambda params: build_dataset(params.dataset, folder=params.data_folder, progress=lambda line: None),
+    "dataset": lambda params: build_dataset(params.dataset, folder=params.layout.data, progress=lambda line: None),
     "pairs": lambda params: run_pairs(params, "captions"),
     "leakage": lambda params: run_leakage(params, "video/v/mean"),
     "grid": lambda params: run_grid(params, video="v", text="t"),

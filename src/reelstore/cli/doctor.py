@@ -43,7 +43,9 @@ def doctor(
         _end(run_doctor_of_store(store, video=video, text=text), no_fail=no_fail)
         return
     if model is None and video is not None and text is not None:
-        model = f"{video}+{text}"
+        from reelstore.records import model_name
+
+        model = model_name(video, text)
     elif model is None or (video, text) != (None, None):
         raise click.UsageError("Give MODEL, VIDEO+TEXT; or --video and --text.")
     params = load_params()

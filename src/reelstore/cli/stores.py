@@ -8,10 +8,11 @@ import click
 from reelstore.cli.progress import Bar, echo
 from reelstore.cli.project import load_params
 from reelstore.errors import StoreError
+from reelstore.layout import STORES
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.argument("path", type=click.Path(path_type=Path), default=STORES)
 def ls(path: Path) -> None:
     """List what a store holds: rows, shape, dtype, bytes, coverage of each variant.
 
@@ -46,7 +47,7 @@ def info(path: Path) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.argument("path", type=click.Path(path_type=Path), default=STORES)
 @click.option("--quick", is_flag=True, help="Names, sizes and tables only; otherwise every file is read.")
 @click.option("--all-rows", is_flag=True, help="Pool every row again from its tokens, not a sample.")
 def verify(path: Path, quick: bool, all_rows: bool) -> None:
@@ -70,7 +71,7 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path), default=Path("store"))
+@click.argument("path", type=click.Path(path_type=Path), default=STORES)
 def repair(path: Path) -> None:
     """Finish or make again what `reelstore verify` finds wrong at or below PATH, and nothing else.
 

@@ -13,6 +13,7 @@ from reelstore.arrays import Array, IntArray, UInt8Array
 from reelstore.convert import Held, Layout, Listing, Source, held_by
 from reelstore.errors import ForeignFileError, OccupiedError, StoreError, ValueRangeError
 from reelstore.io import Progress, readable_bytes
+from reelstore.layout import RUNS, is_store_root
 from reelstore.records import SIDES, Side, name_fault, reserved_fault, shortened
 from reelstore.store.format import FINGERPRINT_BYTES, VariantSpec
 from reelstore.store.staging import StagedRows, Staging
@@ -352,9 +353,9 @@ def _staging_place(target: Target, variant: str) -> tuple[Path, Path]:
     base = dataset.parent.parent
     if dataset != here and dataset.is_relative_to(here):
         base = base if base.is_relative_to(here) else here
-    elif dataset.parent.name != "store" and not any((base / name).is_file() for name in ("params.yaml", "dvc.yaml")):
+    elif not is_store_root(dataset.parent) and not any((base / name).is_file() for name in ("params.yaml", "dvc.yaml")):
         base = dataset.parent
-    return base, Path("runs", "import", dataset.relative_to(base), target.side, target.encoder, variant)
+    return base, RUNS / "import" / Path(dataset.relative_to(base), target.side, target.encoder, variant)
 
 
 def _refuse_links(base: Path, below: Path) -> None:

@@ -20,10 +20,9 @@ from reelstore.datasets.npm import Package, download, members
 from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DamagedFileError, DatasetError
 from reelstore.io import make_output_folder, parsed_json, read_json
+from reelstore.layout import DOWNLOADS
 from reelstore.records import Caption, Dataset, Video
 
-DOWNLOADS = Path("runs/downloads")
-"""Outside of what DVC keeps: DVC removes a stage's outputs before it runs, and a second run shall resume."""
 LIST_BYTES = 2**20
 """Of the list of packages."""
 _CODES = re.compile(r"[0-9A-Fa-f]{1,6}([-_][0-9A-Fa-f]{1,6}){0,15}")

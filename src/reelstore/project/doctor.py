@@ -27,7 +27,7 @@ from reelstore.pooling import POOLINGS
 from reelstore.project.align.findings import read_training_checks
 from reelstore.project.settings import Params
 from reelstore.project.settings.sections import LeakageParams
-from reelstore.records import Dataset, JointSample, same_text, split_model
+from reelstore.records import Dataset, JointSample, model_name, same_text, split_model
 from reelstore.report.charts import line_chart
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
@@ -73,13 +73,13 @@ def run_doctor(params: Params, model: str) -> DoctorReport:
     name = f"{params.dataset.name}/{model}"
     sides = {"video": video, "text": text}
     wanted = {side: getattr(params.doctor, side) for side in sides}
-    dataset = read_index(params.data_folder, name=params.dataset.name)
-    protocols, _ = read_protocols(params.data_folder)
+    dataset = read_index(params.layout.data, name=params.dataset.name)
+    protocols, _ = read_protocols(params.layout.data)
     named = {protocol.name: split for split, protocol in protocols.items()}
     split = named.get(params.evaluate.split, params.evaluate.split)
-    diagnosis, sample = _examined(open_store(params.store_folder), sides, wanted, name, split, dataset, params.leakage)
-    folder = Path("plots", params.dataset.name, model, "doctor")
-    metrics = Path("metrics", params.dataset.name, model, "doctor.json")
+    diagnosis, sample = _examined(open_store(params.layout.store), sides, wanted, name, split, dataset, params.leakage)
+    folder = params.layout.plots(model, "doctor")
+    metrics = params.layout.metrics(model, "doctor")
     replace_together({**_files(diagnosis, folder, sample), metrics: json_bytes(diagnosis.numbers())})
     return DoctorReport(diagnosis, tuple(diagnosis.refused(params.doctor.allow)), folder)
 
@@ -99,7 +99,7 @@ def run_doctor_of_store(store: Path, *, video: str, text: str) -> DoctorReport:
     for side, given in (("video", video), ("text", text)):
         sides[side], _, wanted[side] = given.partition("/")
     diagnosis, _ = _examined(
-        open_store(store), sides, wanted, f"{store}: {video}+{text}", "test", None, LeakageParams()
+        open_store(store), sides, wanted, f"{store}: {model_name(video, text)}", "test", None, LeakageParams()
     )
     return DoctorReport(diagnosis, tuple(diagnosis.refused(())))
 
@@ -141,11 +141,11 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
 
     video, text = split_model(model)
     name = f"{params.dataset.name}/{model}/{aligner}"
-    folder = Path("models", name)
+    folder = params.layout.aligner(model, aligner)
     fitted = load_aligner(folder)
     checks = read_training_checks(folder)
     if not checks:
-        store = open_store(params.store_folder)
+        store = open_store(params.layout.store)
         videos = store[f"video/{video}/{fitted.pooling['video']}"]
         texts = store[f"text/{text}/{fitted.pooling['text']}"]
         for side, rows in (("video", videos), ("text", texts)):

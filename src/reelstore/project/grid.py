@@ -16,6 +16,7 @@ from reelstore.io import replace_together
 from reelstore.pooling import POOLINGS
 from reelstore.project.settings import OutputsParams, Params
 from reelstore.project.split import matched_split
+from reelstore.records import model_name
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
 
@@ -58,8 +59,8 @@ def run_grid(params: Params, *, video: str, text: str, name: str = "grid") -> Gr
     if name != "grid" and name not in params.grids:
         raise ParamsError(f"grids has no {name!r}. Known: {', '.join(['grid', *params.grids])}.")
     outputs = params.grid if name == "grid" else params.grids[name]
-    dataset, model, split = params.dataset.name, f"{video}+{text}", params.grid.split
-    store = open_store(params.store_folder)
+    dataset, model, split = params.dataset.name, model_name(video, text), params.grid.split
+    store = open_store(params.layout.store)
     videos = _poolings(store, f"video/{video}", outputs.video)
     texts = _poolings(store, f"text/{text}", outputs.text)
     matched = matched_split(params, list(videos.values()), list(texts.values()), split)
@@ -82,8 +83,8 @@ def run_grid(params: Params, *, video: str, text: str, name: str = "grid") -> Gr
         split=split,
         matched=matched,
         cells=cells,
-        metrics=Path("metrics", dataset, model, f"{name}.json"),
-        plots=Path("plots", dataset, model, name),
+        metrics=params.layout.metrics(model, name),
+        plots=params.layout.plots(model, name),
     )
     _write(report)
     return report

@@ -61,11 +61,11 @@ def run_pairs(params: Params, name: str) -> PairsReport:
     sets = {**params.pairs, **params.mined}
     if name not in sets:
         raise ParamsError(f"pairs and mined have no {name!r}. Known: {', '.join(sets)}.")
-    dataset = read_index(params.data_folder, name=params.dataset.name)
+    dataset = read_index(params.layout.data, name=params.dataset.name)
     found = leakage(dataset)
     _refuse(params, dataset.name, found)
     pairs = {split: pairs_of_split(params, dataset, split, sets[name]) for split in TRAINING_SPLITS}
-    folder = Path("pairs", dataset.name, name)
+    folder = params.layout.pairs(name)
     replace_together({folder / f"{split}.parquet": pairs_parquet(of_split) for split, of_split in pairs.items()})
     counts = {split: Counter(pair.label for pair in of_split) for split, of_split in pairs.items()}
     return PairsReport(folder, counts, found)
@@ -77,8 +77,8 @@ def run_leakage(params: Params, variant: str) -> LeakageReport:
     Raises:
         LeakageError: there are some, and `leakage.allow` doesn't allow them.
     """
-    found = near_duplicates(open_store(params.store_folder)[variant], near=params.leakage.near)
-    path = Path("plots", params.dataset.name, "leakage", variant, "near.csv")
+    found = near_duplicates(open_store(params.layout.store)[variant], near=params.leakage.near)
+    path = params.layout.near_duplicates(variant)
     lines = io.StringIO()
     table = csv.writer(lines, lineterminator="\n")
     table.writerow(["split", "key", "other_split", "other_key", "cosine"])
@@ -98,7 +98,7 @@ def pairs_of_split(params: Params, dataset: Dataset, split: str, settings: Pairs
         return positive_pairs(captions, seed=settings.seed)
     wrong = None
     if isinstance(settings, MinedParams):
-        rows = open_store(params.store_folder)[settings.embedding]
+        rows = open_store(params.layout.store)[settings.embedding]
         wrong = HardNegatives(captions, rows, among=settings.among)
     return labelled_pairs(
         captions,

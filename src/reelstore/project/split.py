@@ -25,18 +25,18 @@ def matched_split(params: Params, videos: Sequence[Rows], texts: Sequence[Rows],
         ParamsError: the tables are of another cut.
         DatasetError: the tables have a stored video in another split; aligners would be fitted on what is measured.
     """
-    protocols, _ = read_protocols(params.data_folder)
+    protocols, _ = read_protocols(params.layout.data)
     split = asked
     if "/" in asked:
         named = {protocol.name: split for split, protocol in protocols.items()}
         if asked not in named:
             raise ParamsError(
-                f"The tables in {params.data_folder} don't have the split {asked}. They have: "
+                f"The tables in {params.layout.data} don't have the split {asked}. They have: "
                 f"{', '.join(named) or 'none of a published name'}. Change dataset.cut and run dvc repro dataset; "
                 "what is stored stays."
             )
         split = named[asked]
-    _refuse_other_splits(videos[0], split, params.data_folder)
+    _refuse_other_splits(videos[0], split, params.layout.data)
     matched = match(videos, texts, split)
     return replace(matched, protocol=protocols[split]) if split in protocols else matched
 

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,13 +17,14 @@ from reelstore.errors import DamagedFileError, DatasetError, ParamsError, Unknow
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.resampled import SplitMean, over_splits
 from reelstore.io import write_atomically
+from reelstore.layout import RUNS
 from reelstore.plain import read_typed
 from reelstore.project import tracking
 from reelstore.project.align.rows import paired_rows
 from reelstore.project.align.stage import validation_mrr
 from reelstore.project.pairs import pairs_of_split
 from reelstore.project.settings import PairsParams, Params
-from reelstore.records import Dataset
+from reelstore.records import Dataset, model_name
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
 
@@ -183,10 +183,10 @@ def run_splits(
     """
     if len(seeds) < 2:
         raise ParamsError("At least two splits are needed for a mean and a spread; 10 are usual.")
-    dataset = read_index(params.data_folder, name=params.dataset.name)
+    dataset = read_index(params.layout.data, name=params.dataset.name)
     shares = _shares(params, dataset)
-    store = open_store(params.store_folder)
-    name = f"{params.dataset.name}/{video}+{text}"
+    store = open_store(params.layout.store)
+    name = f"{params.dataset.name}/{model_name(video, text)}"
     results: dict[str, list[SplitResult]] = {aligner: [] for aligner in aligners}
     settings = {
         aligner: _settings(params, aligner) for aligner in results
@@ -275,7 +275,7 @@ class _Fitting:
         for rows in (videos, captions):
             check_layout(rows, unfitted.layouts, settings["kind"])
         key = self._key(settings, videos, captions)
-        kept = Path("runs", "splits", self.name, f"{self.aligner}-{self.seed}-{key[:16]}.json")
+        kept = RUNS / "splits" / self.name / f"{self.aligner}-{self.seed}-{key[:16]}.json"
         if kept.is_file():
             try:
                 found: SplitResult = read_typed(kept, SplitResult)
@@ -325,7 +325,7 @@ class _Fitting:
         determined = [
             VERSION,
             dict(settings),
-            asdict(self.pairs),
+            self.pairs.model_dump(),
             [videos.digest, captions.digest],
             [[video.video_id, video.split] for video in self.dataset.videos],
             list(self.params.evaluate.ks),

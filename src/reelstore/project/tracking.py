@@ -5,15 +5,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ReelstoreError
+from reelstore.extras import needed
 from reelstore.io import is_folder, make_output_folder, remove_files
+from reelstore.layout import RUNS
 from reelstore.project.git import revision_and_branch
 from reelstore.project.settings import TrackingParams
 
-FOLDER = Path("runs")
 """W&B keeps its files in runs/wandb, outside of git and DVC."""
 _FILES_OF_RUN: dict[str, tuple[str, ...]] = {
     "files/media/table": ("*.table.json",),
@@ -75,13 +75,14 @@ def run(
     if mode == "disabled":
         yield Log()
         return
-    import wandb
+    with needed(f"tracking.wandb: {mode}"):
+        import wandb
 
     git_revision, branch = revision_and_branch()
     identity = sha256(f"{params.project} {job} {name} {branch}".encode()).hexdigest()[:16]
     if mode == "online":
         _refuse_without_account()
-    make_output_folder(FOLDER / "wandb")
+    make_output_folder(RUNS / "wandb")
     if mode != "online":
         _remove_predecessor(identity)
     try:
@@ -93,7 +94,7 @@ def run(
             group=name,
             tags=[tag[:64] for tag in [*tags, branch] if tag],  # W&B takes 1 to 64 characters
             config={**config, "git_revision": git_revision},
-            dir=FOLDER,
+            dir=RUNS,
             mode="online" if mode == "online" else "offline",
             resume="allow" if mode == "online" else None,
             settings=wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True),
@@ -140,7 +141,7 @@ def _refuse_without_account() -> None:
 
 
 def _remove_predecessor(identity: str) -> None:
-    for folder in (FOLDER / "wandb").glob(f"offline-run-*-{identity}"):
+    for folder in (RUNS / "wandb").glob(f"offline-run-*-{identity}"):
         if not is_folder(folder / "files") or not is_folder(folder / "logs"):
             continue  # links, or not a run of W&B's
         for inside, patterns in _FILES_OF_RUN.items():

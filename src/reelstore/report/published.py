@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal
 
+from reelstore.records import model_name
 from reelstore.report.page import Section, Table
 
 DIGITS = 5e-4
@@ -97,7 +98,7 @@ def reproduced(
 
 
 def _models(published: Published, results: Sequence[MeasuredResult]) -> dict[str, list[MeasuredResult]]:
-    return {name: [one for one in results if one.model == f"{name}+{name}"] for name in published.models}
+    return {name: [one for one in results if one.model == model_name(name, name)] for name in published.models}
 
 
 def _scores(published: Published, models: Mapping[str, Sequence[MeasuredResult]], direction: Direction) -> Table:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reelstore.errors import ForeignFileError
+from reelstore.layout import layout_of
 from reelstore.store.format import FAILED, OK, STATUS_NAMES
 from reelstore.store.table import Key
 
@@ -85,8 +86,7 @@ def _captions(folder: Path, tables: Path | None) -> Path | None:
         return path
     if len(folder.absolute().parents) < 5:
         return None
-    dataset, project = folder.absolute().parents[2], folder.absolute().parents[4]
-    data = project / "data" / dataset.name
+    data = layout_of(folder.absolute().parents[2]).data
     return next((path for path in (data / "tables" / _NAME, data / _NAME) if path.is_file()), None)
 
 

@@ -170,7 +170,7 @@ def test_attention_pooling_starts_as_the_mean_over_tokens() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"loss": "triplet"}, "mlp: loss is 'triplet'; it must be mse, margin"),
+        ({"loss": "triplet"}, "mlp.loss is 'triplet'; it must be mse, margin"),
         ({"batch_size": 1}, "batch_size is 1; it must be at least 2"),
         ({"widths": []}, "widths is"),
         ({"block": "dense"}, "residual or report"),

@@ -11,8 +11,9 @@ from reelstore.align.registry import FittedAligner, load_aligner
 from reelstore.arrays import BoolArray, UInt8Array
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.io import Progress
+from reelstore.layout import aligned_variant
 from reelstore.project.settings import ApplyParams, Params
-from reelstore.records import SIDES, Side
+from reelstore.records import SIDES, Side, model_name
 from reelstore.store.format import OK, VariantSpec
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
@@ -38,14 +39,9 @@ class ApplyReport:
         )
 
 
-def variant_of(aligner: str) -> str:
-    """Name of what an aligner makes of either side."""
-    return f"aligned.{aligner}"
-
-
 def is_aligned(folder: Path) -> bool:
     """Whether a variant's folder is named as one of these."""
-    return folder.name.startswith(variant_of(""))
+    return folder.name.startswith(aligned_variant(""))
 
 
 def run_apply(params: Params, *, video: str, text: str, aligner: str, progress: Progress) -> ApplyReport:
@@ -59,16 +55,16 @@ def run_apply(params: Params, *, video: str, text: str, aligner: str, progress: 
     """
     if aligner not in params.aligners:
         raise ParamsError(f"aligners has no {aligner!r}. Known: {', '.join(params.aligners)}.")
-    model = f"{video}+{text}"
-    fitted = load_aligner(Path("models", params.dataset.name, model, aligner))
-    store = open_store(params.store_folder)
+    model = model_name(video, text)
+    fitted = load_aligner(params.layout.aligner(model, aligner))
+    store = open_store(params.layout.store)
     dtype = params.apply.get(aligner, ApplyParams()).dtype
     folders, updates, counts = [], [], []
     for side, encoder in zip(SIDES, (video, text), strict=True):
         rows = store[f"{side}/{encoder}/{fitted.pooling[side]}"]
         fitted.check_rows(side, rows)
-        folder = params.store_folder / side / model / variant_of(aligner)
-        spec = aligned_spec(rows, side, fitted, encoder=model, variant=variant_of(aligner), dtype=dtype)
+        folder = params.layout.aligned(side, model, aligner)
+        spec = aligned_spec(rows, side, fitted, encoder=model, variant=aligned_variant(aligner), dtype=dtype)
         update, n_mapped = _mapped(rows, spec, folder, _transform(fitted, side), progress)
         folders.append(folder)
         updates.append(update)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from reelstore.errors import ParamsError
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import read_pairs
 from reelstore.project.settings import Params
+from reelstore.records import model_name
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
 
@@ -48,13 +48,13 @@ def training_rows(params: Params, *, video: str, text: str, aligner: str) -> Tra
     dataset = params.dataset.name
     unfitted, pooling = make_aligner(params.aligners[aligner], name=aligner)
     settings = all_settings(params.aligners[aligner])
-    store = open_store(params.store_folder)
+    store = open_store(params.layout.store)
     videos, captions = store[f"video/{video}/{pooling['video']}"], store[f"text/{text}/{pooling['text']}"]
     for rows in (videos, captions):
         check_layout(rows, unfitted.layouts, settings["kind"])
-    pairs = Path("pairs", dataset, str(settings["pairs"]))
+    pairs = params.layout.pairs(str(settings["pairs"]))
     return TrainingRows(
-        name=f"{dataset}/{video}+{text}/{aligner}",
+        name=f"{dataset}/{model_name(video, text)}/{aligner}",
         aligner=unfitted,
         settings=settings,
         pooling=pooling,

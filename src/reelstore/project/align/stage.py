@@ -18,6 +18,7 @@ from reelstore.project.align.curves import curve_files, live_curves
 from reelstore.project.align.findings import training_files
 from reelstore.project.align.rows import training_rows
 from reelstore.project.settings import Params
+from reelstore.records import model_name
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,17 @@ def run_align(
     """
     started = time.perf_counter()
     rows = training_rows(params, video=video, text=text, aligner=aligner)
-    name, checkpoints, revision = rows.name, Path("runs", "align", rows.name), tracking.revision()
+    name, model, layout, revision = rows.name, model_name(video, text), params.layout, tracking.revision()
+    checkpoints = layout.run("align", model, aligner)
     if _is_helper():
         silent = FitContext(checkpoints, lambda row: None, lambda line: None, revision=revision)
         rows.aligner.fit(rows.train, rows.validation, validate=validation_mrr, context=silent)
         return None
-    folder, plots, live_folder = Path("models", name), Path("plots", name, "training"), checkpoints / "curves"
+    folder, plots = layout.aligner(model, aligner), layout.training(model, aligner)
+    live_folder = checkpoints / "curves"
     for output in (folder, plots):  # a training may take hours: what stops it from being written shows now
         make_output_folder(output)
     tried: list[float] = []
-    model = f"{video}+{text}"
     config = {
         "dataset": params.dataset.name,
         "model": model,

@@ -11,6 +11,7 @@ import numpy as np
 from reelstore.errors import DamagedFileError, EvaluationError
 from reelstore.evaluation.compare import Difference, adjust, compare
 from reelstore.evaluation.intervals import HOLDS_FIXED
+from reelstore.layout import MetricsFile
 from reelstore.parquet import Columns
 from reelstore.project.evaluate.queries import KEY, NOT_METRICS, read_queries
 from reelstore.project.git import refuse_irregular_repository
@@ -270,10 +271,8 @@ def _beside(path: str) -> str:
         return path
     if file.name == "metrics.json":
         return str(file.parent)
-    parts = list(file.with_suffix("").parts)
-    if "metrics" in parts:
-        parts[parts.index("metrics")] = "plots"
-    return str(Path(*parts))
+    found = MetricsFile.parse(file)
+    return str(file.with_suffix("") if found is None else found.evidence)
 
 
 def _inside(path: str, is_folder: bool, find: Any) -> str:

@@ -45,7 +45,7 @@ def run_oracle(params: Params) -> OracleReport:
     if params.dataset.kind != "llm-like":
         raise ParamsError(f"dataset.kind is {params.dataset.kind}; the truth behind it is known for llm-like alone.")
     knobs = read_knobs(Path(params.dataset.source))
-    dataset, split = read_index(params.data_folder, name=params.dataset.name), params.evaluate.split
+    dataset, split = read_index(params.layout.data, name=params.dataset.name), params.evaluate.split
     videos = [video for video in dataset.videos if video.split == split]
     place = {video.video_id: number for number, video in enumerate(videos)}
     captions = [caption for caption in dataset.captions if caption.video_id in place]
@@ -61,6 +61,6 @@ def run_oracle(params: Params) -> OracleReport:
     found = {"t2v": forward, "v2t": backward}
     mrr = {direction: float(of.metrics[direction]["MRR"]) for direction, of in found.items()}
     chance = {direction: float(of.chance[direction]["MRR"]) for direction, of in found.items()}
-    path = Path("metrics", dataset.name, "oracle.json")
+    path = params.layout.oracle_metrics
     write_json(path, {direction: {"MRR": mrr[direction], "chance_MRR": chance[direction]} for direction in mrr})
     return OracleReport(dataset.name, split, len(videos), len(captions), mrr, chance, path)

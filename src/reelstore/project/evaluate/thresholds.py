@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from reelstore.errors import ParamsError, ReelstoreError
@@ -56,15 +55,14 @@ def check_thresholds(params: Params) -> CheckReport:
         raise ParamsError(
             "params.yaml has no thresholds. Add a section, such as: thresholds: {'*/ridge': {t2v.R@01: '>= 0.1'}}"
         )
-    folder = Path("metrics", params.dataset.name)
-    results = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.json"))}
+    results = {file.label: file for file in params.layout.all_metrics()}
     checked = []
     for pattern, thresholds in params.thresholds.items():
         # What a protocol made of a result is no plain one: it must be asked for.
         named = [
             name
             for name in results
-            if fnmatchcase(name, pattern) and ("/protocols/" in pattern or "/protocols/" not in name)
+            if fnmatchcase(name, pattern) and ("/protocols/" in pattern or not results[name].rescoring)
         ]
         if not named:
             raise ReelstoreError(
@@ -72,7 +70,7 @@ def check_thresholds(params: Params) -> CheckReport:
             )
         for name in named:
             with advised("Run dvc repro evaluate, or take the file from git."):
-                metrics: dict[str, Any] = read_typed(results[name], dict[str, Any])
+                metrics: dict[str, Any] = read_typed(results[name].path, dict[str, Any])
             for metric, threshold in thresholds.items():
                 direction, _, key = metric.partition(".")
                 of_direction = metrics.get(direction)

@@ -8,6 +8,7 @@ from typing import Any
 
 from reelstore.errors import DamagedFileError
 from reelstore.evaluation.files import read_metrics
+from reelstore.layout import Layout
 from reelstore.plain import advised, read_typed, typed
 from reelstore.project.report.results import AGAIN, read_intervals
 from reelstore.report.page import Section
@@ -22,21 +23,23 @@ class _Grid:
     shuffled: dict[str, float]
 
 
-def published_sections(dataset: str) -> list[Section]:
+def published_sections(layout: Layout) -> list[Section]:
     """Published tables beside all metrics files of a dataset, of whatever model, in params.yaml or not.
 
     Raises:
         DamagedFileError: a file isn't what was written.
     """
     results, grids = [], {}
-    for path in sorted(Path("metrics", dataset).glob("*/*.json")):
-        model, name = path.parent.name, path.stem
+    for file in layout.all_metrics():
+        path, model, name = file.path, file.model, file.name
+        if not model or file.rescoring:
+            continue
         if name == "grid":
             with advised("Run dvc repro grid."):
                 grids[model] = _grid(path)
         elif name != "doctor":
             with advised(AGAIN):
-                results.append(_at_hand(dataset, model, name, read_metrics(path, needed=())))
+                results.append(_at_hand(layout, model, name, read_metrics(path, needed=())))
     return reproduced(load_published(), results, grids)
 
 
@@ -49,8 +52,8 @@ def _grid(path: Path) -> dict[str, Any]:
     return grid
 
 
-def _at_hand(dataset: str, model: str, name: str, metrics: Mapping[str, Mapping[str, float]]) -> MeasuredResult:
-    file = Path("plots", dataset, model, name, "evaluation", "details.json")
+def _at_hand(layout: Layout, model: str, name: str, metrics: Mapping[str, Mapping[str, float]]) -> MeasuredResult:
+    file = layout.evaluation(model, name) / "details.json"
     details = read_typed(file, dict[str, Any]) if os.path.lexists(file) else {}
     intervals = {
         direction: {metric: {"low": one.low, "high": one.high} for metric, one in of.items()}

@@ -8,9 +8,11 @@ from typing import Any
 
 from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.evaluation.files import read_metrics
+from reelstore.layout import Layout
 from reelstore.plain import advised, read_typed, typed
 from reelstore.project.evaluate.queries import check_means, read_queries
 from reelstore.project.settings import Params
+from reelstore.records import model_name
 
 AGAIN = "Run dvc repro evaluate, or fetch it with dvc pull."
 
@@ -20,7 +22,10 @@ COLUMNS = (("t2v", "R@"), ("v2t", "hit@"))
 
 @dataclass(frozen=True)
 class Result:
-    """One aligner or scorer of one model: its metrics and their details (chance, intervals, digests, counts)."""
+    """One aligner or scorer of one model: its metrics and their details (chance, intervals, digests, counts).
+
+    `folder` holds the details, curves and queries.
+    """
 
     model: str
     aligner: str
@@ -52,8 +57,8 @@ def read_results(params: Params) -> list[Result]:
     found = []
     for video in params.model.video:
         for text in params.model.text:
-            model = f"{video}+{text}"
-            of_model = [_read(params.dataset.name, model, name) for name in (*params.aligners, *params.scorers)]
+            model = model_name(video, text)
+            of_model = [_read(params.layout, model, name) for name in (*params.aligners, *params.scorers)]
             results = [result for result in of_model if result is not None]
             for result in results[1:]:
                 if printed_columns(result.metrics) != printed_columns(results[0].metrics):
@@ -66,10 +71,9 @@ def read_results(params: Params) -> list[Result]:
     return found
 
 
-def _read(dataset: str, model: str, name: str) -> Result | None:
+def _read(layout: Layout, model: str, name: str) -> Result | None:
     """One result; None where it hasn't been measured."""
-    path, folder = Path("metrics", dataset, model, f"{name}.json"), Path("plots", dataset, model, name)
-    evaluation = folder / "evaluation"
+    path, evaluation = layout.metrics(model, name), layout.evaluation(model, name)
     if not os.path.lexists(path):
         return None
     with advised(AGAIN):
@@ -82,9 +86,9 @@ def _read(dataset: str, model: str, name: str) -> Result | None:
         except FileNotFoundError as error:
             raise DamagedFileError(f"{error.filename} is missing, but {path} is there.") from error
     of = (details["dataset"], details["model"], details["aligner"])
-    if of != (dataset, model, name):
+    if of != (layout.dataset, model, name):
         raise DamagedFileError(f"{evaluation}/details.json is about {'/'.join(of)!r:.200}. {AGAIN}")
-    return Result(model, name, metrics, details, folder)
+    return Result(model, name, metrics, details, evaluation)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any
 from reelstore.errors import DamagedFileError
 from reelstore.evaluation.files import read_metrics
 from reelstore.io import read_bytes, read_text, write_atomically
+from reelstore.layout import Layout
 from reelstore.plain import advised
 from reelstore.project.evaluate.queries import check_means, read_queries
 from reelstore.project.evaluate.stage import CURVE_KS
@@ -42,12 +43,12 @@ def run_report(params: Params) -> ReportReport:
     sections = []
     for model in dict.fromkeys(result.model for result in results):
         of_model = [result for result in results if result.model == model]
-        sections += [_scores(model, of_model), _curves(of_model), _grid(params, model), _training(of_model)]
-        sections += [_failures(of_model)]
-    sections += _protocols(params.dataset.name)
+        sections += [_scores(model, of_model), _curves(of_model), _grid(params, model)]
+        sections += [_training(params.layout, of_model), _failures(of_model)]
+    sections += _protocols(params.layout)
     if params.dataset.name.startswith("msrvtt") or params.dataset.kind == "msrvtt":
-        sections += published_sections(params.dataset.name)
-    path = Path("report", params.dataset.name, "index.html")
+        sections += published_sections(params.layout)
+    path = params.layout.report
     write_atomically(path, page(f"{params.dataset.name}: text-video retrieval", sections).encode())
     return ReportReport(path)
 
@@ -90,7 +91,7 @@ def _curves(results: list[Result]) -> Section:
     for direction in ("t2v", "v2t"):
         series: dict[str, list[tuple[float, float]]] = defaultdict(list)
         for result in results:
-            path = result.folder / "evaluation" / f"{direction}_recall.csv"
+            path = result.folder / f"{direction}_recall.csv"
             with advised(AGAIN):
                 header, rows = _numbers(path, ",")
                 if header != ["k", "recall", "chance"]:
@@ -107,15 +108,15 @@ def _curves(results: list[Result]) -> Section:
 
 
 def _grid(params: Params, model: str) -> Section:
-    path = Path("plots", params.dataset.name, model, "grid", "grid.svg")
+    path = params.layout.plots(model, "grid") / "grid.svg"
     note = "Cosine of every video pooling with every text pooling as they are; the narrower side is filled with zeros."
     return Section("Unaligned grid", note, pictures=[read_bytes(path, at_most=TABLE_BYTES)] if path.exists() else [])
 
 
-def _training(results: list[Result]) -> Section:
+def _training(layout: Layout, results: list[Result]) -> Section:
     pictures = []
     for result in results:
-        for file in sorted((result.folder / "training").rglob("*.tsv")):
+        for file in sorted(layout.training(result.model, result.aligner).rglob("*.tsv")):
             with advised("Run dvc repro align, or fetch it with dvc pull."):
                 _, rows = _numbers(file, "\t", only=["step", file.stem])
             # Of a training that diverged, what still is a number.
@@ -130,7 +131,7 @@ def _failures(results: list[Result]) -> Section:
     """The captions that the best aligner ranks worst."""
     best = max(results, key=lambda result: result.metrics["t2v"]["MRR"])
     with advised(AGAIN):
-        queries = read_queries(best.folder / "evaluation" / "queries.parquet")
+        queries = read_queries(best.folder / "queries.parquet")
     ranks = queries["rank"]
     of_captions = [row for row, direction in enumerate(queries["direction"]) if direction == "t2v"]
     rows = [
@@ -148,18 +149,20 @@ def _failures(results: list[Result]) -> Section:
     )
 
 
-def _protocols(dataset: str) -> list[Section]:
+def _protocols(layout: Layout) -> list[Section]:
     rows = []
     columns: list[tuple[str, str]] = []
-    for path in sorted(Path("metrics", dataset).glob("*/protocols/*.json")):
+    for file in layout.all_metrics():
+        if not file.rescoring:
+            continue
+        path = file.path
         with advised("Run dvc repro protocol."):
             metrics = read_metrics(path)
-            queries = Path("plots", *path.relative_to("metrics").parent.parts, path.stem, "queries.parquet")
+            queries = file.evidence / "queries.parquet"
             check_means(read_queries(queries), metrics, queries=queries, path=path)
         columns = columns or printed_columns(metrics)
-        aligner, _, protocol = path.stem.partition(".")
         cells = (metrics[direction].get(name) for direction, name in columns)
-        shown = [f"{path.parent.parent.name}, {aligner}, {protocol}"]
+        shown = [f"{file.model}, {file.name}, {file.rescoring}"]
         rows.append(shown + ["–" if cell is None else f"{cell:.4f}" for cell in cells])
     if not rows:
         return []

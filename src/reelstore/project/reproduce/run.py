@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from reelstore.project.presets.splice import with_value
 from reelstore.project.reproduce.experiments import Experiment, Scale, experiments
 from reelstore.project.reproduce.page import Outcome, markdown, report_page
 from reelstore.project.settings import Params, parse_params
+from reelstore.records import model_name
 from reelstore.store.groups import variant_folders
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
@@ -113,7 +114,7 @@ def reproduce_report(
     if not params.model.video or not params.model.text:
         raise ParamsError("model names no encoders; the experiments need one of each side.")
     video, text = params.model.video[0], params.model.text[0]
-    model = f"{video}+{text}"
+    model = model_name(video, text)
     _make_store(params, (f"video/{video}", f"text/{text}"), say)
     _make_pairs(params, "captions", say)
     doctor = run_doctor(params, model)
@@ -126,7 +127,7 @@ def reproduce_report(
             seeded = experiment.seeded(seed)
             say(f"{number}/{len(chosen)} {seeded.name}: {seeded.title}")
             outcomes.append(_outcome(params, video, text, seeded, experiment.name, say))
-    folder = Path("report", f"reproduce-{params.dataset.name}")
+    folder = params.layout.reproduction("reproduce")
     html = report_page(outcomes, dataset=params.dataset.name, model=model, scale=scale, doctor=doctor.diagnosis)
     path, table = folder / "index.html", markdown(outcomes)
     replace_together({path: html.encode(), folder / "table.md": (table + "\n").encode()})
@@ -139,12 +140,12 @@ def names() -> str:
 
 
 def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: str, say: Say) -> Outcome:
-    dataset, model = params.dataset.name, f"{video}+{text}"
-    store = open_store(params.store_folder)
+    model = model_name(video, text)
+    store = open_store(params.layout.store)
     settings, substituted = _with_variants(experiment.settings, {"video": video, "text": text}, store)
     pairs = {**params.pairs, **experiment.pairs}
-    own = replace(params, aligners={experiment.name: settings}, pairs=pairs, apply={})
-    kept = Path("runs", "reproduce", dataset, f"{experiment.name}.json")
+    own = params.model_copy(update={"aligners": {experiment.name: settings}, "pairs": pairs, "apply": {}})
+    kept = params.layout.run("reproduce", f"{experiment.name}.json")
     try:
         rows = [
             store[f"{side}/{encoder}/{settings.get(side, 'mean')}"]
@@ -171,7 +172,7 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
                 "n_captions": len(evaluated.matched.captions),
                 "seconds": 0.0 if fitted is None else fitted.seconds,
                 "checks": checks.as_json(),
-                "looks": read_looks(Path("models", dataset, model, experiment.name)),
+                "looks": read_looks(params.layout.aligner(model, experiment.name)),
             }
             write_json(kept, found)
     except (StoreNotFoundError, ParamsError) as error:
@@ -205,7 +206,7 @@ def _with_variants(settings: Mapping[str, Any], encoders: Mapping[str, str], sto
 
 
 def _key(settings: Mapping[str, Any], pairs: Any, rows: list[Rows]) -> str:
-    determined = [settings, asdict(pairs), [of.digest for of in rows]]
+    determined = [settings, pairs.model_dump(), [of.digest for of in rows]]
     return sha256(json.dumps(determined, sort_keys=True).encode()).hexdigest()
 
 
@@ -215,18 +216,18 @@ def _first(metrics: Mapping[str, Any]) -> list[str]:
 
 def _make_store(params: Params, keys: tuple[str, ...], say: Say) -> None:
     """Dataset and embeddings, where they aren't there."""
-    if not (params.data_folder / "dataset.json").is_file():
-        say(build_dataset(params.dataset, folder=params.data_folder, progress=say).summary())
+    if not (params.layout.data / "dataset.json").is_file():
+        say(build_dataset(params.dataset, folder=params.layout.data, progress=say).summary())
     for key in keys:
-        if not variant_folders(params.store_folder / key):
+        if not variant_folders(params.layout.store / key):
             say(f"embedding {key}")
             run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=lambda done, total: None)
-        if params.keep(key) is None and not (params.store_folder / key / "mean" / "zarr.json").is_file():
-            run_pool(params.store_folder, key, progress=lambda done, total: None)
+        if params.keep(key) is None and not (params.layout.store / key / "mean" / "zarr.json").is_file():
+            run_pool(params.layout.store, key, progress=lambda done, total: None)
 
 
 def _make_pairs(params: Params, name: str, say: Say, *, again: bool = False) -> None:
-    if again or not Path("pairs", params.dataset.name, name, "train.parquet").is_file():
+    if again or not (params.layout.pairs(name) / "train.parquet").is_file():
         try:
             run_pairs(params, name)
         except ReelstoreError as error:

@@ -1,7 +1,6 @@
 """All of params.yaml, and what its sections owe each other."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import BeforeValidator, PlainValidator, WithJsonSchema, model_validator
@@ -9,6 +8,7 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema, model_vali
 from reelstore.datasets.base import DatasetParams
 from reelstore.datasets.registry import dataset_params
 from reelstore.errors import ParamsError
+from reelstore.layout import Layout
 from reelstore.project.settings.sections import (
     ApplyParams,
     DoctorParams,
@@ -163,14 +163,9 @@ class Params(Settings):
         return list(self.streams[encoder]["keep"]) if encoder in self.streams else None
 
     @property
-    def data_folder(self) -> Path:
-        """Folder of the dataset's tables."""
-        return Path("data") / self.dataset.name
-
-    @property
-    def store_folder(self) -> Path:
-        """Folder of the dataset's store."""
-        return Path("store") / self.dataset.name
+    def layout(self) -> Layout:
+        """Paths of the dataset, from the project's folder."""
+        return Layout(self.dataset.name)
 
 
 def _error(section: str, name: str, message: str) -> ParamsError:

@@ -1,4 +1,4 @@
-"""Damaged stores -> sound ones: what can be finished is finished, what is bad is made again, and nothing else."""
+"""Repair a store: finish killed updates, recompute the rows of damaged files, and change nothing else."""
 
 import os
 import shutil
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from reelstore.errors import NewerSchemaError, SchemaError, StoreError
 from reelstore.io import Progress, make_output_folder
+from reelstore.layout import RUNS
 from reelstore.project.align.apply import is_aligned, run_apply
-from reelstore.project.embed.plan import load
+from reelstore.project.embed.plan import make
 from reelstore.project.embed.stage import run_embed
 from reelstore.project.pool import run_pool
 from reelstore.project.settings import Params
@@ -17,7 +18,7 @@ from reelstore.project.stores.verify import VerifyReport, verify
 from reelstore.project.variants import variants_of
 from reelstore.store.commit import manifest_of
 from reelstore.store.files import content_of
-from reelstore.store.format import MANIFEST
+from reelstore.store.format import MANIFEST, VariantSpec
 from reelstore.store.groups import drop_consolidated, groups_above, is_group, write_groups
 from reelstore.store.update import settle
 from reelstore.store.verify import check_groups, check_variant, has_groups
@@ -62,18 +63,18 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
     aligned = [folder for folders in keys.values() for folder in folders if is_aligned(folder)]
     keys = {key: left for key, folders in keys.items() if (left := [f for f in folders if not is_aligned(f)])}
     for key, folders in keys.items():
+        specs = {spec.variant: spec for _, spec in variants_of(params, key, make(params, key).spec)}
         for folder in folders:
             if _is_readable(folder):
-                _prepare(params, key, folder)
+                _prepare(params, folder, specs.get(folder.name))
             else:
                 done.append(_variant_aside(params, folder))
         names = {folder.name for folder in folders}
-        embedded = {spec.variant for _, spec in variants_of(params, key, load(params, key).spec)}
-        if names & embedded:
+        if names & specs.keys():
             report = run_embed(params, key, retry_failed=False, workers=params.embed.workers, progress=progress)
             done.append(report.summary())
-        if names - embedded:
-            done.append(run_pool(params.store_folder, key, progress=progress).summary())
+        if names - specs.keys():
+            done.append(run_pool(params.layout.store, key, progress=progress).summary())
     for folder in aligned:
         _refuse_foreign(params, folder)
         if not _is_readable(folder):
@@ -99,14 +100,12 @@ def _is_readable(folder: Path) -> bool:
         return False
 
 
-def _prepare(params: Params, key: str, folder: Path) -> None:
-    """Refuse what params.yaml doesn't describe."""
+def _prepare(params: Params, folder: Path, spec: VariantSpec | None) -> None:
+    """Refuse what params.yaml doesn't describe; `spec` is what it describes of this name."""
     _refuse_foreign(params, folder)
     attributes = manifest_of(folder)
     if attributes is None:
         return
-    specs = {spec.variant: spec for _, spec in variants_of(params, key, load(params, key).spec)}
-    spec = specs.get(folder.name)
     if spec is not None and attributes["fingerprint"] != spec.fingerprint:
         raise StoreError(
             f"{folder} was made by another encoder, or by other settings, than params.yaml names: its rows can't be "
@@ -132,7 +131,7 @@ def _variant_aside(params: Params, folder: Path) -> str:
 
 def _moved(path: Path) -> Path:
     """Where a path is after it was moved out of the store; what it is called there is new."""
-    parent = Path("runs", "damaged", *path.absolute().parent.relative_to(Path.cwd()).parts)
+    parent = RUNS / "damaged" / path.absolute().parent.relative_to(Path.cwd())
     make_output_folder(parent)
     place = next(place for n in count(1) if not os.path.lexists(place := parent / f"{path.name}-{n}"))
     shutil.move(path, place)
@@ -140,7 +139,7 @@ def _moved(path: Path) -> Path:
 
 
 def _refuse_foreign(params: Params, folder: Path) -> None:
-    if folder.absolute() != params.store_folder.absolute().joinpath(*folder.absolute().parts[-3:]):
+    if folder.absolute() != params.layout.store.absolute().joinpath(*folder.absolute().parts[-3:]):
         raise StoreError(
             f"{folder} isn't of the dataset {params.dataset.name!r} that params.yaml names. Fetch it with dvc checkout."
         )

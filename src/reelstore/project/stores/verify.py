@@ -10,6 +10,7 @@ import numpy as np
 from reelstore.datasets.index import read_index
 from reelstore.errors import ReelstoreError, StoreError, StoreNotFoundError
 from reelstore.io import Progress
+from reelstore.layout import Layout
 from reelstore.pooling import POOLINGS, pool
 from reelstore.project.embed.plan import Rows as DatasetRows
 from reelstore.store.files import read_manifest
@@ -153,7 +154,8 @@ def _against_source(rows: Rows) -> Iterator[Finding]:
 
 def _against_dataset(rows: Rows) -> Iterator[Finding]:
     """Rows of an encoder's own output: those of the dataset's table, if it is here."""
-    data = Path("data") / rows.folder.absolute().parents[2].name
+    data = Layout(rows.folder.absolute().parents[2].name).data
+    data = data.relative_to(Path.cwd()) if data.is_relative_to(Path.cwd()) else data
     try:
         wanted = DatasetRows(read_index(data), "video" if rows.side == "video" else "text")
     except ReelstoreError:
