@@ -24,7 +24,7 @@ MODULES = {
 
 def install(folder: Path, package: str, entries: dict[str, str]) -> None:
     """What pip leaves of a package with entry points for aligners."""
-    info = folder / f"{package}-1.0.dist-info"
+    info = folder / f"{package.replace('-', '_')}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
     lines = "".join(f"{name} = {value}\n" for name, value in entries.items())

@@ -6,9 +6,18 @@ from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_origin, get_type_hints
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Strict,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from reelstore.errors import ParamsError
@@ -257,6 +266,8 @@ def options_of(owner: Any, *, skip: frozenset[str] = frozenset(), base: type[Set
     else:
         for name, parameter in signature(owner, eval_str=True).parameters.items():
             annotation = Any if parameter.annotation is Parameter.empty else parameter.annotation
+            if get_origin(annotation) is tuple:  # of a plug-in; YAML and JSON have lists alone
+                annotation = Annotated[annotation, Strict(False)]
             kinds[name] = (annotation, ... if parameter.default is Parameter.empty else parameter.default)
     kept = {name: kind for name, kind in kinds.items() if name not in skip}
     return create_model(f"{getattr(owner, '__name__', 'Its')}Options", __base__=base, **kept)
