@@ -1,6 +1,8 @@
 """Numbers, names and words of params.yaml: finite, in range, and named by their key when they aren't."""
 
-from typing import Any
+import subprocess
+import sys
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
@@ -195,3 +197,22 @@ def test_frames_of_an_encoder_are_bounded() -> None:
     for options in ({"n_frames": 10**9}, {"n_frames": "8"}, {"sampling": 5}, {"stages": "yes"}, {"step": 10**12}):
         with pytest.raises((ParamsError, UnknownNameError), match=next(iter(options))):
             load_encoder("video", "efficientnet-lite0", options=options, device="cpu", threads=1)
+
+
+def test_settings_of_trained_aligners_are_refused_without_torch() -> None:
+    code = (
+        "import sys; from reelstore.align.registry import make_aligner\n"
+        "for settings in ({'lr': -1}, {'trainer': {'devices': 0}}, {'loss': 'x'}, {'unheard_of': 1}):\n"
+        "    try: make_aligner({'kind': 'mlp', **settings})\n"
+        "    except ValueError as error: print(type(error).__name__)\n"
+        "print('torch' in sys.modules or 'lightning' in sys.modules)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert said == ["ParamsError"] * 4 + ["False"]
+
+
+def test_the_losses_that_settings_name_are_those_that_there_are() -> None:
+    from reelstore.align.trained.settings import TrainedSettings
+    from reelstore.align.training.losses import LOSSES
+
+    assert get_args(get_type_hints(TrainedSettings)["loss"]) == tuple(LOSSES)
