@@ -36,7 +36,8 @@ class _EmbedCommands(click.Group):
 def embed() -> None:
     """Embed one side of the dataset with SIDE/ENCODER into the store.
 
-    Rows whose content and encoder haven't changed are taken over; a run that was killed goes on where it was. The
+    Rows whose content and encoder haven't changed are reused, and a pooling is made from stored tokens where they are
+    there; the network is loaded only if a row needs it. A run that was killed goes on where it was. The
     options of a plain run are those of `reelstore embed run --help`. For many machines, plan once, run the tasks
     anywhere that sees this folder, and finalise once.
 
@@ -61,11 +62,12 @@ def _retry_failed(command: Callable[..., None]) -> Callable[..., None]:
 @embed.command("run")
 @names("encoder", metavar="SIDE/ENCODER")
 @_retry_failed
-@click.option("--dry-run", is_flag=True, help="Say what would be done, its size and its time; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done and its size; write nothing, load no network.")
+@click.option("--measure", is_flag=True, help="With --dry-run: embed a few rows, and say how long all of them take.")
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes that embed; embed.workers of params.yaml by default."
 )
-def embed_run(encoder: str, retry_failed: bool, dry_run: bool, workers: int | None) -> None:
+def embed_run(encoder: str, retry_failed: bool, dry_run: bool, measure: bool, workers: int | None) -> None:
     """Plan, run all tasks, and finalise.
 
     Example:
@@ -73,12 +75,15 @@ def embed_run(encoder: str, retry_failed: bool, dry_run: bool, workers: int | No
     \b
         reelstore embed video/efficientnet-lite0
         reelstore embed text/minilm-l6 --dry-run
+        reelstore embed text/minilm-l6 --dry-run --measure
     """
+    if measure and not dry_run:
+        raise click.UsageError("--measure goes with --dry-run.")
     params = load_params()
     if dry_run:
         from reelstore.project.stores.estimate import estimate_embed
 
-        echo(estimate_embed(params, encoder, retry_failed=retry_failed).summary())
+        echo(estimate_embed(params, encoder, retry_failed=retry_failed, measure=measure).summary())
         return
     from reelstore.project.embed.stage import run_embed
 
@@ -103,7 +108,8 @@ def embed_plan(encoder: str, retry_failed: bool) -> None:
     from reelstore.project.embed.stage import freeze_plan
 
     plan = freeze_plan(load_params(), encoder, retry_failed=retry_failed)
-    echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed, in {len(plan.tasks)} tasks.")
+    to_pool = f" and {plan.n_to_pool} to pool from stored tokens" if plan.n_to_pool else ""
+    echo(f"{encoder}: {plan.n_todo} of {plan.n_rows} rows to embed{to_pool}, in {len(plan.tasks)} tasks.")
 
 
 @embed.command("task")

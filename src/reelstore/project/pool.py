@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reelstore.arrays import Array
 from reelstore.encoders.base import TOKENS
 from reelstore.encoders.variants import VariantRequest
 from reelstore.io import Progress
@@ -60,6 +61,11 @@ def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, pr
     return report
 
 
+def pooled_or_why(tokens: Array, pooling: str) -> Array | str:
+    """(dim,) float32, or why there is none; of tokens as they are stored, so that it is the same now and later."""
+    return pool(tokens, pooling) if len(tokens) else "it has no tokens to pool"
+
+
 def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) -> int:
     """Give each update the rows it has to do, and say how many of them have tokens."""
     rows = np.unique(np.concatenate([update.todo for update in updates]))
@@ -73,12 +79,11 @@ def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) ->
         for update, todo in zip(updates, waiting, strict=True):
             if row not in todo:
                 continue
-            if value is None:
-                update.fail(row, reasons[key])
-            elif not len(value):
-                update.fail(row, "it has no tokens to pool")
+            result = reasons[key] if value is None else pooled_or_why(value, update.spec.variant)
+            if isinstance(result, str):
+                update.fail(row, result)
             else:
-                update.put(row, pool(value, update.spec.variant))
+                update.put(row, result)
         progress(done, len(rows))
     return int((tokens.token_counts[ok] > 0).sum())
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,14 @@ from reelstore.align.mapping import mapped, mapped_items
 from reelstore.align.registry import FittedAligner, load_aligner
 from reelstore.arrays import Tokens
 from reelstore.datasets.index import read_index
+from reelstore.encoders.registry import load_weights
 from reelstore.encoders.variants import possible_variants
 from reelstore.errors import ParamsError, UnknownNameError
+from reelstore.layout import aligned_variant
 from reelstore.pooling import pool
-from reelstore.project.align.apply import aligned_spec, mappable, variant_of
+from reelstore.project.align.apply import aligned_spec, mappable
 from reelstore.project.embed.batches import encode_batch
-from reelstore.project.embed.plan import load
+from reelstore.project.embed.plan import make
 from reelstore.project.settings import Params
 from reelstore.project.variants import variant_spec
 from reelstore.ranking import nearest
@@ -103,11 +104,11 @@ def run_search(
         raise ParamsError("A sentence is empty: there is nothing to look for.")
     for sentence in sentences:
         params.embed.check_text(sentence)
-    fitted = load_aligner(Path("models", params.dataset.name, model, name))
+    fitted = load_aligner(params.layout.aligner(model, name))
     videos, source = _videos(params, fitted, model, video, name)
     if split is not None:
         videos = videos.split(split)
-    items: Any = videos if videos.variant == variant_of(name) else mapped(fitted.transform_video, videos)
+    items: Any = videos if videos.variant == aligned_variant(name) else mapped(fitted.transform_video, videos)
     queries = mapped_items(fitted.transform_text, _sentences(params, fitted, f"text/{text}", sentences))
     found = nearest(queries, items, k)
     described = _described(params, found.item, found.score, videos)
@@ -123,12 +124,12 @@ def _default_aligner(params: Params) -> str:
 
 def _videos(params: Params, fitted: FittedAligner, model: str, video: str, name: str) -> tuple[Rows, str]:
     """Rows with values, aligned or to be, and where they come from."""
-    rows = open_store(params.store_folder)[f"video/{video}/{fitted.pooling['video']}"]
+    rows = open_store(params.layout.store)[f"video/{video}/{fitted.pooling['video']}"]
     fitted.check_rows("video", rows)
-    folder = params.store_folder / "video" / model / variant_of(name)
+    folder = params.layout.aligned("video", model, name)
     if (folder / "zarr.json").is_file():
         stored = open_variant(folder)
-        spec = aligned_spec(rows, "video", fitted, encoder=model, variant=variant_of(name), dtype=stored.dtype.name)
+        spec = aligned_spec(rows, "video", fitted, encoder=model, variant=folder.name, dtype=stored.dtype.name)
         if stored.fingerprint == spec.fingerprint and stored.ids == rows.ids:
             return stored.ok(), f"{folder} (digest {stored.digest[:12]})"
     ids = rows.ids
@@ -138,10 +139,11 @@ def _videos(params: Params, fitted: FittedAligner, model: str, video: str, name:
 
 def _sentences(params: Params, fitted: FittedAligner, key: str, sentences: Sequence[str]) -> Items:
     """What captions with these texts would be in the store."""
-    encoder = load(params, key)
+    encoder = make(params, key)
     wanted = possible_variants(encoder.spec)[fitted.pooling["text"]]
     spec = variant_spec(params, encoder.spec, wanted)
     fitted.check_fingerprint("text", spec.fingerprint)
+    load_weights(encoder)
     dtype = np.dtype(spec.dtype)
     values = []
     for sentence in sentences:
@@ -153,7 +155,7 @@ def _sentences(params: Params, fitted: FittedAligner, key: str, sentences: Seque
 
 
 def _described(params: Params, items: Any, scores: Any, videos: Rows) -> tuple[tuple[Hit, ...], ...]:
-    dataset = read_index(params.data_folder, name=params.dataset.name)
+    dataset = read_index(params.layout.data, name=params.dataset.name)
     known = {video.video_id: video for video in dataset.videos}
     first: dict[str, str] = {}
     for caption in dataset.captions:

@@ -3,7 +3,7 @@
 What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,8 +15,8 @@ import numpy as np
 from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import SchemaError, StoreError
 from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, remove_variant, take_in
-from reelstore.store.files import FolderLock, disk_errors, make_folder, refuse_read_only, remove_empty
-from reelstore.store.format import FAILED, OK, VariantSpec
+from reelstore.store.files import FolderLock, disk_errors, make_folder, read_manifest, refuse_read_only, remove_empty
+from reelstore.store.format import FAILED, MANIFEST, OK, VariantSpec
 from reelstore.store.groups import drop_consolidated, refuse_foreign_groups, refuse_reserved, write_groups
 from reelstore.store.stored import Published, open_published
 from reelstore.store.table import RowTable, split_names, table_columns
@@ -31,16 +31,22 @@ class VariantDiff:
         published: the variant that is there, if it is of the same recipe.
         source: (n,) its row with the same fingerprint, for each row wanted; -1 where there is none.
         unchanged: whether it is, file by file, what is wanted.
+        stamps: size, time of change and inode of each file that was hashed for this; None where none was.
     """
 
     published: Published | None
     source: IntArray
     unchanged: bool
+    stamps: Mapping[str, tuple[int, ...]] | None = None
 
     @property
     def todo(self) -> IntArray:
         """Rows that have to be made, in order."""
         return np.flatnonzero(self.source < 0)
+
+    def still_holds(self, folder: Path) -> bool:
+        """Whether the files that were hashed are still the same, so that they needn't be hashed again."""
+        return self.stamps is not None and self.stamps == _stamps(folder, self.stamps)
 
 
 def compare(
@@ -60,13 +66,15 @@ def compare(
         SchemaError: it is damaged, of a newer schema, or another variant.
     """
     claim(folder)
+    attributes = read_manifest(folder)
+    stamps = _stamps(folder, [MANIFEST, *(attributes or {}).get("digests", ())]) if verify else None
     published = open_published(folder, verify=verify)
     nothing = np.full(len(table), -1, dtype=np.int64)
     if published is None:
-        return VariantDiff(None, nothing, False)
+        return VariantDiff(None, nothing, False, stamps)
     _refuse_foreign(folder, published, spec)
     if published.attributes["fingerprint"] != spec.fingerprint:
-        return VariantDiff(None, nothing, False)
+        return VariantDiff(None, nothing, False, stamps)
     published.recognise(table)
     usable = published.usable
     if retry_failed:
@@ -78,7 +86,20 @@ def compare(
         and not published.faults
         and _same_keys(published, table)
     )
-    return VariantDiff(published, source, unchanged)
+    return VariantDiff(published, source, unchanged, stamps)
+
+
+def _stamps(folder: Path, keys: Iterable[str]) -> dict[str, tuple[int, ...]]:
+    """Size, time of change and inode of each file; nothing of one that isn't there."""
+    stamps: dict[str, tuple[int, ...]] = {}
+    for key in keys:
+        try:
+            state = (folder / key).stat()
+        except OSError:
+            stamps[key] = ()
+        else:
+            stamps[key] = (state.st_size, state.st_mtime_ns, state.st_ino)
+    return stamps
 
 
 def _source_rows(fingerprints: UInt8Array, usable: BoolArray, table: RowTable) -> IntArray:
@@ -169,7 +190,8 @@ class VariantUpdate:
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
     `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
     What a killed update left is finished or swept first. If giving or finishing fails, or a `with` around it, nothing
-    has changed.
+    has changed. A `diff` from before spares hashing the files again, as long as they are the same; it must be of the
+    same spec, table and `retry_failed`.
 
     Raises:
         OccupiedError: something is there that reelstore didn't write. It is untouched.
@@ -177,7 +199,15 @@ class VariantUpdate:
         SchemaError: what lies there is damaged, of a newer schema, or another variant; or a name is reserved.
     """
 
-    def __init__(self, folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: VariantSpec,
+        table: RowTable,
+        *,
+        retry_failed: bool = False,
+        diff: VariantDiff | None = None,
+    ) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
@@ -190,7 +220,8 @@ class VariantUpdate:
             try:
                 recover(folder)
                 take_in(folder)
-                self._standing = compare(folder, spec, table, retry_failed=retry_failed)
+                known = diff if diff is not None and diff.still_holds(folder) else None
+                self._standing = known or compare(folder, spec, table, retry_failed=retry_failed)
                 published = self._standing.published
                 refuse_blocked(folder, {} if published is None else published.attributes["digests"])
             except BaseException:

@@ -1,7 +1,8 @@
 """What embedding one side takes, frozen in a file before anything is embedded: rows, variants, tasks."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -12,16 +13,16 @@ import numpy as np
 
 from reelstore.arrays import IntArray
 from reelstore.datasets.index import read_index
-from reelstore.encoders.base import Encoder
-from reelstore.encoders.registry import load_encoder
+from reelstore.encoders.base import Encoder, EncoderSpec
+from reelstore.encoders.registry import load_weights, make_encoder
 from reelstore.encoders.variants import VariantRequest
 from reelstore.encoders.weights import resolve_device
-from reelstore.errors import DamagedFileError, PlanError
+from reelstore.errors import DamagedFileError, PlanError, StoreError
 from reelstore.io import write_atomically
 from reelstore.plain import read_typed, typed
 from reelstore.project.embed.auto_batch_size import AUTO, largest_batch_size, largest_item, recorded_batch_size
 from reelstore.project.settings import Params
-from reelstore.project.variants import recipe_of, variants_of
+from reelstore.project.variants import recipe_of, variant_spec, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.files import disk_errors, refuse_read_only
 from reelstore.store.format import SHARD_ROWS, VariantSpec, as_json_bytes
@@ -31,7 +32,7 @@ from reelstore.store.update import VariantDiff, compare, settle
 from reelstore.store.write import row_fingerprints
 
 PLAN = "plan.json"
-VERSION_OF_PLAN = 1
+VERSION_OF_PLAN = 2
 TASK_BYTES = 16 * 2**20
 """What a task holds in memory at most; a kill loses one task of each worker."""
 _BRACKETS = frozenset("<>[]")
@@ -41,11 +42,19 @@ TOKENS_EXPECTED = {"video": 32, "text": 16}
 
 @dataclass(frozen=True)
 class Task:
-    """Rows that are embedded together and staged as one file."""
+    """Rows that are embedded, or pooled from stored tokens, together and staged as one file.
+
+    Attributes:
+        number: its place in the plan.
+        name: of its file.
+        ranges: rows from each start to, without, its stop.
+        pooled: variants that are pooled from stored tokens; empty where the encoder embeds the rows, of all variants.
+    """
 
     number: int
     name: str
     ranges: tuple[tuple[int, int], ...]
+    pooled: tuple[str, ...] = ()
 
     @property
     def rows(self) -> list[int]:
@@ -83,7 +92,16 @@ class Plan:
     @property
     def n_todo(self) -> int:
         """Rows to be embedded."""
-        return sum(stop - start for task in self.tasks for start, stop in task.ranges)
+        return sum(len(task.rows) for task in self.tasks if not task.pooled)
+
+    @property
+    def n_to_pool(self) -> int:
+        """Rows to be pooled from stored tokens."""
+        return sum(len(task.rows) for task in self.tasks if task.pooled)
+
+    def embedded_tasks(self) -> list[Task]:
+        """Tasks that need the network."""
+        return [task for task in self.tasks if not task.pooled]
 
     def task(self, number: int) -> Task:
         """A task by its number."""
@@ -112,6 +130,7 @@ class Rows:
             self.keys = [(caption.video_id, caption.caption_index) for caption in dataset.captions]
             self.contents = [caption_digest(caption.text) for caption in dataset.captions]
         self.splits = [split_of[item.video_id] for item in self.items]
+        self._tables: dict[str, RowTable] = {}
 
     @cached_property
     def digest(self) -> str:
@@ -120,15 +139,33 @@ class Rows:
         return sha256(lines.encode()).hexdigest()
 
     def table(self, spec: VariantSpec) -> RowTable:
-        """Keys, splits and fingerprints of the rows of a variant.
+        """Keys, splits and fingerprints of the rows of a variant; made once.
 
         A pooled row is determined by its tokens' row, whether these are stored or not.
         """
-        if "pooling" not in spec.recipe:
-            return RowTable(self.keys, self.splits, row_fingerprints(spec.fingerprint, self.contents))
-        of_tokens = row_fingerprints(spec.recipe["tokens"], self.contents)
-        contents = [fingerprint.tobytes().hex() for fingerprint in of_tokens]
-        return RowTable(self.keys, self.splits, row_fingerprints(spec.fingerprint, contents))
+        if spec.fingerprint not in self._tables:
+            contents = self.contents
+            if "pooling" in spec.recipe:
+                of_tokens = row_fingerprints(spec.recipe["tokens"], self.contents)
+                contents = [fingerprint.tobytes().hex() for fingerprint in of_tokens]
+            fingerprints = row_fingerprints(spec.fingerprint, contents)
+            self._tables[spec.fingerprint] = RowTable(self.keys, self.splits, fingerprints)
+        return self._tables[spec.fingerprint]
+
+
+@dataclass(frozen=True)
+class PlannedEmbed:
+    """A plan, and what was read to make it: nothing is read or hashed twice in a run.
+
+    Attributes:
+        plan: what is to be done.
+        rows: of the dataset's side.
+        diffs: variant -> what is stored of it, its files hashed.
+    """
+
+    plan: Plan
+    rows: Rows
+    diffs: Mapping[str, VariantDiff]
 
 
 def caption_digest(text: str) -> str:
@@ -142,31 +179,38 @@ def caption_digest(text: str) -> str:
     return sha256((read + text).encode()).hexdigest()
 
 
-def plan_embed(params: Params, key: str, encoder: Encoder, *, retry_failed: bool = False) -> Plan:
+def plan_embed(params: Params, key: str, spec: EncoderSpec, *, retry_failed: bool = False) -> PlannedEmbed:
     """See what is stored and staged already, and cut the rest into tasks; what a killed update left is settled first.
 
     Raises:
         ParamsError: `keep` names what the encoder doesn't give.
-        StoreError: another process writes there, it is read-only, or what lies there isn't a store of this code.
+        StoreError: another process writes there, it is read-only, or what is there isn't a store of this code.
     """
-    variants = variants_of(params, key, encoder.spec)
-    for _, spec in variants:
-        settle(params.store_folder / key / spec.variant)
+    variants = variants_of(params, key, spec)
+    for _, one in variants:
+        settle(params.layout.store / key / one.variant)
     rows = read_rows(params, key)
-    tables = {spec.variant: rows.table(spec) for _, spec in variants}
     staging = Staging(staging_folder(params, key))
     staged = StagedIndex(staging)
-    todo: set[int] = set()
-    for spec, standing in diffs(params, key, variants, rows, retry_failed=retry_failed):
-        missing = standing.todo
-        there = staged.has(spec.variant, tables[spec.variant].fingerprints[missing], failed=not retry_failed)
-        todo.update(missing[~there].tolist())
-    tasks = _tasks(sorted(todo), list(tables.values()), _task_rows([spec for _, spec in variants]))
-    for _, spec in variants if tasks else ():
-        refuse_read_only(params.store_folder / key / spec.variant)
+    stored = diffs(params, key, variants, rows, retry_failed=retry_failed)
+    missing = {
+        one.variant: diff.todo[
+            ~staged.has(one.variant, rows.table(one).fingerprints[diff.todo], failed=not retry_failed)
+        ]
+        for (_, one), diff in zip(variants, stored.values(), strict=True)
+    }
+    embedded, pooled = missing_rows(params, spec, variants, rows, missing, stored, retry_failed=retry_failed)
+    tables = [rows.table(one) for _, one in variants]
+    tasks = _tasks(embedded, tables, _task_rows([one for _, one in variants]))
+    for requests, numbers in pooled.items():
+        specs = [one for _, one in variants if one.variant in requests]
+        tasks += _tasks(numbers, [rows.table(one) for one in specs], SHARD_ROWS[specs[0].side], len(tasks), requests)
+    for _, one in variants if tasks else ():
+        refuse_read_only(params.layout.store / key / one.variant)
     for task in tasks if retry_failed else ():
         staging.drop(task.name)  # all of its rows failed, or it wouldn't be a task again
-    return Plan(key, recipe_of(encoder.spec), variants, rows.digest, len(rows.keys), tasks, retry_failed)
+    plan = Plan(key, recipe_of(spec), variants, rows.digest, len(rows.keys), tasks, retry_failed)
+    return PlannedEmbed(plan, rows, stored)
 
 
 def diffs(
@@ -177,11 +221,65 @@ def diffs(
     *,
     retry_failed: bool,
     verify: bool = True,
-) -> Iterator[tuple[VariantSpec, VariantDiff]]:
-    """What is stored of each variant, against what should be."""
-    for _, spec in variants:
-        folder = params.store_folder / key / spec.variant
-        yield spec, compare(folder, spec, rows.table(spec), retry_failed=retry_failed, verify=verify)
+) -> dict[str, VariantDiff]:
+    """Variant -> what is stored of it, against what should be."""
+    return {
+        spec.variant: compare(
+            params.layout.store / key / spec.variant,
+            spec,
+            rows.table(spec),
+            retry_failed=retry_failed,
+            verify=verify,
+        )
+        for _, spec in variants
+    }
+
+
+def missing_rows(
+    params: Params,
+    encoder: EncoderSpec,
+    variants: Sequence[tuple[VariantRequest, VariantSpec]],
+    rows: Rows,
+    missing: Mapping[str, IntArray],
+    stored: Mapping[str, VariantDiff],
+    *,
+    retry_failed: bool,
+    verify: bool = True,
+) -> tuple[IntArray, dict[tuple[str, ...], IntArray]]:
+    """Rows that need the network, and rows that can be pooled from stored tokens.
+
+    Args:
+        params: of the project.
+        encoder: whose rows they are.
+        variants: what is to be stored.
+        rows: of the dataset's side.
+        missing: variant -> rows that are neither stored nor staged.
+        stored: variant -> what is stored of it.
+        retry_failed: count failed rows as missing.
+        verify: hash the files of tokens that aren't kept any more.
+
+    Returns:
+        Row numbers to embed, of all variants; and pooled variants of one output -> row numbers to pool.
+    """
+    embed = {row for request, spec in variants if not request.pooling for row in missing[spec.variant].tolist()}
+    poolable: dict[tuple[str, ...], set[int]] = {}
+    for output in dict.fromkeys(request.output for request, _ in variants if request.pooling):
+        of_output = [spec for request, spec in variants if request.pooling and request.output == output]
+        names = tuple(spec.variant for spec in of_output if len(missing[spec.variant]))
+        if not names:
+            continue
+        wanted = set(np.concatenate([missing[name] for name in names]).tolist())
+        tokens = variant_spec(params, encoder, VariantRequest(output, None))
+        diff = stored.get(tokens.variant)
+        if diff is None:  # not kept, and perhaps still there
+            folder = params.layout.store / f"{encoder.side}/{encoder.name}" / tokens.variant
+            with suppress(StoreError):
+                diff = compare(folder, tokens, rows.table(tokens), retry_failed=retry_failed, verify=verify)
+        there = set() if diff is None else wanted.difference(diff.todo.tolist())
+        embed |= wanted - there
+        poolable[names] = there
+    pooled = {names: np.array(sorted(left)) for names, of in poolable.items() if (left := of - embed)}
+    return np.array(sorted(embed), dtype=np.int64), pooled
 
 
 def load_plan(params: Params, key: str) -> Plan:
@@ -223,6 +321,9 @@ def _fault(plan: Plan) -> str | None:
             return f"the rows of task {number} aren't in order"
         if ends[-1] > plan.n_rows or any(start == stop for start, stop in task.ranges):
             return f"task {number} names rows that aren't there, or none"
+        of = [request for request, spec in plan.variants if spec.variant in task.pooled]
+        if len(of) < len(task.pooled) or len({request.output for request in of if request.pooling}) != bool(of):
+            return f"task {number} pools {', '.join(task.pooled):.60}, which aren't poolings of one output"
     return None
 
 
@@ -231,15 +332,15 @@ def planned_rows(params: Params, plan: Plan) -> Rows:
     rows = read_rows(params, plan.key)
     if rows.digest != plan.items:
         raise PlanError(
-            f"{plan.key}: {params.data_folder} has changed since the plan was made. "
+            f"{plan.key}: {params.layout.data} has changed since the plan was made. "
             f"Make it again with: reelstore embed plan {plan.key}. What is staged stays."
         )
     return rows
 
 
 def planned_encoder(params: Params, plan: Plan, *, device: str | None = None) -> Encoder:
-    """The encoder, if it is still that of the plan."""
-    encoder = load(params, plan.key, device=device)
+    """The encoder, without its network, if it is still that of the plan."""
+    encoder = make(params, plan.key, device=device)
     if recipe_of(encoder.spec) != plan.recipe or variants_of(params, plan.key, encoder.spec) != plan.variants:
         raise PlanError(
             f"{plan.key}: the encoder or its settings aren't those of the plan. "
@@ -248,17 +349,30 @@ def planned_encoder(params: Params, plan: Plan, *, device: str | None = None) ->
     return encoder
 
 
-def load(params: Params, key: str, *, device: str | None = None) -> Encoder:
-    """The encoder `side/name` as params say.
+def load(params: Params, key: str) -> Encoder:
+    """The encoder `side/name` as params say, with its weights; as `make` otherwise."""
+    encoder = make(params, key, search=True)
+    load_weights(encoder)
+    return encoder
+
+
+def make(params: Params, key: str, *, device: str | None = None, search: bool = False) -> Encoder:
+    """The encoder `side/name` as params say, without its network.
 
     With `batch_size: auto` it has the batch size of the rows that are stored or planned; where there are none, the
-    largest that a GPU's memory allows, or the encoder's own on a CPU.
+    encoder's own.
+
+    Args:
+        params: of the project.
+        key: `side/name`.
+        device: another than that of params.
+        search: where no rows say the batch size and there is a GPU, find the largest that fits. That loads the network.
     """
     side, _, name = key.partition("/")
     options, device = dict(params.encoder_options(key)), device or params.embed.device
 
     def with_options(**more: Any) -> Encoder:
-        return load_encoder(
+        return make_encoder(
             "video" if side == "video" else "text",
             name,
             options={**options, **more},
@@ -269,26 +383,29 @@ def load(params: Params, key: str, *, device: str | None = None) -> Encoder:
     if options.get("batch_size") != AUTO:
         return with_options()
     del options["batch_size"]
-    size = recorded_batch_size(staging_folder(params, key) / PLAN, params.store_folder / key)
-    if size is None and resolve_device(device).startswith("cuda"):
+    size = recorded_batch_size(staging_folder(params, key) / PLAN, params.layout.store / key)
+    if size is None and search and resolve_device(device).startswith("cuda"):
         rows = read_rows(params, key)
-        size = largest_batch_size(
-            lambda size: with_options(batch_size=size),
-            lambda encoder: largest_item(encoder, rows.items, rows.clips, params.embed),
-        )
+
+        def loaded(size: int) -> Encoder:
+            encoder = with_options(batch_size=size)
+            load_weights(encoder)
+            return encoder
+
+        size = largest_batch_size(loaded, lambda encoder: largest_item(encoder, rows.items, rows.clips, params.embed))
     return with_options() if size is None else with_options(batch_size=size)
 
 
 def read_rows(params: Params, key: str) -> Rows:
     """The rows of one side of the dataset."""
     return Rows(
-        read_index(params.data_folder, name=params.dataset.name), "video" if key.startswith("video/") else "text"
+        read_index(params.layout.data, name=params.dataset.name), "video" if key.startswith("video/") else "text"
     )
 
 
 def staging_folder(params: Params, key: str) -> Path:
     """Where a plan and its staged rows lie: outside the store, so that no version ever holds half of something."""
-    return Path("runs") / "embed" / params.dataset.name / key
+    return params.layout.run("embed", key)
 
 
 def _task_rows(specs: Sequence[VariantSpec]) -> int:
@@ -297,16 +414,18 @@ def _task_rows(specs: Sequence[VariantSpec]) -> int:
     return min(SHARD_ROWS[specs[0].side], 1 << max(0, (TASK_BYTES // row_bytes).bit_length() - 1))
 
 
-def _tasks(todo: Sequence[int], tables: Sequence[RowTable], n_rows: int) -> tuple[Task, ...]:
+def _tasks(
+    todo: IntArray, tables: Sequence[RowTable], n_rows: int, first: int = 0, pooled: tuple[str, ...] = ()
+) -> tuple[Task, ...]:
     """Cut at multiples of `n_rows` of the whole table, so that the same rows make the same tasks."""
     tasks: list[Task] = []
     blocks: dict[int, list[int]] = {}
-    for row in todo:
+    for row in todo.tolist():
         blocks.setdefault(row // n_rows, []).append(row)
     for rows in blocks.values():
         index: IntArray = np.array(rows)
         name = task_name(table.fingerprints[index] for table in tables)
-        tasks.append(Task(len(tasks), name, _ranges(rows)))
+        tasks.append(Task(first + len(tasks), name, _ranges(rows), pooled))
     return tuple(tasks)
 
 

@@ -1,6 +1,5 @@
 """The embed stage: one side of a dataset through one encoder, into the store. Plan, tasks, finalise."""
 
-import gc
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,19 +7,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from reelstore.encoders.registry import load_weights
 from reelstore.errors import PlanError
 from reelstore.io import Progress, is_folder
 from reelstore.project.embed.equal_rows import EqualRows, WatchedUpdate
 from reelstore.project.embed.plan import (
     Plan,
-    load,
+    PlannedEmbed,
     load_plan,
+    make,
     plan_embed,
     planned_encoder,
     planned_rows,
     staging_folder,
 )
-from reelstore.project.embed.tasks import run_in_workers, run_tasks
+from reelstore.project.embed.tasks import needs_network, run_in_workers, run_tasks
 from reelstore.project.failure_limit import NAMED, check_failures
 from reelstore.project.settings import Params
 from reelstore.store.commit import is_variant, remove_variant
@@ -45,6 +46,10 @@ class EmbedReport:
     failures: Mapping[Any, str]
     equal_rows: tuple[EqualRows, ...] = ()
     """Variants in which more than a few different items share a row, the one with most of them first."""
+    n_embedded: int = 0
+    """Rows that went through the network."""
+    n_pooled: int = 0
+    """Rows that were pooled from stored tokens."""
 
     @property
     def warning(self) -> str | None:
@@ -69,7 +74,8 @@ class EmbedReport:
         """A line for each variant, and one for each of the first failures."""
         lines = []
         for update in self.updates:
-            done = f"{update.n_new} embedded in {self.seconds:.1f} s" if update.n_new else "nothing to embed"
+            how = "embedded" if not self.n_pooled else "embedded or pooled" if self.n_embedded else "pooled from tokens"
+            done = f"{update.n_new} {how} in {self.seconds:.1f} s" if update.n_new else "nothing to embed"
             lines.append(
                 f"{self.folder / update.variant}: {update.n_rows} rows, {done}, {update.n_rows - update.n_new} taken "
                 f"over, {update.n_failed} failed. Digest {update.digest[:12]}."
@@ -87,21 +93,22 @@ def run_embed(params: Params, key: str, *, retry_failed: bool, workers: int, pro
         TooManyFailuresError: more rows failed than `embed.max_failures` allows. The others are stored all the same.
     """
     started = time.perf_counter()
-    encoder = load(params, key)
-    plan = plan_embed(params, key, encoder, retry_failed=retry_failed)
+    encoder = make(params, key, search=True)
+    planned = plan_embed(params, key, encoder.spec, retry_failed=retry_failed)
+    plan = planned.plan
     plan.save(staging_folder(params, key))
-    if workers > 1 and len(plan.tasks) > 1:
-        del encoder  # each worker has its own
-        gc.collect()
-        run_in_workers(params, plan, workers, progress=progress)
+    if workers > 1 and len(plan.embedded_tasks()) > 1:
+        run_in_workers(params, plan, workers, progress=progress)  # each has an encoder of its own
     else:
-        run_tasks(params, plan, encoder, plan.tasks, progress=progress)
-    return finalise(params, key, started=started)
+        if needs_network(params, plan, plan.tasks):
+            load_weights(encoder)
+        run_tasks(params, plan, encoder, plan.tasks, progress=progress, rows=planned.rows)
+    return _publish(params, planned, started=started)
 
 
 def freeze_plan(params: Params, key: str, *, retry_failed: bool) -> Plan:
     """Make the plan and keep it for tasks that are run one by one."""
-    plan = plan_embed(params, key, load(params, key), retry_failed=retry_failed)
+    plan = plan_embed(params, key, make(params, key, search=True).spec, retry_failed=retry_failed).plan
     plan.save(staging_folder(params, key))
     return plan
 
@@ -110,20 +117,27 @@ def run_planned(params: Params, key: str, numbers: Sequence[int], *, progress: P
     """Run these tasks of the plan; all that aren't staged where none is named."""
     plan = load_plan(params, key)
     tasks = [plan.task(number) for number in numbers] if numbers else plan.tasks
-    run_tasks(params, plan, planned_encoder(params, plan), tasks, progress=progress)
+    encoder = planned_encoder(params, plan)
+    if needs_network(params, plan, tasks):
+        load_weights(encoder)
+    run_tasks(params, plan, encoder, tasks, progress=progress)
     return plan
 
 
-def finalise(params: Params, key: str, *, started: float | None = None) -> EmbedReport:
+def finalise(params: Params, key: str) -> EmbedReport:
     """Check that every task is done, and publish each variant.
 
     Raises:
         PlanError: a task isn't done, or the dataset isn't that of the plan.
         TooManyFailuresError: more rows failed than `embed.max_failures` allows. The others are stored all the same.
     """
-    started = time.perf_counter() if started is None else started
+    started = time.perf_counter()
     plan = load_plan(params, key)
-    rows = planned_rows(params, plan)
+    return _publish(params, PlannedEmbed(plan, planned_rows(params, plan), {}), started=started)
+
+
+def _publish(params: Params, planned: PlannedEmbed, *, started: float) -> EmbedReport:
+    plan, rows, key = planned.plan, planned.rows, planned.plan.key
     staging = Staging(staging_folder(params, key))
     waiting = [task.number for task in plan.tasks if not staging.has(task.name)]
     if waiting:
@@ -132,11 +146,17 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
             f"{key}: {len(waiting)} of {len(plan.tasks)} tasks aren't done: {numbers}. "
             f"Run them with: reelstore embed task {key} {waiting[0]} …"
         )
-    folder = params.store_folder / key
+    folder = params.layout.store / key
     staged = StagedIndex(staging)
     updates, equal_rows = [], []
     for _, spec in plan.variants:
-        with WatchedUpdate(folder / spec.variant, spec, rows.table(spec), retry_failed=plan.retry_failed) as update:
+        with WatchedUpdate(
+            folder / spec.variant,
+            spec,
+            rows.table(spec),
+            retry_failed=plan.retry_failed,
+            diff=planned.diffs.get(spec.variant),
+        ) as update:
             staged.give(update)
             updates.append(update.finish())
             equal_rows.append(update.equal_rows(rows.items))
@@ -148,12 +168,13 @@ def finalise(params: Params, key: str, *, started: float | None = None) -> Embed
     failures = {} if published is None else published.failures
     check_failures(folder, worst.n_rows, failures, params.embed.max_failures)
     found = sorted(filter(None, equal_rows), key=lambda of: -of.n_items)
-    return EmbedReport(key, folder, tuple(updates), time.perf_counter() - started, failures, tuple(found))
+    seconds = time.perf_counter() - started
+    return EmbedReport(key, folder, tuple(updates), seconds, failures, tuple(found), plan.n_todo, plan.n_to_pool)
 
 
 def open_plans(params: Params) -> list[str]:
     """Encoders that have a plan of this dataset."""
-    folder = Path("runs") / "embed" / params.dataset.name
+    folder = params.layout.run("embed")
     return sorted(path.parent.relative_to(folder).as_posix() for path in folder.glob("*/*/plan.json"))
 
 

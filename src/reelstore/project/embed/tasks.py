@@ -7,22 +7,28 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reelstore.arrays import Array
 from reelstore.encoders.base import Encoder
-from reelstore.errors import UnusableItemError, WorkerError
-from reelstore.io import Progress
-from reelstore.pooling import pool
+from reelstore.encoders.registry import load_weights
+from reelstore.encoders.variants import VariantRequest
+from reelstore.encoders.weights import known_digests, remember_digests
+from reelstore.errors import PlanError, UnusableItemError, WorkerError
+from reelstore.io import Progress, no_progress
 from reelstore.project.embed.batches import Outputs, encoded
 from reelstore.project.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
 from reelstore.project.embed.preprocess import prepared
 from reelstore.project.embed.signals import accept_signals, signals_wait
+from reelstore.project.pool import pooled_or_why
 from reelstore.project.settings import Params
+from reelstore.store.format import OK, VariantSpec
+from reelstore.store.open import open_variant
 from reelstore.store.staging import StagedRows, Staging, staged_rows
-from reelstore.store.table import RowTable
+from reelstore.store.write import row_fingerprints
 
 TEXT_WINDOW_BATCHES = 64
 """Captions of one length are gathered into batches within this many batches, and within two tasks."""
@@ -31,18 +37,35 @@ VIDEO_WINDOW_BATCHES = 4
 POLL_SECONDS = 0.2
 
 
-def run_tasks(params: Params, plan: Plan, encoder: Encoder, tasks: Sequence[Task], *, progress: Progress) -> None:
-    """Embed the rows of these tasks and stage them, each task as soon as it is done; staged ones are left alone.
+def run_tasks(
+    params: Params,
+    plan: Plan,
+    encoder: Encoder,
+    tasks: Sequence[Task],
+    *,
+    progress: Progress,
+    rows: Rows | None = None,
+) -> None:
+    """Make the rows of these tasks and stage them, each task as soon as it is done; staged ones are left alone.
 
     The encoder never waits for a decoder, a tokeniser or a disk that keep up with it: items are got ready ahead of it,
     batches are filled across tasks, and a task is pooled and written while the next one is embedded.
+
+    Args:
+        params: of the project.
+        plan: whose tasks they are.
+        encoder: with its weights, unless all of these tasks are staged or pooled from stored tokens.
+        tasks: to run.
+        progress: called with rows done and to do.
+        rows: of the dataset, where they have been read.
     """
     staging = Staging(staging_folder(params, plan.key))
-    rows = planned_rows(params, plan)
-    tables = {spec.variant: rows.table(spec) for _, spec in plan.variants}
-    todo = [task for task in tasks if not staging.has(task.name)]
+    rows = planned_rows(params, plan) if rows is None else rows
+    left = [task for task in tasks if not staging.has(task.name)]
+    todo = [task for task in left if not task.pooled]
     sizes = [len(task.rows) for task in todo]
-    progress(0, sum(sizes))
+    n_rows = sum(len(task.rows) for task in left)
+    progress(0, n_rows)
     numbers = chain.from_iterable(task.rows for task in todo)
     results = embed_items(params, encoder, rows, numbers, held=2 * max(sizes, default=1))
     done = 0
@@ -53,12 +76,23 @@ def run_tasks(params: Params, plan: Plan, encoder: Encoder, tasks: Sequence[Task
             for value in islice(results, size):
                 values.append(value)
                 done += 1
-                progress(done, sum(sizes))
+                progress(done, n_rows)
             if writing is not None:
                 writing.result()
-            writing = thread.submit(_stage, staging, plan, tables, task, values)
+            writing = thread.submit(_stage, staging, plan, rows, task, values)
         if writing is not None:
             writing.result()
+    for task in left:
+        if task.pooled:
+            _stage_pooled(params, staging, plan, rows, task)
+            done += len(task.rows)
+            progress(done, n_rows)
+
+
+def needs_network(params: Params, plan: Plan, tasks: Sequence[Task]) -> bool:
+    """Whether a row of these tasks has to be embedded still."""
+    staging = Staging(staging_folder(params, plan.key))
+    return any(not task.pooled and not staging.has(task.name) for task in tasks)
 
 
 def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Progress) -> None:
@@ -76,7 +110,14 @@ def run_in_workers(params: Params, plan: Plan, n_workers: int, *, progress: Prog
     context = multiprocessing.get_context("spawn")
     workers = [
         context.Process(
-            target=_work, args=(params, plan.key, [task.number for task in todo[n::n_workers]], _device(params, n))
+            target=_work,
+            args=(
+                params,
+                plan.key,
+                [task.number for task in todo[n::n_workers]],
+                _device(params, n),
+                known_digests(),
+            ),
         )
         for n in range(min(n_workers, len(todo)))
     ]
@@ -117,41 +158,81 @@ def embed_items(
     yield from encoded(encoder, inputs, held)
 
 
-def _stage(
-    staging: Staging,
-    plan: Plan,
-    tables: Mapping[str, RowTable],
-    task: Task,
-    values: Sequence[Outputs | UnusableItemError],
-) -> None:
+def _stage(staging: Staging, plan: Plan, rows: Rows, task: Task, values: Sequence[Outputs | UnusableItemError]) -> None:
     """Pool what is pooled, and write the rows of a task, of every variant."""
     staged: dict[str, StagedRows] = {}
-    for wanted, spec in plan.variants:
-        table = tables[spec.variant]
-        keys = [table.keys[row] for row in task.rows]
+    for request, spec in plan.variants:
         stored = np.dtype(spec.dtype)
         of_variant: list[Array | str] = []
         for value in values:
             if isinstance(value, UnusableItemError):
                 of_variant.append(str(value))
-            elif wanted.pooling is None:
-                of_variant.append(value[wanted.output])
-            elif not len(value[wanted.output]):
-                of_variant.append("it has no tokens to pool")
+            elif request.pooling is None:
+                of_variant.append(value[request.output])
             else:
                 # Rounded first: pooled now or later, from the stored tokens, the numbers are the same.
-                of_variant.append(pool(value[wanted.output].astype(stored), wanted.pooling))
-        staged[spec.variant] = staged_rows(spec, keys, table.fingerprints[task.rows], of_variant)
+                of_variant.append(pooled_or_why(value[request.output].astype(stored), request.pooling))
+        staged[spec.variant] = _staged_rows(spec, rows, task, of_variant)
     staging.write(task.name, staged)
 
 
-def _work(params: Params, key: str, numbers: Sequence[int], device: str | None) -> None:
+def _stage_pooled(params: Params, staging: Staging, plan: Plan, rows: Rows, task: Task) -> None:
+    """Pool the rows of a task from the stored tokens, and write them, of each variant that is pooled so."""
+    pooled = [(request, spec) for request, spec in plan.variants if spec.variant in task.pooled]
+    folder = params.layout.store / plan.key / VariantRequest(pooled[0][0].output, None).variant
+    values = _stored_tokens(folder, pooled[0][1].recipe["tokens"], rows, task)
+    staged = {
+        spec.variant: _staged_rows(
+            spec,
+            rows,
+            task,
+            [value if isinstance(value, str) else pooled_or_why(value, str(request.pooling)) for value in values],
+        )
+        for request, spec in pooled
+    }
+    staging.write(task.name, staged)
+
+
+def _stored_tokens(folder: Path, fingerprint: str, rows: Rows, task: Task) -> list[Array | str]:
+    """The stored tokens of a task's rows, or why a row has none.
+
+    Raises:
+        PlanError: they aren't those of the plan any more.
+    """
+    tokens = open_variant(folder)
+    row_of = {one.tobytes(): row for row, one in enumerate(tokens.table.fingerprints)}
+    wanted = row_fingerprints(fingerprint, [rows.contents[row] for row in task.rows])
+    places = [row_of.get(one.tobytes()) for one in wanted]
+    if tokens.fingerprint != fingerprint or None in places:
+        raise PlanError(f"{folder} has changed since the plan was made. Make it again: what is staged stays.")
+    here = [int(place) for place in places if place is not None]
+    values = tokens.walk([place for place in here if tokens.status[place] == OK])
+    reasons = tokens.failures
+    return [next(values) if tokens.status[place] == OK else reasons[tokens.table.keys[place]] for place in here]
+
+
+def _staged_rows(spec: VariantSpec, rows: Rows, task: Task, values: Sequence[Array | str]) -> StagedRows:
+    table = rows.table(spec)
+    return staged_rows(spec, [table.keys[row] for row in task.rows], table.fingerprints[task.rows], values)
+
+
+def _work(
+    params: Params,
+    key: str,
+    numbers: Sequence[int],
+    device: str | None,
+    digests: Mapping[tuple[str, int, int], str],
+) -> None:
     """What a worker process does."""
     accept_signals()
     _end_with_parent()
+    remember_digests(digests)
     plan = load_plan(params, key)
     encoder = planned_encoder(params, plan, device=device)
-    run_tasks(params, plan, encoder, [plan.task(number) for number in numbers], progress=lambda done, total: None)
+    tasks = [plan.task(number) for number in numbers]
+    if needs_network(params, plan, tasks):
+        load_weights(encoder)
+    run_tasks(params, plan, encoder, tasks, progress=no_progress)
 
 
 def _end_with_parent() -> None:

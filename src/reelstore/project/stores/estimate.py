@@ -1,26 +1,32 @@
-"""What an embed run would take: rows, bytes, files, disk and hours, before anything is written."""
+"""What an embed run would take: rows, bytes, files and disk; with a measured rate, hours too. Nothing is written."""
 
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
-from reelstore.encoders.base import TOKENS
+from reelstore.arrays import IntArray
+from reelstore.encoders.base import TOKENS, Encoder
+from reelstore.encoders.registry import load_weights
 from reelstore.encoders.variants import VariantRequest
 from reelstore.errors import DamagedFileError, ReelstoreError
 from reelstore.io import read_bytes, readable_bytes
 from reelstore.pooling import POOLINGS
-from reelstore.project.embed.plan import TOKENS_EXPECTED, diffs, load, read_rows
+from reelstore.project.embed.batches import Outputs
+from reelstore.project.embed.plan import TOKENS_EXPECTED, Rows, diffs, make, missing_rows, read_rows
 from reelstore.project.embed.tasks import embed_items
 from reelstore.project.settings import Params
 from reelstore.project.variants import pooled_spec, variants_of
 from reelstore.store.files import disk_free
 from reelstore.store.format import VariantSpec
+from reelstore.store.update import VariantDiff
 
 SAMPLE_ITEMS = {"video": 8, "text": 256}
-"""Items embedded to measure the rate, spread over those to do."""
+"""Items embedded to measure the rate, spread over those to embed."""
 SHARING_CACHE_TYPES = ("reflink", "hardlink", "symlink")
 
 
@@ -40,6 +46,7 @@ class EmbedEstimate:
     encoder: str
     n_rows: int
     n_todo: int
+    n_to_pool: int
     variants: tuple[VariantEstimate, ...]
     cache_type: str
     n_bytes_staged: int
@@ -54,7 +61,8 @@ class EmbedEstimate:
 
     def summary(self) -> str:
         """Lines for people."""
-        lines = [f"{self.encoder}: {self.n_todo} of {self.n_rows} rows to embed"]
+        to_pool = f", {self.n_to_pool} to pool from stored tokens" if self.n_to_pool else ""
+        lines = [f"{self.encoder}: {self.n_todo} of {self.n_rows} rows to embed{to_pool}"]
         lines += [f"  {v.variant:<8} {readable_bytes(v.n_bytes):>10}  {v.n_files} files" for v in self.variants]
         lines.append(
             f"  disk at peak {readable_bytes(self.n_bytes_peak)}, of it {readable_bytes(self.n_bytes_cache)} "
@@ -68,44 +76,65 @@ class EmbedEstimate:
         return "\n".join(lines)
 
 
-def estimate_embed(params: Params, key: str, *, retry_failed: bool) -> EmbedEstimate:
-    """Measure the rate on a few items and add up the rest; writes nothing."""
-    encoder = load(params, key)
-    rows, variants = read_rows(params, key), variants_of(params, key, encoder.spec)
-    missing = [
-        standing.todo for _, standing in diffs(params, key, variants, rows, retry_failed=retry_failed, verify=False)
-    ]
-    todo = np.unique(np.concatenate(missing))
-    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[encoder.spec.side]).astype(int))
-    sample = todo[picks].tolist() if len(todo) else []
-    list(embed_items(params, encoder, rows, sample[:1], held=1))  # the first call also warms up
-    started = time.perf_counter()
-    outputs = [
-        one for one in embed_items(params, encoder, rows, sample, held=len(sample)) if not isinstance(one, Exception)
-    ]
-    seconds = time.perf_counter() - started
+def estimate_embed(params: Params, key: str, *, retry_failed: bool, measure: bool = False) -> EmbedEstimate:
+    """Add up what is missing, by the encoder's spec and what is stored; writes nothing.
+
+    Args:
+        params: of the project.
+        key: `side/encoder`.
+        retry_failed: count failed rows as missing.
+        measure: embed a few items to measure the rate and their tokens. That loads the network, if a row needs it.
+    """
+    encoder = make(params, key)
+    spec = encoder.spec
+    rows, variants = read_rows(params, key), variants_of(params, key, spec)
+    stored = diffs(params, key, variants, rows, retry_failed=retry_failed, verify=False)
+    missing = {variant: diff.todo for variant, diff in stored.items()}
+    todo, to_pool = missing_rows(params, spec, variants, rows, missing, stored, retry_failed=retry_failed, verify=False)
+    outputs, rate = _measured(params, encoder, rows, todo) if measure and len(todo) else ([], None)
     estimates = []
-    for wanted, spec in variants:
-        lengths = [len(one[wanted.output]) for one in outputs]
-        n_tokens = float(np.mean(lengths)) if lengths else float(TOKENS_EXPECTED[spec.side])
-        estimates.append(_estimate(spec, len(rows.keys), n_tokens))
+    for request, of in variants:
+        lengths = [len(one[request.output]) for one in outputs]
+        estimates.append(_estimate(of, len(rows.keys), _n_tokens(of, stored[of.variant], lengths)))
     if params.keep(key) is None:
         for pooling in POOLINGS:
             pooled = pooled_spec(variants[0][1], VariantRequest(TOKENS, pooling))
             estimates.append(_estimate(pooled, len(rows.keys), 0))
-    cache_type = _cache_type(params.store_folder)
+    cache_type = _cache_type(params.layout.store)
     n_bytes = sum(estimate.n_bytes for estimate in estimates)
     return EmbedEstimate(
         encoder=key,
         n_rows=len(rows.keys),
         n_todo=len(todo),
+        n_to_pool=len(set().union(*(numbers.tolist() for numbers in to_pool.values()))),
         variants=tuple(estimates),
         cache_type=cache_type,
         n_bytes_staged=sum(estimate.n_bytes for estimate in estimates[: len(variants)]),
         n_bytes_cache=0 if cache_type in SHARING_CACHE_TYPES else n_bytes,
-        n_bytes_free=disk_free(params.store_folder),
-        items_per_second=len(sample) / seconds if sample and seconds else None,
+        n_bytes_free=disk_free(params.layout.store),
+        items_per_second=rate,
     )
+
+
+def _measured(params: Params, encoder: Encoder, rows: Rows, todo: IntArray) -> tuple[list[Outputs], float]:
+    """The outputs of a few items, spread over those to embed, and how many a second."""
+    load_weights(encoder)
+    picks = np.unique(np.linspace(0, len(todo) - 1, SAMPLE_ITEMS[encoder.spec.side]).astype(int))
+    sample = todo[picks].tolist()
+    list(embed_items(params, encoder, rows, sample[:1], held=1))  # the first call also warms up
+    started = time.perf_counter()
+    results = list(embed_items(params, encoder, rows, sample, held=len(sample)))
+    rate = len(sample) / max(time.perf_counter() - started, 1e-9)
+    return [one for one in results if not isinstance(one, Exception)], rate
+
+
+def _n_tokens(spec: VariantSpec, diff: VariantDiff, lengths: Sequence[int]) -> float:
+    """Tokens of a row on average: of the items measured, else of the rows stored, else what is usual for the side."""
+    if lengths:
+        return float(np.mean(lengths))
+    if diff.published is not None and diff.published.n_rows and spec.layout == "ragged":
+        return float(diff.published.attributes["n_value_rows"] / diff.published.n_rows)
+    return float(TOKENS_EXPECTED[spec.side])
 
 
 def _estimate(spec: VariantSpec, n_rows: int, n_tokens: float) -> VariantEstimate:
@@ -129,6 +158,8 @@ def _cache_type(folder: Path) -> str:
         DamagedFileError: DVC can't read its settings.
         IrregularFileError, OSError: they aren't regular files, or can't be read.
     """
+    if find_spec("dvc") is None:
+        return "none: DVC isn't installed"
     from dvc.exceptions import DvcException, NotDvcRepoError
     from dvc.repo import Repo
 
