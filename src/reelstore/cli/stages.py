@@ -8,6 +8,7 @@ import click
 from reelstore.cli.names import names
 from reelstore.cli.progress import Bar, echo, say
 from reelstore.cli.project import load_params
+from reelstore.extras import needed
 
 
 @click.command()
@@ -22,7 +23,7 @@ def dataset() -> None:
     from reelstore.project.dataset import build_dataset
 
     params = load_params()
-    report = build_dataset(params.dataset, folder=params.data_folder, progress=say)
+    report = build_dataset(params.dataset, folder=params.layout.data, progress=say)
     echo(report.summary())
 
 
@@ -45,7 +46,7 @@ def pool(encoder: str, store: Path | None) -> None:
             report = run_pool(store, encoder, progress=bar)
         else:
             params = load_params()
-            report = run_pool(params.store_folder, encoder, max_failures=params.embed.max_failures, progress=bar)
+            report = run_pool(params.layout.store, encoder, max_failures=params.embed.max_failures, progress=bar)
     echo(report.summary())
 
 
@@ -136,7 +137,8 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
     \b
         reelstore check-loader efficientnet-lite0 minilm-l6 mlp
     """
-    from reelstore.project.align.check_loader import check_loader as run_check
+    with needed("reelstore check-loader", extra="train"):
+        from reelstore.project.align.check_loader import check_loader as run_check
 
     report = run_check(load_params(), video=video, text=text, aligner=aligner, n_described=batches)
     echo(report.summary())
