@@ -9,7 +9,8 @@ import numpy as np
 
 from reelstore.align.registry import FittedAligner, load_aligner
 from reelstore.arrays import Array
-from reelstore.encoders.use import encoder
+from reelstore.encoders.registry import load_weights
+from reelstore.encoders.use import unloaded_encoder
 from reelstore.encoders.variants import possible_variants
 from reelstore.errors import SearchError
 from reelstore.pooling import pool
@@ -139,13 +140,14 @@ def _embedded(texts: Sequence[str], rows: Rows, name: str, options: dict[str, An
             f"{name}: which encoder made these rows isn't known (they were written or imported), so a sentence "
             "can't be embedded as they were. Embed it yourself and give the vectors as the query."
         )
-    ready = encoder(str(recipe.get("name")), side="text", threads=int(recipe.get("threads", 1)), **options)
+    ready = unloaded_encoder(str(recipe.get("name")), side="text", threads=int(recipe.get("threads", 1)), **options)
     differs = sorted(key for key, value in ready.spec.as_json().items() if recipe.get(key) != value)
     if differs:
         raise SearchError(
             f"{name} was made by {recipe.get('name')} with other {', '.join(differs)}. Give the encoder's options "
             "as they were, or embed the sentence yourself and give the vectors as the query."
         )
+    load_weights(ready.encoder)
     request = possible_variants(ready.spec)[rows.variant]
     values = [value.astype(rows.dtype) for value in ready.encode_texts(texts)[request.output]]
     if request.pooling is None:

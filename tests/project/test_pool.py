@@ -110,4 +110,4 @@ def test_a_row_whose_tokens_came_later_is_pooled(tokens: None) -> None:
         code, said = pool("0.5")
         assert code == 0
         assert len(open_store("store/drawn")["text/fake/mean"].failures) == len(broken)
-    assert "1 pooled, 49 taken over" in said
+    assert "1 pooled, 49 reused" in said

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from reelstore.arrays import Float32Array, UInt8Array
 from reelstore.bounds import ItemBounds
 from reelstore.encoders.base import Encoder, EncoderSpec
-from reelstore.encoders.registry import load_encoder
+from reelstore.encoders.registry import load_weights, make_encoder
 from reelstore.errors import ParamsError
 from reelstore.records import Frames, Side
 
@@ -37,7 +37,16 @@ def encoder(
         >>> reelstore.encoder("minilm-l6", side="text").encode_texts(["a cat"])["tokens"][0].shape
         (4, 384)
     """
-    return ReadyEncoder(load_encoder(side, name, options=options, device=device, threads=threads))
+    made = unloaded_encoder(name, side=side, device=device, threads=threads, **options)
+    load_weights(made.encoder)
+    return made
+
+
+def unloaded_encoder(
+    name: str, *, side: Side = "video", device: str = "auto", threads: int = 1, **options: Any
+) -> "ReadyEncoder":
+    """As `encoder`, before its weights are read: for its `spec`. `load_weights(one.encoder)` makes it ready."""
+    return ReadyEncoder(make_encoder(side, name, options=options, device=device, threads=threads))
 
 
 @dataclass(frozen=True)

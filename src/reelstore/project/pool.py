@@ -34,7 +34,7 @@ class PoolReport:
         """A line for people."""
         n_rows = self.updates[0].n_rows
         names = ", ".join(update.variant for update in self.updates)
-        return f"{self.folder}: {names} of {n_rows} rows, {self.n_pooled} pooled, {n_rows - self.n_pooled} taken over."
+        return f"{self.folder}: {names} of {n_rows} rows, {self.n_pooled} pooled, {n_rows - self.n_pooled} reused."
 
 
 def run_pool(store: Path, encoder: str, *, max_failures: float | None = None, progress: Progress) -> PoolReport:

@@ -77,10 +77,10 @@ class EmbedReport:
             how = "embedded" if not self.n_pooled else "embedded or pooled" if self.n_embedded else "pooled from tokens"
             done = f"{update.n_new} {how} in {self.seconds:.1f} s" if update.n_new else "nothing to embed"
             lines.append(
-                f"{self.folder / update.variant}: {update.n_rows} rows, {done}, {update.n_rows - update.n_new} taken "
-                f"over, {update.n_failed} failed. Digest {update.digest[:12]}."
+                f"{self.folder / update.variant}: {update.n_rows} rows, {done}, {update.n_rows - update.n_new} reused, "
+                f"{update.n_failed} failed. Digest {update.digest[:12]}."
             )
-            lines += [f"  mended: {file}" for file in update.repaired]
+            lines += [f"  repaired: {file}" for file in update.repaired]
         lines += [f"  equal rows: {self.warning}"] if self.warning else []
         lines += [f"  failed: {key}: {reason}" for key, reason in islice(self.failures.items(), NAMED)]
         return "\n".join(lines)

@@ -28,7 +28,7 @@ from reelstore.project.settings import Params
 from reelstore.store.format import OK, VariantSpec
 from reelstore.store.open import open_variant
 from reelstore.store.staging import StagedRows, Staging, staged_rows
-from reelstore.store.write import row_fingerprints
+from reelstore.store.update import compare
 
 TEXT_WINDOW_BATCHES = 64
 """Captions of one length are gathered into batches within this many batches, and within two tasks."""
@@ -82,11 +82,13 @@ def run_tasks(
             writing = thread.submit(_stage, staging, plan, rows, task, values)
         if writing is not None:
             writing.result()
-    for task in left:
-        if task.pooled:
-            _stage_pooled(params, staging, plan, rows, task)
-            done += len(task.rows)
-            progress(done, n_rows)
+    tokens: dict[tuple[str, ...], _StoredTokens] = {}
+    for task in (one for one in left if one.pooled):
+        if task.pooled not in tokens:
+            tokens[task.pooled] = _tokens_of(params, plan, rows, task)
+        _stage_pooled(staging, plan, rows, task, tokens[task.pooled])
+        done += len(task.rows)
+        progress(done, n_rows)
 
 
 def needs_network(params: Params, plan: Plan, tasks: Sequence[Task]) -> bool:
@@ -176,39 +178,57 @@ def _stage(staging: Staging, plan: Plan, rows: Rows, task: Task, values: Sequenc
     staging.write(task.name, staged)
 
 
-def _stage_pooled(params: Params, staging: Staging, plan: Plan, rows: Rows, task: Task) -> None:
-    """Pool the rows of a task from the stored tokens, and write them, of each variant that is pooled so."""
-    pooled = [(request, spec) for request, spec in plan.variants if spec.variant in task.pooled]
-    folder = params.layout.store / plan.key / VariantRequest(pooled[0][0].output, None).variant
-    values = _stored_tokens(folder, pooled[0][1].recipe["tokens"], rows, task)
-    staged = {
-        spec.variant: _staged_rows(
-            spec,
-            rows,
-            task,
-            [value if isinstance(value, str) else pooled_or_why(value, str(request.pooling)) for value in values],
-        )
-        for request, spec in pooled
-    }
-    staging.write(task.name, staged)
+class _StoredTokens:
+    """The stored tokens that poolings are made from, found once for all tasks.
 
-
-def _stored_tokens(folder: Path, fingerprint: str, rows: Rows, task: Task) -> list[Array | str]:
-    """The stored tokens of a task's rows, or why a row has none.
+    Args:
+        folder: of the tokens' variant.
+        fingerprint: of the variant they must be.
+        rows: of the dataset's side.
 
     Raises:
         PlanError: they aren't those of the plan any more.
     """
-    tokens = open_variant(folder)
-    row_of = {one.tobytes(): row for row, one in enumerate(tokens.table.fingerprints)}
-    wanted = row_fingerprints(fingerprint, [rows.contents[row] for row in task.rows])
-    places = [row_of.get(one.tobytes()) for one in wanted]
-    if tokens.fingerprint != fingerprint or None in places:
-        raise PlanError(f"{folder} has changed since the plan was made. Make it again: what is staged stays.")
-    here = [int(place) for place in places if place is not None]
-    values = tokens.walk([place for place in here if tokens.status[place] == OK])
-    reasons = tokens.failures
-    return [next(values) if tokens.status[place] == OK else reasons[tokens.table.keys[place]] for place in here]
+
+    def __init__(self, folder: Path, fingerprint: str, rows: Rows) -> None:
+        self._folder, self._tokens = folder, open_variant(folder)
+        if self._tokens.fingerprint != fingerprint:
+            raise self._changed()
+        spec = self._tokens.spec
+        self._place_of = compare(folder, spec, rows.table(spec), verify=False).source  # (n,) row there, -1 for none
+        self._reasons = self._tokens.failures
+
+    def of(self, task: Task) -> Iterator[Array | str]:
+        """The tokens of each row of a task, read as they are asked for, or why it has none."""
+        places = self._place_of[task.rows]
+        if (places < 0).any():
+            raise self._changed()
+        is_ok = self._tokens.status[places] == OK
+        values = self._tokens.walk(places[is_ok].tolist())
+        for place, ok in zip(places.tolist(), is_ok.tolist(), strict=True):
+            yield next(values) if ok else self._reasons[self._tokens.table.keys[place]]
+
+    def _changed(self) -> PlanError:
+        return PlanError(f"{self._folder} has changed since the plan was made. Make it again: what is staged stays.")
+
+
+def _stage_pooled(staging: Staging, plan: Plan, rows: Rows, task: Task, tokens: _StoredTokens) -> None:
+    """Pool the rows of a task from the stored tokens, and write them, of each variant that is pooled so."""
+    pooled = [(request, spec) for request, spec in plan.variants if spec.variant in task.pooled]
+    values: dict[str, list[Array | str]] = {spec.variant: [] for _, spec in pooled}
+    for value in tokens.of(task):
+        for request, spec in pooled:
+            result = value if isinstance(value, str) else pooled_or_why(value, str(request.pooling))
+            values[spec.variant].append(result)
+    staged = {spec.variant: _staged_rows(spec, rows, task, values[spec.variant]) for _, spec in pooled}
+    staging.write(task.name, staged)
+
+
+def _tokens_of(params: Params, plan: Plan, rows: Rows, task: Task) -> _StoredTokens:
+    """The stored tokens that a task pools."""
+    request, spec = next(one for one in plan.variants if one[1].variant in task.pooled)
+    folder = params.layout.store / plan.key / VariantRequest(request.output, None).variant
+    return _StoredTokens(folder, str(spec.recipe["tokens"]), rows)
 
 
 def _staged_rows(spec: VariantSpec, rows: Rows, task: Task, values: Sequence[Array | str]) -> StagedRows:
