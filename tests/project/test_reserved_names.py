@@ -43,4 +43,4 @@ def test_evaluate_names_the_rule(arguments: list[str]) -> None:
 @pytest.mark.parametrize("command", [["embed", "text/c"], ["pool", "text/c"], ["apply", "a", "b", "c"], ["dataset"]])
 def test_params_name_the_rule(command: list[str]) -> None:
     Path("params.yaml").write_text("encoders: {text/c: {}}\n")
-    assert "encoders: 'c' is reserved" in refused(*command)
+    assert "encoders: 'text/c' is reserved" in refused(*command)
