@@ -1,4 +1,4 @@
-"""Published files of tensors: looked at before anything is allocated, read without a copy, checked key by key."""
+"""Read files of tensors: check headers before memory is allocated, map the content, check every key."""
 
 import re
 import zipfile

@@ -1,4 +1,4 @@
-"""A checkpoint's folder: its settings, read and checked, and which files hold its weights. Nothing in it is run."""
+"""Read and check a checkpoint's folder: its settings, and which files hold its weights. No code of it is run."""
 
 import re
 from collections.abc import Iterator, Mapping

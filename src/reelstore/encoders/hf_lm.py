@@ -137,8 +137,8 @@ class HfLm:
 
     def encode(self, batch: Sequence[Array]) -> list[dict[str, Float32Array]]:
         """States of each prompt's tokens at every layer, (n_tokens, dim), without padding."""
-        # Padding goes to the right, whatever the tokenizer prefers: a causal model's real tokens then neither see it
-        # nor are moved by it. Which id fills it plays no part.
+        # Padding goes to the right, even if the tokenizer pads on the left: a causal model's real tokens neither see it
+        # there nor are moved by it. Which id fills it plays no part.
         ids = np.zeros((self.batch_size, self.bucket(batch[0])), dtype=np.int64)
         mask = np.zeros_like(ids)
         mask[:, 0] = 1  # a row without any token would give NaN

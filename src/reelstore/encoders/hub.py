@@ -1,4 +1,4 @@
-"""A checkpoint in the Hugging Face layout: a folder here, or one commit of a repository on the hub."""
+"""Find a checkpoint in the Hugging Face layout: a local folder, or one commit of a repository on the hub."""
 
 import re
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class Checkpoint:
 
     Attributes:
         source: what messages call it: the folder, or `owner/name@commit`.
-        folder: where they lie.
+        folder: where they are.
         config: config.json.
         weights: files that hold the weights, one or several.
         index: says which of several holds what.

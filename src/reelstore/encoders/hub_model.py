@@ -1,4 +1,4 @@
-"""A model in the Hugging Face layout before its network: its options, its configuration, and what these decide."""
+"""Describe a model in the Hugging Face layout by its options and configuration, without its network."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

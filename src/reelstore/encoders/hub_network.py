@@ -1,4 +1,4 @@
-"""A checkpoint's files -> its network, made by transformers from tensors that were checked first."""
+"""Load a checkpoint's network: transformers makes it from tensors that were checked first."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

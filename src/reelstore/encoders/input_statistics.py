@@ -1,4 +1,4 @@
-"""Is a network fed the pixels it was trained on? The first batch norm has stored what its input was like.
+"""Compare a network's input with the statistics that its first batch norm stored in training.
 
 A batch norm keeps the mean and variance that each channel of its input had in training. Other mean and deviation in
 front of the network, another range or another order of channels change what arrives there.
@@ -97,7 +97,7 @@ def input_statistics(
 
 
 def _is_batch_norm(module: nn.Module) -> bool:
-    """A layer of torch, or a library's frozen one: whatever stores a running mean and variance."""
+    """A layer of torch, or a library's frozen one: anything that stores a running mean and variance."""
     return all(isinstance(getattr(module, name, None), Tensor) for name in ("running_mean", "running_var"))
 
 

@@ -1,4 +1,4 @@
-"""Types of encoders' options: one range a name, whichever the encoder."""
+"""Types of encoders' options: one range for each name, the same for every encoder."""
 
 from typing import Annotated
 

@@ -28,7 +28,7 @@ class TextRule:
 
     Attributes:
         max_tokens: longer captions are cut there; the tokenizer keeps the closing token.
-        pad_id: what fills a row. Always on the right, whatever side the tokenizer would take.
+        pad_id: what fills a row. Always on the right, even if the tokenizer pads on the left.
         masked: whether the network is told which tokens are padding.
         whole: always padded to `max_tokens`, as SigLIP was trained; else to the next of a few lengths.
         lower: lower case first, where the tokenizer should and doesn't.

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer, once it is sure to be the network's: its files are there, whole, and of this vocabulary."""
+"""Load a checkpoint's tokenizer and check that it is the network's: complete files, and the same vocabulary."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Encoders by themselves, without a store: frames or texts in arrays, named outputs in arrays."""
+"""Use an encoder without a store: arrays of frames, or texts, to arrays of named outputs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -69,6 +69,6 @@ def resolve_device(device: str) -> str:
 
 
 def sha256_of_all(files: Mapping[str, Path]) -> str:
-    """Hex digest of several files, each under the name of what it is for; where they lie plays no part."""
+    """Hex digest of several files, each under the name of what it is for; their paths play no part."""
     lines = "".join(f"{name} {sha256_of(path)}\n" for name, path in sorted(files.items()))
     return sha256(lines.encode()).hexdigest()

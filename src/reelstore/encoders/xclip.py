@@ -33,7 +33,7 @@ RERANKER_FORMAT = "reelstore-xclip-reranker/1"
 
 
 class HubCheckpoint(NamedTuple):
-    """Where a published checkpoint lies; without a revision where we know of none."""
+    """Where a published checkpoint is; without a revision where we know of none."""
 
     model: str
     revision: str | None
@@ -118,7 +118,7 @@ class XClipText(TextTower):
         model = _open(options, "text")
         tokenizer = load_tokenizer(model.checkpoint, model.config)
         # Padding comes after the end token and the attention is causal: it changes nothing, and with the end token
-        # itself the highest id is found where it first stands.
+        # itself the highest id is found at its first position.
         rule = TextRule(
             max_tokens=model.text.max_position_embeddings,
             pad_id=closing_token(model.checkpoint, tokenizer, eos=None),

@@ -1,4 +1,4 @@
-"""The pool stage: the tokens of one encoder -> every pooling, in one walk over the tokens."""
+"""The pool stage: pool one encoder's tokens in all ways, in one pass over the tokens."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""What is stored of an encoder: its outputs as they come, or pooled, and what determines each."""
+"""The variants that a project stores of an encoder, and the recipe of each."""
 
 from typing import Any
 

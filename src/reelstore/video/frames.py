@@ -1,4 +1,4 @@
-"""A frame as a decoder gives it, and the choice of those that are wanted."""
+"""Choose frames from those that a decoder gives."""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple

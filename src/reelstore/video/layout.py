@@ -1,4 +1,4 @@
-"""What a file consists of, seen before a library reads it: how much work it will be, and whether it is whole."""
+"""Read a file's structure before a library opens it: how much work it is, and whether it is complete."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What makes a video undecodable beside its bytes: a decoder's errors, and what is beyond the bounds."""
+"""Limits of decoding: a decoder's errors become reasons, and a file beyond the bounds is refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ _REASON_CHARACTERS = 300
 
 @contextmanager
 def decoder_errors() -> Iterator[None]:
-    """Turn whatever a decoding library raises within into the reason why a video can't be decoded.
+    """Turn any error of a decoding library into the reason why a video can't be decoded.
 
     Only calls of a library belong within: damaged files make libraries raise errors of any class, also those that
     would be a mistake in code of ours.

@@ -1,6 +1,6 @@
 """A decoded frame -> RGB: upright, on white where it is transparent, by its own colour matrix and range.
 
-Colours that a file doesn't state are BT.601 of limited range whatever the picture's size, as FFmpeg's scaler takes them
+Colours that a file doesn't state are BT.601 of limited range for every size of picture, as FFmpeg's scaler takes them
 (and so do decord and OpenCV, which fed most published models). Nothing is mapped to another gamut or brightness: wide
 or HDR (PQ, HLG) signals keep their code values.
 """
@@ -83,7 +83,7 @@ def to_rgb(
 def _converted(frame: av.VideoFrame, zero_alpha_is_opaque: bool) -> UInt8Array | None:
     """Stored pixels of a frame that FFmpeg's scaler alone wouldn't show right; None for all others."""
     has_alpha = frame.format.has_palette or any(component.is_alpha for component in frame.format.components)
-    # The scaler takes grey for full range whatever the file says.
+    # The scaler takes grey for full range, even if the file says otherwise.
     is_limited_grey = frame.format.name.startswith(("gray", "ya")) and frame.color_range == ColorRange.MPEG
     if not has_alpha and not is_limited_grey:
         return None

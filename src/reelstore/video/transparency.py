@@ -1,4 +1,4 @@
-"""Alpha that a stream carries beside its pictures, where FFmpeg's own decoders don't look for it."""
+"""Find alpha that a stream carries in a second layer, which FFmpeg's own decoders ignore."""
 
 import re
 

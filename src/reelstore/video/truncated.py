@@ -1,4 +1,4 @@
-"""Whether a file ends before it says it does.
+"""Find files that end before their headers say they do.
 
 Decoders stop quietly at the end of a cut file, and sampling would then spread over the part that is left. Where a
 container doesn't state its length, its last part does: a file is cut where that part is. Such a container that was cut

@@ -1,4 +1,4 @@
-"""Whether containers that are written as they come end within a part: transport and program streams, Ogg, FLV, ASF."""
+"""Find streaming containers that end within a part: transport and program streams, Ogg, FLV, ASF."""
 
 from typing import BinaryIO
 

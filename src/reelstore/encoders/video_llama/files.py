@@ -1,4 +1,4 @@
-"""The published Video-LLaMA models: which files each is made of, whether they belong together, what they hash to."""
+"""The published Video-LLaMA models: the files of each, checks that they belong together, their digests."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +43,7 @@ class PretrainedModel:
 
     Attributes:
         finetune: name of its own file.
-        repository: where that lies on the Hugging Face hub.
+        repository: where that is on the Hugging Face hub.
         llama: the LLaMA it was trained with.
         generation: of that LLaMA, 1 or 2; they are told apart by their number of places, 2048 and 4096.
         dim: width of that LLaMA.
@@ -103,11 +103,11 @@ MODELS = {
 def find_weights(
     key: str, model: PretrainedModel, weights: Mapping[str, str] | None, roles: Sequence[str]
 ) -> dict[str, Path]:
-    """Where each needed file and folder lies; those that aren't needed are let be.
+    """Where each needed file and folder is; the others are ignored.
 
     Args:
         key: `side/name`, for messages.
-        model: what is to be found.
+        model: the model that is needed.
         weights: role -> path; for `llama` also owner/name@commit.
         roles: the needed ones.
 
@@ -148,12 +148,12 @@ def naming_sources(key: str, model: PretrainedModel, paths: Mapping[str, Path]) 
 
 
 def check_pairing(key: str, model: PretrainedModel, paths: Mapping[str, Path], *, dim: int) -> None:
-    """Files of different models load into each other without a sound; what can be told is told.
+    """Check that files are of one model: those of different models would load into each other without an error.
 
     Args:
         key: `side/name`, for messages.
         model: what they should be.
-        paths: where they lie.
+        paths: where they are.
         dim: width of the video's tokens, or of the LLaMA where there is no video.
 
     Raises:

@@ -176,7 +176,7 @@ class Llama:
     def states(self, embedded: "Tensor") -> "dict[int, Tensor]":
         """Embeddings (batch, length, dim) -> the states of each wanted layer, (batch, length, dim).
 
-        Padding stands on the right and needs no mask: no token sees what comes after it.
+        Padding is on the right and needs no mask: no token sees what comes after it.
         """
         embedded = embedded.to(self._device, self._dtype)
         kept: dict[int, Tensor] = {0: embedded}

@@ -1,4 +1,4 @@
-"""What both sides of Video-LLaMA share: their options checked, and items and sequences in one shape."""
+"""Shared by both sides of Video-LLaMA: checks of options, number formats, padded lengths, and items as records."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ def arrays(values: "Tensor") -> Float32Array:
 def dtypes(key: str, dtype: str, device: str) -> tuple[str, str]:
     """Of the ViT and of the LLaMA."""
     if dtype == "auto":
-        return ("float32", "float32") if device == "cpu" else ("float16", "bfloat16")
+        return ("float32", "float32") if device.partition(":")[0] == "cpu" else ("float16", "bfloat16")
     if dtype not in ("float32", "float16", "bfloat16"):
         raise ParamsError(f"encoders.{key}: dtype is {dtype!r}; it must be auto, float32, float16 or bfloat16.")
     return dtype, dtype

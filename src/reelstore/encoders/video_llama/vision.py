@@ -1,7 +1,7 @@
 """Video-LLaMA before its LLaMA: frames -> ViT -> Q-Former -> video Q-Former -> tokens as wide as the LLaMA.
 
 Architecture: DAMO-NLP-SG/Video-LLaMA at 64888c0, on the modules of transformers' BLIP-2. The published files are read
-strictly: a key that is needed and missing, of another shape, or unknown where the model lies, is an error; what else
+strictly: a key that is needed and missing, of another shape, or unknown among the model's own, is an error; what else
 they hold (heads, optimizers, buffers) is left alone.
 """
 

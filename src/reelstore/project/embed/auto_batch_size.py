@@ -1,4 +1,4 @@
-"""`batch_size: auto`: the largest batch that a GPU has memory for, found once and kept: it is part of every row."""
+"""`batch_size: auto`: find the largest batch that fits a GPU's memory, once; it is part of every row's recipe."""
 
 import gc
 import re
@@ -12,7 +12,7 @@ from reelstore.encoders.base import Encoder
 from reelstore.errors import BatchMemoryError, DamagedFileError, StoreError
 from reelstore.plain import read_typed
 from reelstore.project.embed.batches import encode_batch, out_of_memory
-from reelstore.project.embed.preprocess import prepared
+from reelstore.project.embed.preprocess import preprocessed
 from reelstore.records import Side
 from reelstore.store.files import read_manifest
 from reelstore.store.groups import variant_folders
@@ -24,7 +24,7 @@ _FIRST_OF_SHAPE = re.compile(r"\(([1-9][0-9]{0,5}),")
 
 
 def recorded_batch_size(plan: Path, variants: Path) -> int | None:
-    """The batch size of rows that are stored or planned already: with another one all of them would be embedded anew.
+    """The batch size of rows that are stored or planned already: with another one all of them would be embedded again.
 
     Args:
         plan: file of a plan of this encoder.
@@ -84,7 +84,7 @@ def largest_item(encoder: Encoder, items: Sequence[Any], clips: Path, bounds: It
             (caption for caption in items if len(caption.text) <= bounds.max_characters),
             key=lambda caption: len(caption.text),
         )[-1:]
-    outcomes = prepared(encoder, items, clips, workers=1, bounds=bounds)
+    outcomes = preprocessed(encoder, items, clips, workers=1, bounds=bounds)
     outcome = next((one for one in outcomes if not isinstance(one, Exception)), None)
     if outcome is None:
         raise BatchMemoryError(

@@ -1,4 +1,4 @@
-"""Prepared items -> outputs in order, through batches of one shape that are filled up."""
+"""Encode preprocessed items in batches of one shape, and give the outputs in order."""
 
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator
@@ -75,7 +75,7 @@ def encode_batch(encoder: Encoder, batch: list[Any]) -> list[Outputs]:
         less = f"batch_size to {size // 2} or less" if size > 1 else "fewer frames or shorter captions: it is 1 already"
         raise BatchMemoryError(
             f"{key}: out of memory at batches of {encoder.spec.batch}. In params.yaml, set {key}: {less}, or "
-            "embed.device to one with more. What is staged stays; another batch shape embeds all rows anew, for it "
+            "embed.device to one with more. What is staged stays; another batch shape embeds all rows again, since it "
             "moves the last bits."
         ) from error
 

@@ -1,10 +1,10 @@
-"""Whether an encoder is fed the pixels its network was trained on, by the dataset's own videos."""
+"""Check, with the dataset's videos, that an encoder's input is as its network was trained."""
 
 import numpy as np
 
 from reelstore.errors import DatasetError, ParamsError, UnusableItemError
 from reelstore.project.embed.plan import load, read_rows
-from reelstore.project.embed.preprocess import prepared
+from reelstore.project.embed.preprocess import preprocessed
 from reelstore.project.settings import Params
 
 _NONE = "no batch norm, so the network has no stored statistics of its input to compare with."
@@ -30,7 +30,7 @@ def check_input(params: Params, key: str, *, n_videos: int) -> str:
         return f"{key}: {_NONE}"
     rows = read_rows(params, key)
     chosen = np.unique(np.linspace(0, len(rows.items) - 1, min(n_videos, len(rows.items))).astype(int)).tolist()
-    inputs = prepared(
+    inputs = preprocessed(
         encoder,
         (rows.items[number] for number in chosen),
         rows.clips,

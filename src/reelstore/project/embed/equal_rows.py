@@ -1,4 +1,4 @@
-"""Different captions that get one and the same row: the tokenizer isn't the model's, or a token sees nothing."""
+"""Find different items that get the same row: another model's tokenizer, or a token that sees nothing."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from reelstore.records import Caption, Video
 from reelstore.store.update import VariantUpdate
 
 A_FEW = 3
-"""Items that may share a row without a word: captions cut before they differ, pictures that are black throughout."""
+"""Items that may share a row without a warning: captions cut before they differ, pictures that are black throughout."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What embedding one side takes, frozen in a file before anything is embedded: rows, variants, tasks."""
+"""Plan an embedding run: variants, rows to embed or to pool, and tasks, frozen in a file before the run."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Items of a dataset -> the network's input, got ready ahead of the encoder in threads."""
+"""Preprocess a dataset's items for the network, in threads that run ahead of it."""
 
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
@@ -19,7 +19,7 @@ DECODED_AHEAD = 8
 """Videos whose frames wait for the encoder."""
 
 
-def prepared(
+def preprocessed(
     encoder: Encoder, items: Iterable[Any], clips: Path, *, workers: int, bounds: ItemBounds
 ) -> Iterator[Array | UnusableItemError]:
     """The network's input for each item, in order, or the error that says why it has none.

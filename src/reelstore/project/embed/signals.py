@@ -1,4 +1,4 @@
-"""Signals and the processes of `embed --workers`: the parent alone is stopped by them, and ends its workers itself."""
+"""Signals and the processes of `embed --workers`: only the parent handles them, and it ends its workers."""
 
 import signal
 import threading

@@ -1,4 +1,4 @@
-"""The embed stage: one side of a dataset through one encoder, into the store. Plan, tasks, finalise."""
+"""The embed stage: embed one side of a dataset with one encoder into the store, by plan, tasks and finalise."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Tasks of a plan -> staged rows: in this process, or in several."""
+"""Run a plan's tasks, in this process or in several, and stage their rows."""
 
 import multiprocessing
 import os
@@ -21,7 +21,7 @@ from reelstore.errors import PlanError, UnusableItemError, WorkerError
 from reelstore.io import Progress, no_progress
 from reelstore.project.embed.batches import Outputs, encoded
 from reelstore.project.embed.plan import Plan, Rows, Task, load_plan, planned_encoder, planned_rows, staging_folder
-from reelstore.project.embed.preprocess import prepared
+from reelstore.project.embed.preprocess import preprocessed
 from reelstore.project.embed.signals import accept_signals, signals_wait
 from reelstore.project.pool import pooled_or_why
 from reelstore.project.settings import Params
@@ -156,7 +156,7 @@ def embed_items(
     items: Iterable[Any] = (rows.items[number] for number in numbers)
     text = encoder.spec.side == "text"
     held = min(held, TEXT_WINDOW_BATCHES * encoder.batch_size) if text else VIDEO_WINDOW_BATCHES * encoder.batch_size
-    inputs = prepared(encoder, items, rows.clips, workers=params.embed.decode_workers, bounds=params.embed)
+    inputs = preprocessed(encoder, items, rows.clips, workers=params.embed.decode_workers, bounds=params.embed)
     yield from encoded(encoder, inputs, held)
 
 

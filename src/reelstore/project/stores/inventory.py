@@ -1,4 +1,4 @@
-"""What a store holds, for people: a line a variant, or one variant in full."""
+"""List what a store holds: one line for each variant, or one variant in full."""
 
 import json
 from collections.abc import Mapping

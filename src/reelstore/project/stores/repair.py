@@ -39,10 +39,10 @@ class RepairReport:
 
 
 def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
-    """Make sound whatever `verify` finds at or below a path: only the rows of bad files are embedded or pooled again.
+    """Repair what `verify` finds at or below a path: only the rows of bad files are embedded or pooled again.
 
     Raises:
-        StoreError: the store isn't that of params.yaml, so its rows can't be made again here.
+        StoreError: the store isn't that of params.yaml, so its rows can't be recomputed here.
     """
     before = verify(path, progress=progress)
     done = []
@@ -109,7 +109,7 @@ def _prepare(params: Params, folder: Path, spec: VariantSpec | None) -> None:
     if spec is not None and attributes["fingerprint"] != spec.fingerprint:
         raise StoreError(
             f"{folder} was made by another encoder, or by other settings, than params.yaml names: its rows can't be "
-            "made again here. Fetch them with dvc checkout, or make all of it anew with dvc repro."
+            "recomputed here. Fetch them with dvc checkout, or recompute all of it with dvc repro."
         )
 
 
@@ -126,7 +126,7 @@ def _groups_aside(params: Params, folder: Path) -> list[str]:
 def _variant_aside(params: Params, folder: Path) -> str:
     """Move a folder away whose manifest is missing or damaged: nobody can say any more which of its files are ours."""
     _refuse_foreign(params, folder)
-    return f"{folder}: its manifest can't be read; moved to {_moved(folder)}, all of it is made again"
+    return f"{folder}: its manifest can't be read; moved to {_moved(folder)}, all of it is recomputed"
 
 
 def _moved(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Stores against what they say of themselves, pooled rows against their tokens, and all of it against the dataset."""
+"""Verify a store: files against digests, pooled rows against their tokens, rows against the dataset."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
