@@ -93,7 +93,8 @@ def test_dvc_commands_that_pages_show_are_dvc_s(page: Path) -> None:
 
 
 def blocks_of_shell(text: str) -> list[str]:
-    return re.findall(r"```\n(.*?)```", text, flags=re.DOTALL)
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    return [block for language, block in fenced if not language]
 
 
 def test_settings_that_pages_show_are_valid() -> None:
