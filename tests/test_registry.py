@@ -1,5 +1,6 @@
 """Names that are built in, and those that installed packages bring by entry points."""
 
+import os
 import subprocess
 import sys
 import warnings
@@ -128,6 +129,6 @@ def test_a_warning_of_plug_ins_is_one_line_for_a_user_of_the_command_line(plugin
         "from reelstore.cli.border import border; from reelstore.align.registry import ALIGNERS\n"
         "with border(): list(ALIGNERS)"
     )
-    environment = {"PYTHONPATH": str(plugins)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(plugins), *sys.path])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == "Warning: one 1.0 brings the aligner 'ridge', a name that reelstore has: it is ignored.\n"
