@@ -5,27 +5,26 @@ from typing import Any
 
 import pytest
 import torch
-from checkpoints import clip, made, metaclip2, siglip2, videoprism, xclip
+from checkpoints import clip, made
 from families import family
 from transformers import CLIPModel
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from reelstore.encoders.hub import find_checkpoint
-from reelstore.encoders.hub_model import _ATTENTION, half_precision, read_model_config, usable_positions
+from reelstore.encoders.hub_model import _ATTENTION, class_of, half_precision, read_model_config, usable_positions
 from reelstore.encoders.hub_network import load_network, positions_of
 from reelstore.encoders.registry import load_weights, make_encoder
 from reelstore.errors import WeightsError
-
-MAKERS = [clip, siglip2, metaclip2, xclip, videoprism]
 
 
 def checkpoint(folder: Path) -> Any:
     return find_checkpoint(str(folder), None, encoder="text/test")
 
 
-@pytest.mark.parametrize("maker", MAKERS)
-def test_attention_without_torch_is_what_the_network_takes(maker: Any) -> None:
-    network = load_network(checkpoint(made(maker)), dtype="float32")
-    assert network.config._attn_implementation == _ATTENTION[network.config.model_type]
+@pytest.mark.parametrize("model_type", sorted(_ATTENTION))
+def test_attention_without_torch_is_the_default_of_the_network_s_class(model_type: str) -> None:
+    network_class = class_of(CONFIG_MAPPING[model_type]())
+    assert ("sdpa" if network_class._supports_sdpa else "eager") == _ATTENTION[model_type]
 
 
 @pytest.mark.parametrize("name", ["bert", "roberta", "xlm-roberta"])

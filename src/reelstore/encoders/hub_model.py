@@ -14,14 +14,11 @@ from reelstore.encoders.weights import resolve_device
 from reelstore.errors import WeightsError
 from reelstore.records import Side
 
-_ATTENTION = {
-    "bert": "sdpa",
-    "clip": "sdpa",
-    "metaclip_2": "sdpa",
-    "siglip": "sdpa",
-    "videoprism": "eager",
-    "xclip": "sdpa",
-}
+_SDPA = (
+    "bert clip electra gemma gemma3_text gpt2 llama metaclip_2 mistral modernbert phi3 qwen2 qwen3 roberta siglip "
+    "xclip xlm-roberta"
+)
+_ATTENTION = dict.fromkeys(_SDPA.split(), "sdpa") | dict.fromkeys(("gemma2", "videoprism"), "eager")
 """By model_type, what transformers takes by default: for where there is no torch to ask the model's class."""
 _PADDING_BEFORE_POSITIONS = frozenset(
     (
