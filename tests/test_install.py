@@ -151,6 +151,20 @@ def test_all_is_every_extra_but_those_for_developers(wheel: Path) -> None:
     assert of_extra(wheel, "all") == set().union(*(of_extra(wheel, one) for one in extras - {"all", "bench", "dev"}))
 
 
+def test_the_page_on_installing_has_every_extra_and_what_it_brings(wheel: Path) -> None:
+    page = (ROOT / "docs" / "install.md").read_text()
+    said: dict[str, set[str]] = {}
+    for names, about, brings in re.findall(r"^\| (`.*?) \| (.*) \| (.*)\|$", page, flags=re.MULTILINE):
+        packages = re.findall(r"`(.+?)`", brings)
+        extras = re.findall(r"`(.+?)`", names)
+        for number, extra in enumerate(extras):
+            said[extra] = {packages[number]} if len(extras) > 1 else set(packages)
+            said[extra] |= said["encode"] if about.startswith("`encode`, ") else set()
+    assert set().union(*said.values()) == of_extra(wheel, said.popitem()[0])
+    assert said == {extra: of_extra(wheel, extra) for extra in said}
+    assert {*said, "all"} == set(metadata(wheel).get_all("Provides-Extra", [])) - {"bench", "dev"}
+
+
 def test_the_core_has_none_of_the_extras(core: Path, tmp_path: Path) -> None:
     says = f"from importlib.util import find_spec; print([n for n in {OPTIONAL} if find_spec(n)])"
     assert run(core, tmp_path, "-c", says) == "[]\n"
