@@ -45,7 +45,7 @@ DIM, BATCH = 4096, 1024
 class MemoryRows:
     """An array in memory, as far as the loader asks `Rows`."""
 
-    layout, n_tokens, dim, dtype = "pooled", 0, DIM, np.dtype("float16")
+    layout, n_tokens, dim, dtype, in_memory = "pooled", 0, DIM, np.dtype("float16"), True
 
     def __init__(self, values: np.ndarray) -> None:
         self._values = values

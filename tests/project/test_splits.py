@@ -140,7 +140,7 @@ def test_published_splits_give_their_proportions(project):
 
 def test_wrong_names_and_settings_are_refused_before_anything_is_fitted(project):
     said = []
-    with pytest.raises(UnknownNameError, match=r"Unknown aligner 'ridgee'. Known: .*ridge, small, transformer"):
+    with pytest.raises(UnknownNameError, match=r"'ridgee'\. Did you mean ridge\? Known: .*ridge, small, transformer"):
         run("ridge", "ridgee", said=said)
     with pytest.raises(ParamsError, match="At least two splits"):
         run("ridge", seeds=[0])

@@ -136,7 +136,8 @@ def test_every_variant_below_a_folder_is_looked_at_damaged_ones_too(tmp_path: Pa
 
 def test_files_that_agree_with_their_digests_and_not_with_each_other_are_found(tmp_path: Path) -> None:
     """As a writer with a fault would leave them."""
-    from reelstore.store.format import manifest_bytes, read_manifest, variant_digest
+    from reelstore.store.files import read_manifest
+    from reelstore.store.format import manifest_bytes, variant_digest
 
     of = spec()
     folder = folder_of(tmp_path, of)
