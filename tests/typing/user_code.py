@@ -103,3 +103,28 @@ def pairs(store: reelstore.Store) -> None:
     assert_type(train.loader(batch_size=256, shuffle=False, dtype=torch.float16), OrderedPairs)
     for batch in train.loader(batch_size=256):
         assert_type(batch.label, torch.Tensor)
+
+
+def measure(text: npt.NDArray[np.float32], video: npt.NDArray[np.float32], of: npt.NDArray[np.int64]) -> None:
+    found = reelstore.evaluate(text=text, video=video, video_of_caption=of)
+    assert_type(found, reelstore.Evaluation)
+    assert_type(found.metrics, dict[str, dict[str, float]])
+    assert_type(reelstore.nearest(text, video, k=3).item, npt.NDArray[np.int64])
+
+
+def align(pairs: PairedVariants) -> None:
+    fitted = reelstore.fit("ridge", text=pairs.text, video=pairs.video, video_of_caption=pairs.video_of_caption)
+    assert_type(fitted, reelstore.FittedAligner)
+    assert_type(fitted.transform(video=pairs.video), npt.NDArray[np.float32])
+    assert_type((fitted.kind, fitted.digest), tuple[str, str])
+    assert_type(fitted.settings["alphas"], object)
+    assert_type(fitted.history[-1]["validation_MRR"], float)
+    fitted.save("models/mine")
+    assert_type(reelstore.load_aligner("models/mine"), reelstore.FittedAligner)
+
+
+def find(store: reelstore.Store) -> None:
+    hits = reelstore.search("a smiling cat", store=store, model="clip+clip", aligner="models/mine", k=5)
+    assert_type((hits[0].video_id, hits[0].score), tuple[str, float])
+    encoder = reelstore.encoder("clip", side="text")
+    assert_type(encoder.encode_texts(["a cat"])["tokens"], list[npt.NDArray[np.float32]])

@@ -70,7 +70,7 @@ class FittedAligner:
 
     aligner: Aligner
     kind: str
-    settings: Mapping[str, Any]
+    settings: Mapping[str, object]
     pooling: Mapping[str, str]
     data: Mapping[str, Mapping[str, str]]
     history: tuple[Mapping[str, float], ...] = ()
