@@ -15,7 +15,20 @@ MIDDLE = {"align", "convert", "datasets", "doctor", "encoders", "evaluation", "p
 UPWARD = {("store/pairs.py", "align.loading")}
 """The only import upwards: `store.pairs(...).loader()` gives align's loader, imported when it is called, since whoever
 holds the pairs looks for the loader there. Add nothing to this set."""
-HEAVY = {"torch", "transformers", "lightning", "wandb", "av", "PIL", "zarr", "pandas", "numpy", "pyarrow", "pydantic", "dvc"}
+HEAVY = {
+    "torch",
+    "transformers",
+    "lightning",
+    "wandb",
+    "av",
+    "PIL",
+    "zarr",
+    "pandas",
+    "numpy",
+    "pyarrow",
+    "pydantic",
+    "dvc",
+}
 
 
 def level(room: str) -> int:

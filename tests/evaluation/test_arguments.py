@@ -13,7 +13,7 @@ import reelstore
 from reelstore.errors import EvaluationError, ReelstoreError
 from reelstore.evaluation import MaxSim, bootstrap, confidence_intervals, evaluate, pad_to_same_width
 from reelstore.evaluation.compare import compare
-from reelstore.evaluation.protocols import DualSoftmax, InvertedSoftmax, QueryBank, evaluate_transductive
+from reelstore.evaluation.rescoring import DualSoftmax, InvertedSoftmax, QueryBank, evaluate_rescored
 
 TEXT = np.random.default_rng(0).normal(size=(4, 3))
 VIDEO = np.random.default_rng(1).normal(size=(3, 3))
@@ -127,13 +127,13 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         MaxSim,
         {"text": TEXT[:, None], "video": VIDEO[:, None], "similarity": "cosine", "over": "text", "total": "mean"},
     ),
-    "evaluate_transductive": (
-        evaluate_transductive,
+    "evaluate_rescored": (
+        evaluate_rescored,
         {
             "text": TEXT,
             "video": VIDEO,
             "video_of_caption": OWNER,
-            "protocol": QueryBank(),
+            "rescoring": QueryBank(),
             "bank_text": TEXT,
             "bank_video": VIDEO,
             "similarity": "cosine",

@@ -349,7 +349,7 @@ def test_a_caption_may_describe_several_videos():
     assert found.metrics["t2v"]["recall@01"] == (1 / 2 + 1) / 2
     assert found.metrics["t2v"]["recall@02"] == (3 / 4 + 1) / 2
     assert found.metrics["t2v"]["MAP"] == pytest.approx(((1 + (1 + 2 / 3) / 2) / 2 + 1) / 2)
-    assert found.t2v.n_right.tolist() == [2, 1]
+    assert found.t2v.n_relevant.tolist() == [2, 1]
     assert found.metrics["health"]["no_relevant"] == 2  # caption 2 and video 2
 
 

@@ -137,7 +137,7 @@ def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
         grades[0, 0] = 2
         found = evaluate(scores=scores, relevance=grades, relevant_from=2, return_hard_negatives=True)
         plain = evaluate(scores=scores, relevance=grades == 2, return_hard_negatives=True)
-        for name in ("query", "n_right", "rank", "greater", "equal", "hardest_negative", "gap"):
+        for name in ("query", "n_relevant", "rank", "greater", "equal", "hardest_negative", "gap"):
             ours, theirs = getattr(found.ranks["retrieval"], name), getattr(plain.ranks["retrieval"], name)
             assert ours.tolist() == theirs.tolist(), name
         for name in set(plain.metrics["retrieval"]) - {"nDCG@10"}:

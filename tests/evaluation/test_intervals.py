@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import Pairs, bootstrap, confidence_intervals, evaluate
 from reelstore.evaluation.clustered import mean_interval
-from reelstore.evaluation.intervals import clusters_in_words
-from reelstore.evaluation.protocols import DualSoftmax, evaluate_transductive
+from reelstore.evaluation.intervals import cluster_descriptions
+from reelstore.evaluation.rescoring import DualSoftmax, evaluate_rescored
 
 
 def related(n_captions: int, n_videos: int, *, noise: float, seed: int = 0):
@@ -127,7 +127,7 @@ def test_the_other_direction_and_other_ways_to_measure_sample_videos_too():
     v2t = confidence_intervals(evaluate(text=text, video=video, video_of_caption=owner, similarity="dot"))["v2t"]
     assert confidence_intervals(evaluate(scores=scores.T, relevance=as_matrix(owner).T))["retrieval"] == v2t
     tokens = evaluate(text=text[:, None], video=video[:, None], video_of_caption=owner, similarity="maxsim")
-    softmax = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=DualSoftmax())
+    softmax = evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=DualSoftmax())
     first = evaluate(text=text, video=video, video_of_caption=owner, v2t="first")
     grouped = evaluate(text=text, video=video, video_of_caption=owner, v2t="group_max")
     for found in (tokens, softmax, first, grouped, evaluate(scores=scores, video_of_caption=owner)):
@@ -141,10 +141,10 @@ def test_a_caption_of_several_videos_belongs_to_the_first_of_them():
     found = evaluate(scores=np.random.default_rng(0).normal(size=(6, 4)), relevance=relevance)
     assert found.ranks["retrieval"].video.tolist() == [0, 0, 1, 2, 2, 2]
     assert confidence_intervals(found)["retrieval"]["MRR"]["n_videos"] == 3
-    assert "belongs to the first" in clusters_in_words(found)["retrieval"]
+    assert "belongs to the first" in cluster_descriptions(found)["retrieval"]
     both = evaluate(scores=np.eye(6)[:, :4], video_of_caption=relevance)
-    assert "belongs to the first" in clusters_in_words(both)["t2v"]
-    assert clusters_in_words(evaluate(scores=np.eye(6), relevance=[0, 0, 1, 1, 2, 3])) == {
+    assert "belongs to the first" in cluster_descriptions(both)["t2v"]
+    assert cluster_descriptions(evaluate(scores=np.eye(6), relevance=[0, 0, 1, 1, 2, 3])) == {
         "retrieval": "items, each with all its queries"
     }
 

@@ -59,13 +59,13 @@ def trec(scores: np.ndarray, right: np.ndarray, *, ties: str) -> dict[str, float
 
 
 def same(ours: dict[str, float], trecs: dict[str, float]) -> None:
-    one_right = "R@01" in ours
+    one_relevant = "R@01" in ours
     assert ours["MRR"] == pytest.approx(trecs["recip_rank"], abs=1e-9)
     assert ours["nDCG@100"] == pytest.approx(trecs["ndcg_cut_100"], abs=1e-9)
-    assert one_right or ours["MAP"] == pytest.approx(trecs["map"], abs=1e-9)
+    assert one_relevant or ours["MAP"] == pytest.approx(trecs["map"], abs=1e-9)
     for k in KS:
-        assert ours[f"{'R' if one_right else 'hit'}@{k:02d}"] == pytest.approx(trecs[f"success_{k}"], abs=1e-9)
-        assert one_right or ours[f"recall@{k:02d}"] == pytest.approx(trecs[f"recall_{k}"], abs=1e-9)
+        assert ours[f"{'R' if one_relevant else 'hit'}@{k:02d}"] == pytest.approx(trecs[f"success_{k}"], abs=1e-9)
+        assert one_relevant or ours[f"recall@{k:02d}"] == pytest.approx(trecs[f"recall_{k}"], abs=1e-9)
 
 
 @pytest.mark.parametrize("block", range(8))
@@ -94,7 +94,7 @@ def test_trec_eval_scikit_learn_and_scipy_agree_on_ties(block):
                 assert found["expected"].ranks[direction].rank.tolist() == pytest.approx(ranks.tolist(), abs=1e-9)
                 assert expected["MeanR"] == pytest.approx(ranks.mean(), abs=1e-9)
             ready = evaluate(scores=matrix, relevance=csr_matrix(of), ks=KS)
-            for name in ("query", "rank", "greater", "equal", "n_right", "tied"):
+            for name in ("query", "rank", "greater", "equal", "n_relevant", "tied"):
                 of_ready, of_pairs = ready.ranks["retrieval"], found["expected"].ranks[direction]
                 assert getattr(of_ready, name).tolist() == getattr(of_pairs, name).tolist()
 

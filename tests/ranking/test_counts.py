@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 
 from reelstore.errors import NonFiniteError, UnknownNameError
 from reelstore.ranking import PairCounts, count_pairs, count_scores, score_matrix
-from reelstore.ranking.problem import CountState
+from reelstore.ranking.count_state import CountState
 from reelstore.ranking.scorers import Matrix
 from reelstore.ranking.tiles import Tile
 
-LEVELS = ["bfloat16", "float32", "float64", "exact"]
+from .problems import KINDS, LEVELS, close_together, drawn
 
 
 def embeddings(n: int, dim: int, seed: int, dtype: type = np.float16) -> np.ndarray:
@@ -98,35 +98,6 @@ def check(counts: dict, scores: np.ndarray, relevant: np.ndarray) -> None:
         asked = right.any(axis=1) & ~right.all(axis=1)
         best = np.where(asked, np.where(right, -np.inf, matrix).argmax(axis=1), -1)
         assert found.hardest_negative.tolist() == best.tolist()
-
-
-def drawn(kind: str, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides of a problem in which one kind of thing goes wrong."""
-    n_text, n_video, dim = generator.integers(70, 200), generator.integers(70, 200), generator.integers(1, 40)
-    text, video = generator.normal(size=(n_text, dim)), generator.normal(size=(n_video, dim))
-    centre = generator.normal(size=dim)
-    if kind == "collapsed":
-        return centre + 1e-3 * text, centre + 1e-3 * video
-    if kind == "nearly constant videos":
-        return text, centre + 1e-7 * video
-    if kind == "constant text":
-        return np.ones_like(text), video
-    if kind == "whole numbers":
-        return generator.integers(-1, 2, size=text.shape).astype(float), np.sign(video)
-    if kind == "repeats, multiples and zeros":
-        video[generator.integers(n_video, size=n_video // 2)] = video[0]
-        video[::4] *= 2
-        text[::3], video[1::5] = 0, -0.0
-    if kind == "norms far apart":
-        text *= 10.0 ** generator.integers(-12, 12, size=(n_text, 1))
-        video *= 10.0 ** generator.integers(-12, 12, size=(n_video, 1))
-    return text, video
-
-
-KINDS = [
-    "plain", "collapsed", "nearly constant videos", "constant text", "whole numbers", "repeats, multiples and zeros",
-    "norms far apart",
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])
@@ -274,21 +245,6 @@ def test_a_problem_as_large_as_bfloat16_pays_for_takes_any_scale_without_a_warni
 def test_an_unknown_similarity_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="cosine, dot, euclidean"):
         score_matrix(text=np.ones((1, 1)), video=np.ones((1, 1)), similarity="manhattan")
-
-
-def close_together(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Captions, videos and the video of each caption, about one point or two, at any spread and scale."""
-    generator = np.random.default_rng(seed)
-    dim = int(generator.choice([3, 16, 64, 200]))
-    n_captions, n_videos = generator.integers(2, 300, size=2).tolist()
-    spread, scale = 10.0 ** generator.uniform(-7, 1), 10.0 ** generator.uniform(-6, 6)
-    centre = generator.normal(size=(2, dim))
-    other = centre[0] if generator.random() < 0.6 else centre[1]
-    video = spread * generator.normal(size=(n_videos, dim))
-    owner = np.sort(generator.integers(0, n_videos, size=n_captions))
-    text = video[owner] + spread * generator.uniform(0, 3) * generator.normal(size=(n_captions, dim))
-    dtype = generator.choice([np.float32, np.float64])
-    return ((text + centre[0]) * scale).astype(dtype), ((video + other) * scale).astype(dtype), owner
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot", "euclidean"])

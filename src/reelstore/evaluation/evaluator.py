@@ -77,7 +77,7 @@ def evaluate(
             `group_max`: the videos that have captions are items, each with the score of its best caption. `first`: only
             the first caption of each video is an item.
         directions: `t2v`, `v2t` or both.
-        return_hard_negatives: find each query's best wrong item too, and the gap to it.
+        return_hard_negatives: find each query's hardest negative too, and the gap to it.
         memory: bytes for blocks of rows and scores; changes speed, no number.
         device: torch device of the products; by default the processor, or where the tensors are.
 
@@ -99,7 +99,7 @@ def evaluate(
     """
     ks, directions, relevant_from = cut_offs(ks), _directions(directions), finite_number("relevant_from", relevant_from)
     one_of("similarity", similarity, (*get_args(Similarity), "maxsim"))
-    for kind, value, known in (("tie rule", ties, Ties), ("v2t protocol", v2t, V2T), ("gain", gain, Gain)):
+    for kind, value, known in (("tie rule", ties, Ties), ("v2t rule", v2t, V2T), ("gain", gain, Gain)):
         one_of(kind, value, get_args(known))
     return_hard_negatives, memory = (
         truth("return_hard_negatives", return_hard_negatives),
@@ -124,7 +124,7 @@ def evaluate(
     judged = judged_pairs(owners, n_captions, n_videos, name=name, what=what, relevant_from=relevant_from)
     if v2t != "best" and (not isinstance(given, tuple) or judged.grade is not None):
         needs = "relevance of yes or no, not grades" if isinstance(given, tuple) else "embeddings, not scores"
-        raise EvaluationError(f"The v2t protocol {v2t!r} needs {needs}.")
+        raise EvaluationError(f"v2t={v2t!r} needs {needs}.")
     counts: Mapping[Direction, PairCounts]
     pairs = judged.query, judged.item
     if isinstance(given, tuple):

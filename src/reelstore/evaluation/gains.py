@@ -108,7 +108,7 @@ def relevant_counts(
         judged: grades.
         direction: `t2v` where the queries of `judged` ask, `v2t` where its items do.
         gain: `linear`, the grade itself, or `exponential`, 2 to the grade, less 1.
-        return_hard_negatives: whether the best wrong items were looked for; a grade below the threshold is wrong.
+        return_hard_negatives: whether hardest negatives were asked for; a grade below the threshold isn't relevant.
     """
     if judged.grade is None:
         return counts, None
@@ -140,17 +140,17 @@ def _gain(grade: Float64Array, gain: Gain) -> Float64Array:
 
 
 def _without(counts: PairCounts, relevant: BoolArray, return_hard_negatives: bool) -> PairCounts:
-    """Counts of some pairs, the others being wrong items."""
+    """Counts of some pairs, the others being non-relevant items."""
     order = np.lexsort((-counts.score, counts.query))
     query, score = counts.query[order], counts.score[order]
     new_query = np.r_[True, query[1:] != query[:-1]]
     new_group = new_query | np.r_[True, score[1:] != score[:-1]]
-    wrong = (~relevant[order]).astype(np.int64)
-    before = np.cumsum(wrong) - wrong
+    others = (~relevant[order]).astype(np.int64)
+    before = np.cumsum(others) - others
     group, number = np.cumsum(new_group) - 1, np.cumsum(new_query) - 1
     above, beside = np.empty_like(order), np.empty_like(order)
     above[order] = before[np.flatnonzero(new_group)][group] - before[np.flatnonzero(new_query)][number]
-    beside[order] = np.bincount(group, wrong)[group]
+    beside[order] = np.bincount(group, others)[group]
     found = replace(counts, greater=counts.greater + above, equal=counts.equal + beside)
     if return_hard_negatives:
         others = np.flatnonzero(~relevant)

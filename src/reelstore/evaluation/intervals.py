@@ -64,7 +64,7 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
     }
 
 
-def clusters_in_words(evaluation: Evaluation) -> dict[str, str]:
+def cluster_descriptions(evaluation: Evaluation) -> dict[str, str]:
     """By direction, what is sampled, and where that is a choice.
 
     Where a query has several relevant items that other queries share, which queries depend on one another isn't known:
@@ -75,7 +75,7 @@ def clusters_in_words(evaluation: Evaluation) -> dict[str, str]:
         query, item = ("query", "item") if direction == "retrieval" else ("caption", "video")
         if direction == "v2t":
             words[direction] = "videos, each a query"
-        elif (ranks.n_right == 1).all():
+        elif (ranks.n_relevant == 1).all():
             words[direction] = f"{item}s, each with all its {'captions' if query == 'caption' else 'queries'}"
         else:
             words[direction] = f"{item}s; a {query} of several belongs to the first of them"

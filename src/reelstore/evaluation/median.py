@@ -14,28 +14,30 @@ from reelstore.evaluation.ties import TieGroups, later_than
 
 
 def median_rank(groups: TieGroups) -> float:
-    """Expected median over the queries of the rank of the best-ranked right item.
+    """Expected median over the queries of the rank of the best-ranked relevant item.
 
     For an even number of queries the median is the mean of the two in the middle.
     """
     n = len(groups)
-    above, right, wrong = (of[groups.first] for of in (groups.above, groups.right, groups.wrong))
-    if right[0] == 1 and all((of == of[0]).all() for of in (above, right, wrong)):
+    above, relevant, non_relevant = (of[groups.first] for of in (groups.above, groups.relevant, groups.non_relevant))
+    if relevant[0] == 1 and all((of == of[0]).all() for of in (above, relevant, non_relevant)):
         # Draws that are alike and evenly spread are the same turned round: the median's mean is the middle.
-        return float(above[0] + (wrong[0] + 2) / 2)
+        return float(above[0] + (non_relevant[0] + 2) / 2)
     middle = {(n - 1) // 2 + 1, n // 2 + 1}
     return float(np.mean([_order_statistic(groups, place) for place in middle]))
 
 
 def _order_statistic(groups: TieGroups, place: int) -> float:
     """Expected value of the rank that is `place`-th from the best, 1-based."""
-    above, right, wrong = (values[groups.first] for values in (groups.above, groups.right, groups.wrong))
-    best, worst = above + 1, above + wrong + 1
+    above, relevant, non_relevant = (
+        values[groups.first] for values in (groups.above, groups.relevant, groups.non_relevant)
+    )
+    best, worst = above + 1, above + non_relevant + 1
     low = int(np.partition(best, place - 1)[place - 1])
     high = int(np.partition(worst, place - 1)[place - 1])
 
     def reached(rank: int) -> float:
-        return _at_least(1.0 - later_than(np.maximum(rank - above, 0), right, wrong), place)
+        return _at_least(1.0 - later_than(np.maximum(rank - above, 0), relevant, non_relevant), place)
 
     # The mean of a whole number from low to high: low, and each further rank as often as it isn't reached before. It is
     # surely not reached at first and surely reached in the end; only what lies between is summed.
@@ -74,5 +76,5 @@ def _convolved(parts: list[Float64Array]) -> Float64Array:
     """Distribution of the sum, halves first so that long ones meet once."""
     if len(parts) == 1:
         return parts[0]
-    left, right = _convolved(parts[: len(parts) // 2]), _convolved(parts[len(parts) // 2 :])
-    return np.convolve(left, right)
+    left, relevant = _convolved(parts[: len(parts) // 2]), _convolved(parts[len(parts) // 2 :])
+    return np.convolve(left, relevant)

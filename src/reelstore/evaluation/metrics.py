@@ -21,32 +21,32 @@ from reelstore.evaluation.ties import (
 from reelstore.ranking import PairCounts
 
 
-def query_values(groups: TieGroups, *, one_right: bool, ks: Sequence[int]) -> dict[str, Float64Array]:
+def query_values(groups: TieGroups, *, one_relevant: bool, ks: Sequence[int]) -> dict[str, Float64Array]:
     """Metric -> (n_queries,) values whose mean it is; all but MedR is such a mean.
 
-    Where every query has one right item by its nature (`one_right`), as a caption has one video, hit and recall are the
-    same and print as R@k, and MAP is MRR. Elsewhere hit@k (any right item among the first k) and recall@k (share of the
-    right items) are kept apart. nDCG is cut at the largest k.
+    Where every query has one relevant item by its nature (`one_relevant`), as a caption has one video, hit and recall
+    are the same and print as R@k, and MAP is MRR. Elsewhere hit@k (any relevant item among the first k) and recall@k
+    (share of the relevant items) are kept apart. nDCG is cut at the largest k.
     """
     values: dict[str, Float64Array] = {}
     for k in ks:
-        if one_right:
+        if one_relevant:
             values[f"R@{k:02d}"] = hit(groups, k)
         else:
             values[f"hit@{k:02d}"] = hit(groups, k)
             values[f"recall@{k:02d}"] = recall(groups, k)
     values[f"nDCG@{max(ks):02d}"] = discounted_gain(groups, max(ks))
     values["MRR"] = reciprocal_rank(groups)
-    if not one_right:
+    if not one_relevant:
         values["MAP"] = average_precision(groups)
     values["MeanR"] = expected_rank(groups)
     return values
 
 
-def direction_metrics(groups: TieGroups, *, one_right: bool, ks: Sequence[int], ties: Ties) -> dict[str, float]:
+def direction_metrics(groups: TieGroups, *, one_relevant: bool, ks: Sequence[int], ties: Ties) -> dict[str, float]:
     """Metric -> value, under one tie rule."""
     settled = groups.settled(ties)
-    values = query_values(settled, one_right=one_right, ks=ks)
+    values = query_values(settled, one_relevant=one_relevant, ks=ks)
     return {**{name: mean(of) for name, of in values.items()}, "MedR": median_rank(settled)}
 
 
@@ -58,11 +58,11 @@ def mean(values: Float64Array) -> float:
 
 
 def constant_counts(counts: PairCounts) -> PairCounts:
-    """The same right pairs when every score is equal: what chance is measured on, exactly."""
-    n_right = np.bincount(counts.query, minlength=counts.n_queries)
+    """The same relevant pairs when every score is equal: what chance is measured on, exactly."""
+    n_relevant = np.bincount(counts.query, minlength=counts.n_queries)
     return replace(
         counts,
         score=np.zeros(len(counts.query)),
         greater=np.zeros_like(counts.greater),
-        equal=(counts.n_items - n_right)[counts.query],
+        equal=(counts.n_items - n_relevant)[counts.query],
     )

@@ -39,7 +39,7 @@ class Reranker(Protocol):
     """A way to score every caption with every video. Its settings are the arguments of its class, all with defaults."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What its scores are, for people."""
         ...
 
@@ -63,7 +63,7 @@ class NoReranker:
 
     video: str = "mean"
     text: str = "mean"
-    words = "cosine"
+    description = "cosine"
 
     def variants(self) -> dict[Side, list[str]]:
         """One of each side."""

@@ -36,9 +36,9 @@ class MaxSimReranker:
         self._interaction()
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What its scores are."""
-        return self._interaction().words
+        return self._interaction().description
 
     def variants(self) -> dict[Side, list[str]]:
         """One of each side."""

@@ -176,7 +176,7 @@ class XClipReranker:
     text: str = "embedding"
     prompts: str = "prompts"
     generator: str = ""
-    words = "X-CLIP's own score, the caption conditioned on the video"
+    description = "X-CLIP's own score, the caption conditioned on the video"
 
     def variants(self) -> dict[Side, list[str]]:
         """Embeddings of both sides, and prompt tokens."""

@@ -21,26 +21,27 @@ V2T = Literal["best", "group_max", "first"]
 
 @dataclass(frozen=True)
 class Ranks:
-    """One row for each query that has a right item.
+    """One row for each query that has a relevant item.
 
     Attributes:
         query: (n,) row of the query: a caption for `t2v`, a video for `v2t`.
         video: (n,) row of the video it belongs to: its first relevant item, in `v2t` the query itself. Queries of one
             video aren't independent; confidence intervals and paired tests treat them as one cluster.
-        n_right: (n,) right items.
+        n_relevant: (n,) relevant items.
         rank: (n,) expected rank of the best of them, 1 is best.
-        greater: (n,) wrong items above the best right one.
-        equal: (n,) wrong items that tie with it.
+        greater: (n,) non-relevant items above the best relevant one.
+        equal: (n,) non-relevant items that tie with it.
         tied: (n,) whether a metric of this query depends on how ties are broken.
         hardest_negative: (n,) row of the non-relevant item with the highest score; -1 where there is none. None if
             not asked for.
-        gap: (n,) score of the best right item less that of the best wrong one; inf where there is none. None likewise.
+        gap: (n,) score of the best relevant item less that of the hardest negative; inf where there is none. None
+            likewise.
         values: metric -> (n,) values whose mean it is, under the tie rule of the evaluation.
     """
 
     query: IntArray
     video: IntArray
-    n_right: IntArray
+    n_relevant: IntArray
     rank: Float64Array
     greater: IntArray
     equal: IntArray
@@ -63,7 +64,7 @@ class Evaluation:
     Attributes:
         metrics: by direction (`t2v`, `v2t`; `retrieval` for a matrix of scores) and `health`, as written to JSON:
             fractions in [0, 1], ranks from 1.
-        ranks: direction -> a row for each query that has a right item.
+        ranks: direction -> a row for each query that has a relevant item.
         ks: cut-offs.
         ties: rule behind `metrics`.
         similarity: `cosine`, `dot`, `euclidean`, or how else the scores came about.
@@ -100,7 +101,9 @@ class Evaluation:
     def chance(self) -> Metrics:
         """By direction, of towers that say nothing: the expected metric when every score is equal."""
         return {
-            direction: direction_metrics(groups, one_right=self._one_right(direction), ks=self.ks, ties="expected")
+            direction: direction_metrics(
+                groups, one_relevant=self._one_relevant(direction), ks=self.ks, ties="expected"
+            )
             for direction, groups in self._constant.items()
         }
 
@@ -110,7 +113,7 @@ class Evaluation:
         sides: tuple[Ties, ...] = ("optimistic", "pessimistic")
         return {
             ties: {
-                direction: direction_metrics(groups, one_right=self._one_right(direction), ks=self.ks, ties=ties)
+                direction: direction_metrics(groups, one_relevant=self._one_relevant(direction), ks=self.ks, ties=ties)
                 for direction, groups in self._groups.items()
             }
             for ties in sides
@@ -123,12 +126,12 @@ class Evaluation:
     def curve(self, direction: str, ks: Sequence[int]) -> dict[str, Float64Array]:
         """`recall` and its `chance` at each k, (n_ks,), without another product; in `t2v` it is R@k."""
         ks = cut_offs(ks)
-        one_right = self._one_right(direction)
-        name = "R" if one_right else "recall"
+        one_relevant = self._one_relevant(direction)
+        name = "R" if one_relevant else "recall"
         sides = {"recall": self._groups[direction].settled(self.ties), "chance": self._constant[direction]}
         curves = {}
         for side, groups in sides.items():
-            values = query_values(groups, one_right=one_right, ks=ks)
+            values = query_values(groups, one_relevant=one_relevant, ks=ks)
             curves[side] = np.array([mean(values[f"{name}@{k:02d}"]) for k in ks])
         return curves
 
@@ -139,8 +142,8 @@ class Evaluation:
             for direction, counts in self._counts.items()
         }
 
-    def _one_right(self, direction: str) -> bool:
-        return _one_right(direction, self._counts[direction])
+    def _one_relevant(self, direction: str) -> bool:
+        return _one_relevant(direction, self._counts[direction])
 
 
 def result(
@@ -188,9 +191,9 @@ def result(
     return Evaluation(metrics, ranks, tuple(ks), ties, similarity, v2t, counts, groups)
 
 
-def _one_right(direction: str, counts: PairCounts) -> bool:
+def _one_relevant(direction: str, counts: PairCounts) -> bool:
     """Whether every caption has one video at most: then there is one number to print where elsewhere there are two."""
-    return direction == "t2v" and counts.one_right
+    return direction == "t2v" and counts.one_relevant
 
 
 def _ranks(
@@ -212,19 +215,19 @@ def _ranks(
     return Ranks(
         query=query,
         video=video,
-        n_right=groups.n_right,
+        n_relevant=groups.n_relevant,
         rank=expected_rank(groups),
         greater=groups.above[groups.first],
-        equal=groups.wrong[groups.first],
+        equal=groups.non_relevant[groups.first],
         tied=groups.tied,
         hardest_negative=counts.hardest_negative[query] if return_hard_negatives else None,
         gap=_gap(counts)[query] if return_hard_negatives else None,
-        values=query_values(groups.settled(ties), one_right=_one_right(direction, counts), ks=ks),
+        values=query_values(groups.settled(ties), one_relevant=_one_relevant(direction, counts), ks=ks),
     )
 
 
 def _gap(counts: PairCounts) -> Float64Array:
-    """(n_queries,) score of the best right item less that of the best wrong one; 0 for equal infinities."""
+    """(n_queries,) score of the best relevant item less that of the hardest negative; 0 for equal infinities."""
     best = np.full(counts.n_queries, -np.inf)
     np.maximum.at(best, counts.query, counts.score)
     with np.errstate(invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Video-to-text protocols other than `best`: which captions are searched, and how."""
+"""Counts of video-to-text retrieval where v2t is `first` or `group_max`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -45,7 +45,7 @@ def group_max(
     caption, video_of = pairs
     if len(np.unique(caption)) < len(caption):
         raise EvaluationError(
-            "group_max needs captions of one video each: a caption of several would be right in some."
+            "group_max needs captions of one video each: a caption of several videos would be in several groups."
         )
     owner = np.full(len(text), len(video), dtype=np.int64)
     owner[caption] = video_of

@@ -1,4 +1,4 @@
-"""Scores -> exact counts: how many wrong items stand above, and beside, every right one."""
+"""Scores -> exact counts: how many non-relevant items stand above, and beside, every relevant one."""
 
 from reelstore.ranking.counter import count_pairs, refuse_nonfinite, score_matrix
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts

@@ -14,14 +14,14 @@ import numpy.typing as npt
 
 from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.errors import EvaluationError
+from reelstore.ranking.count_state import CountState, Lengths, refuse_overflow
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
-from reelstore.ranking.filters import LEVELS, Level, Side, band, find_centres, pair_products
-from reelstore.ranking.passes import TileCounter
-from reelstore.ranking.problem import CountState, Lengths, refuse_overflow
-from reelstore.ranking.products import Products, bfloat16_pays
+from reelstore.ranking.filters import LEVELS, Level, OperandBlock, band, find_centres, pair_products
+from reelstore.ranking.products import Products, bfloat16_pays, has_torch
 from reelstore.ranking.reference import Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import each_alone, keep_memory, meanwhile, n_threads, on_this_thread, one_by_one
+from reelstore.ranking.tile_counter import TileCounter
 from reelstore.ranking.tiles import GROUP
 
 _SMALL = 1e9
@@ -51,13 +51,13 @@ def count_pairs(
     Args:
         text: (n_captions, dim) real numbers: arrays, tensors, or whatever `Source` reads block by block.
         video: (n_videos, dim).
-        caption: (n_pairs,) int; with `video_of`, the right pairs. A caption or video may have several, or none.
+        caption: (n_pairs,) int; with `video_of`, the relevant pairs. A caption or video may have several, or none.
         video_of: (n_pairs,) int.
         similarity: `cosine` (a zero vector scores 0 with everything), `dot`, or `euclidean` (minus the distance).
         directions: `t2v`, `v2t` or both.
-        return_hard_negatives: look for the best wrong item of each query too.
+        return_hard_negatives: look for the hardest negative of each query too.
         group: (n_captions,) int, ascending and then -1: in `v2t` items are groups of captions instead, each with the
-            score of its best; captions with -1 are in none. The group of a right caption is right.
+            score of its best; captions with -1 are in none. The group of a relevant caption is relevant.
         memory: bytes for blocks and tiles; changes speed, never a count.
         device: torch device of the products; None for the processor, or where the tensors are.
         first: level to begin with; None chooses. Changes speed, never a count.
@@ -113,9 +113,9 @@ def count_pairs(
         n_groups=n_groups,
     )
     counter = _Counter(*sides, shared, device=device, memory=memory, first=first)
-    # Scores of the right pairs aren't needed before the first products are there.
-    if counter.may_defer:
-        shared.defer()
+    # Scores of the relevant pairs aren't needed before the first products are there.
+    if counter.may_estimate:
+        shared.leave_open()
     elif counter.threads == 1:
         on_this_thread(define)
     else:
@@ -178,31 +178,31 @@ class _Counter:
     """One pass: blocks of captions stay while the videos stream by."""
 
     def __init__(
-        self, text: Source, video: Source, problem: CountState, *, device: str | None, memory: int, first: Level | None
+        self, text: Source, video: Source, state: CountState, *, device: str | None, memory: int, first: Level | None
     ) -> None:
-        self.text, self.video, self.problem = text, video, problem
+        self.text, self.video, self.state = text, video, state
         sample = [side.take(_spread(len(side))) for side in (text, video)]
         for rows, side in zip(sample, (text, video), strict=True):
             if not np.isfinite(rows).all():
                 side.refuse_nonfinite()
-        problem.centres = find_centres(problem.similarity, text=sample[0], video=sample[1])
+        state.centres = find_centres(state.similarity, text=sample[0], video=sample[1])
         # Many thresholds leave much open where the bound is wide.
-        self.precise = many = "v2t" in problem.counts and len(problem.caption) >= 4 * len(video)
+        self.precise = many = "v2t" in state.counts and len(state.caption) >= 4 * len(video)
         self._plan(memory, many)
         self.first: Level = first or self._fastest(many, device)
-        if problem.group is not None and self.first == "bfloat16":
+        if self.first == "bfloat16" and (state.group is not None or not has_torch()):
             self.first = "float32"  # what it leaves open is looked at pair by pair, not group by group
 
     @property
-    def may_defer(self) -> bool:
-        """Whether scores of right pairs can be left out until one is needed.
+    def may_estimate(self) -> bool:
+        """Whether scores of relevant pairs can be left out until one is needed.
 
-        They are most of the work of a small problem. Where a query has several right items they order them.
+        They are most of the work of a small problem. Where a query has several relevant items they order them.
         """
-        problem = self.problem
+        state = self.state
         one_block = self.threads == 1 and len(self.text) <= self.n_captions and len(self.video) <= self.n_videos
-        needed = problem.return_hard_negatives or problem.group is not None
-        return one_block and not needed and all(of.one_right for of in problem.counts.values())
+        needed = state.return_hard_negatives or state.group is not None
+        return one_block and not needed and all(of.one_relevant for of in state.counts.values())
 
     def _plan(self, memory: int, many: bool) -> None:
         width = max(self.text.shape[1], 16)
@@ -220,27 +220,27 @@ class _Counter:
 
     def _fastest(self, many: bool, device: str | None) -> Level:
         # With many thresholds a row, what bfloat16 leaves open costs more than its product saves.
-        if many or self.problem.similarity == "euclidean" or device is not None:
+        if many or self.state.similarity == "euclidean" or device is not None:
             return "float32"
         work = float(len(self.text)) * len(self.video) * self.text.shape[1]
         return "bfloat16" if bfloat16_pays(work) and self._open_in_bfloat16() < _OPEN else "float32"
 
     def _open_in_bfloat16(self) -> float:
         """Share of comparisons that bfloat16 would leave open, from a sample."""
-        pairs = _spread(len(self.problem.caption))
+        pairs = _spread(len(self.state.caption))
         sides = (
-            self._side(self.text.take(self.problem.caption[pairs]), "text"),
-            self._side(self.video.take(self.problem.video_of[pairs]), "video"),
+            self._side(self.text.take(self.state.caption[pairs]), "text"),
+            self._side(self.video.take(self.state.video_of[pairs]), "video"),
             self._side(self.video.take(_spread(len(self.video))), "video"),
         )
         if any(side.lowest != "bfloat16" for side in sides):
             return 1.0
-        text, right, others = (side.bfloat16 for side in sides)
+        text, own, others = (side.bfloat16 for side in sides)
         here = np.arange(len(pairs))
         # Not a matrix product: a BLAS's threads would go on waiting for the next one, in the way of ours.
         products = np.vecdot(text.values[:, None], others.values[None])
-        distance = np.abs(products - pair_products(text, right, here, here)[:, None])
-        return float(np.mean(distance <= band("bfloat16", text, others, self.problem.centres).error))
+        distance = np.abs(products - pair_products(text, own, here, here)[:, None])
+        return float(np.mean(distance <= band("bfloat16", text, others, self.state.centres).error))
 
     def run(self) -> None:
         """Count."""
@@ -248,7 +248,7 @@ class _Counter:
             text = self._side(self.text.rows(start, stop), "text")
             levels = np.full(len(text), LEVELS.index(self.first))
 
-            def count(number: int, text: Side = text, start: int = start, levels: IntArray = levels) -> None:
+            def count(number: int, text: OperandBlock = text, start: int = start, levels: IntArray = levels) -> None:
                 self._block(text, start, number * self.n_videos, levels)
 
             # A product as short as a small problem's in bfloat16 is over before a second thread has woken up.
@@ -258,45 +258,47 @@ class _Counter:
     def _cuts(self, start: int, stop: int, step: int) -> list[tuple[int, int]]:
         """Where captions are cut, every `step` of them or so: never within a group."""
         cuts = list(range(start, stop, step))
-        if self.problem.group is not None:
-            cuts = np.unique(np.searchsorted(self.problem.group, self.problem.group[cuts])).tolist()
+        if self.state.group is not None:
+            cuts = np.unique(np.searchsorted(self.state.group, self.state.group[cuts])).tolist()
             cuts = [start, *(cut for cut in cuts if start < cut < stop)]
         return list(pairwise([*cuts, stop]))
 
-    def _block(self, text: Side, start: int, begin: int, levels: IntArray) -> None:
+    def _block(self, text: OperandBlock, start: int, begin: int, levels: IntArray) -> None:
         video = self._side(self.video.rows(begin, begin + self.n_videos), "video")
         self._refuse_nonfinite(text, video)
         lowest = max(LEVELS.index(side.lowest) for side in (text, video))
-        with self.problem.lock:
+        with self.state.lock:
             np.maximum(levels, lowest, out=levels)
         for first, last in self._cuts(start, start + len(text), self.n_columns):
             self._chunk(text, video, start, begin, slice(first - start, last - start), levels)
 
-    def _side(self, rows: Array, name: str) -> Side:
-        centres, similarity = self.problem.centres, self.problem.similarity
+    def _side(self, rows: Array, name: str) -> OperandBlock:
+        centres, similarity = self.state.centres, self.state.similarity
         if centres is None:
-            return Side(rows, similarity, left=name == "video", precise=self.precise)
+            return OperandBlock(rows, similarity, left=name == "video", precise=self.precise)
         own, other = (centres.text, centres.video) if name == "text" else (centres.video, centres.text)
-        return Side(rows, similarity, own, other, left=name == "video")
+        return OperandBlock(rows, similarity, own, other, left=name == "video")
 
-    def _chunk(self, text: Side, video: Side, start: int, begin: int, columns: slice, levels: IntArray) -> None:
+    def _chunk(
+        self, text: OperandBlock, video: OperandBlock, start: int, begin: int, columns: slice, levels: IntArray
+    ) -> None:
         """All videos of a block with some captions, each at its level; those left too open go on to the next."""
         here = np.arange(len(text))[columns]
-        with self.problem.lock:
+        with self.state.lock:
             at = levels[here]
         for number, level in enumerate(LEVELS):
             own = here[at == number]
             if not len(own):
                 continue
-            left = TileCounter(self.problem, text, video, start, begin, own, level).count()
+            left = TileCounter(self.state, text, video, start, begin, own, level).count()
             at[np.isin(here, left)] = number + 1
-            with self.problem.lock:
+            with self.state.lock:
                 levels[left] = np.maximum(levels[left], number + 1)
                 if 2 * len(left) > len(own):
                     # Most of these captions needed more; the ones after them will as well.
                     levels[own[-1] + 1 :] = np.maximum(levels[own[-1] + 1 :], number + 1)
 
-    def _refuse_nonfinite(self, text: Side, video: Side) -> None:
+    def _refuse_nonfinite(self, text: OperandBlock, video: OperandBlock) -> None:
         for side, source in ((text, self.text), (video, self.video)):
             if not side.finite:
                 source.refuse_nonfinite()
@@ -309,7 +311,7 @@ def _own_scores(
     similarity: Similarity,
     known: tuple[Lengths, Lengths],
 ) -> Float64Array:
-    """Reference scores of the right pairs; lengths of their rows are known from then on."""
+    """Reference scores of the relevant pairs; lengths of their rows are known from then on."""
     scores = np.empty(len(pairs[0]))
     for start in range(0, len(scores), 4096):
         some = slice(start, start + 4096)

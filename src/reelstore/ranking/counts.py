@@ -1,4 +1,4 @@
-"""What ranking finds: for every right pair, how many wrong items stand above it and beside it."""
+"""What ranking finds: for every relevant pair, how many non-relevant items stand above it and beside it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,19 +15,19 @@ MEMORY = 2**30
 
 @dataclass(frozen=True)
 class PairCounts:
-    """One direction: the right items of every query, and the wrong ones above and beside them.
+    """One direction: the relevant items of every query, and the non-relevant ones above and beside them.
 
     Every metric under every tie rule follows from these. Pairs are sorted by query.
 
     Attributes:
-        n_queries: number of queries, those without a right item among them.
+        n_queries: number of queries, those without a relevant item among them.
         n_items: number of items.
-        query: (n_pairs,) query of each right pair.
-        item: (n_pairs,) its right item.
+        query: (n_pairs,) query of each relevant pair.
+        item: (n_pairs,) its relevant item.
         score: (n_pairs,) float64; NaN where no comparison needed it: a query's only relevant
             pair, if no hardest negatives were asked for.
-        greater: (n_pairs,) wrong items that score higher for this query.
-        equal: (n_pairs,) wrong items that score exactly the same.
+        greater: (n_pairs,) non-relevant items that score higher for this query.
+        equal: (n_pairs,) non-relevant items that score exactly the same.
         hardest_negative: (n_queries,) non-relevant item with the highest score, the first of several; -1 where there
             is none and where it wasn't looked for.
         hardest_negative_score: (n_queries,) its score; -inf where there is none.
@@ -44,7 +44,7 @@ class PairCounts:
     hardest_negative_score: Float64Array
 
     def __repr__(self) -> str:
-        return f"PairCounts({self.n_queries} queries, {self.n_items} items, {len(self.query)} right pairs)"
+        return f"PairCounts({self.n_queries} queries, {self.n_items} items, {len(self.query)} relevant pairs)"
 
     @classmethod
     def empty(cls, n_queries: int, n_items: int, query: IntArray, item: IntArray, score: Float64Array) -> "PairCounts":
@@ -58,8 +58,8 @@ class PairCounts:
         return cls(n_queries, n_items, query[order], item[order], score[order], zeros[0], zeros[1], none, worst)
 
     @property
-    def one_right(self) -> bool:
-        """Whether no query has a second right item."""
+    def one_relevant(self) -> bool:
+        """Whether no query has a second relevant item."""
         return bool((self.query[1:] != self.query[:-1]).all())
 
     def of(self, start: int, stop: int) -> slice:
@@ -67,7 +67,7 @@ class PairCounts:
         return slice(*np.searchsorted(self.query, [start, stop]))
 
     def improve(self, query: IntArray, item: IntArray, score: Float64Array) -> None:
-        """Take these wrong items where they are better than what is known; of equals the first."""
+        """Take these non-relevant items where they are better than what is known; of equals the first."""
         if not len(query):
             return
         order = np.lexsort((item, -score, query))

@@ -2,17 +2,21 @@
 
 from typing import Any
 
-from reelstore.errors import EvaluationError, MissingExtraError
+from reelstore.errors import EvaluationError
+from reelstore.extras import needed
 
 
 def check_device(device: Any) -> None:
-    """Raise EvaluationError unless torch can use the device; None is the processor, without torch."""
+    """Refuse a device that torch can't use; None is the processor, without torch.
+
+    Raises:
+        MissingExtraError: torch isn't installed.
+        EvaluationError: torch has no such device.
+    """
     if device is None:
         return
-    try:
+    with needed("device="):
         import torch
-    except ImportError as error:
-        raise MissingExtraError("device= needs torch. Install torch, or leave device out.") from error
     try:
         torch.empty(0, device=device).cpu()
     except Exception as error:  # RuntimeError, AssertionError, TypeError: what a backend raises isn't specified

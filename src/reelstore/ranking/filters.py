@@ -94,7 +94,7 @@ class Centres:
         return float(self.text @ self.video)
 
 
-class Side:
+class OperandBlock:
     """A block of one side; each level is made ready once.
 
     Args:
@@ -292,7 +292,7 @@ def find_centres(similarity: Similarity, *, text: Array, video: Array) -> Centre
     means = []
     shares = []
     for stored in (text, video):
-        side = Side(stored, similarity)
+        side = OperandBlock(stored, similarity)
         if side.lowest in ("exact", "float64"):
             return None
         values = side.float64.values[:, : stored.shape[1]]

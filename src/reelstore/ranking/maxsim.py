@@ -14,7 +14,7 @@ from reelstore.arrays import Float64Array
 from reelstore.errors import EvaluationError
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts, unique_pairs
 from reelstore.ranking.filters import Level
-from reelstore.ranking.token_passes import TokenCounter
+from reelstore.ranking.token_counter import TokenCounter
 from reelstore.ranking.token_scores import Interaction, Over, TokenSimilarity, Total
 from reelstore.ranking.tokens import TokenSource
 
@@ -64,7 +64,7 @@ class MaxSim:
     @property
     def name(self) -> str:
         """What details call it."""
-        return self.interaction.words
+        return self.interaction.description
 
     def block(self, captions: slice, videos: slice) -> Float64Array:
         """(n_captions, n_videos) scores as they are defined."""
@@ -86,22 +86,22 @@ class MaxSim:
         """Counts of the directions asked for, as `count_pairs` gives them for pooled embeddings.
 
         Args:
-            caption: (n_pairs,) int; with `video_of`, the right pairs.
+            caption: (n_pairs,) int; with `video_of`, the relevant pairs.
             video_of: (n_pairs,) int.
             directions: `t2v`, `v2t` or both.
-            return_hard_negatives: look for the best wrong item of each query too.
+            return_hard_negatives: look for the hardest negative of each query too.
             memory: bytes for blocks of tokens and their scores (an item's tokens are never cut); changes no count.
             first: level to begin with; changes speed, never a count.
 
         Raises:
             NonFiniteError: a token holds NaN or infinity, or a product overflows.
         """
-        right = unique_pairs(caption, video_of, self.shape[1])
+        pairs = unique_pairs(caption, video_of, self.shape[1])
         counter = TokenCounter(
             self.text,
             self.video,
             self.interaction,
-            right,
+            pairs,
             directions=directions,
             return_hard_negatives=return_hard_negatives,
             memory=memory,

@@ -14,7 +14,7 @@ from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.errors import EvaluationError, NonFiniteError
 from reelstore.ranking.arguments import whole_number
 from reelstore.ranking.counts import MEMORY
-from reelstore.ranking.filters import LEVELS, Side, band
+from reelstore.ranking.filters import LEVELS, OperandBlock, band
 from reelstore.ranking.reference import Similarity, block_scores, check_similarity, pair_scores
 from reelstore.ranking.sources import Source
 from reelstore.ranking.threads import keep_memory
@@ -83,14 +83,14 @@ def _nearest(
     rows: Array, asked: Source, sought: Source, k: int, similarity: Similarity, memory: int
 ) -> tuple[IntArray, Float64Array]:
     """Items and scores of some queries."""
-    queries = Side(rows, similarity)
+    queries = OperandBlock(rows, similarity)
     if not queries.finite:
         asked.refuse_nonfinite()
     best = np.full((len(rows), k), -np.inf)
     item = np.full((len(rows), k), -1, dtype=np.int64)
     step = max(k, 1, memory // 2 // (24 * max(sought.shape[1], 16) + 8 * len(rows)))
     for start in range(0, len(sought), step):
-        block = Side(sought.rows(start, start + step), similarity, left=True)
+        block = OperandBlock(sought.rows(start, start + step), similarity, left=True)
         if not block.finite:
             sought.refuse_nonfinite()
         query, place, score = _candidates(queries, block, best[:, -1], k, similarity)
@@ -102,7 +102,7 @@ def _nearest(
 
 
 def _candidates(
-    queries: Side, block: Side, known: Float64Array, k: int, similarity: Similarity
+    queries: OperandBlock, block: OperandBlock, known: Float64Array, k: int, similarity: Similarity
 ) -> tuple[IntArray, IntArray, Float64Array]:
     """Query, row of the block and score of whatever may be among the k best: `known` (n_queries,) must be met."""
     level = max(queries.lowest, block.lowest, "float32", key=LEVELS.index)

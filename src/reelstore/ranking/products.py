@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache, cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -220,11 +221,19 @@ class TorchTile(Tile):
         return np.asarray(values.cpu().numpy())
 
 
+def has_torch() -> bool:
+    """Whether torch is installed; without it, no level is bfloat16 and no product is on a device."""
+    try:
+        return sys.modules.get("torch") is not None or find_spec("torch") is not None
+    except ModuleNotFoundError:  # a finder refuses it
+        return False
+
+
 def bfloat16_pays(n_products: float) -> bool:
     """Whether bfloat16 is the faster filter here, for a product of this many multiplications."""
     if "torch" not in sys.modules and n_products < _WORTH_IMPORTING:
         return False
-    return _bfloat16_is_fast()
+    return has_torch() and _bfloat16_is_fast()
 
 
 @cache

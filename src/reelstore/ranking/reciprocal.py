@@ -6,7 +6,7 @@ from reelstore.arrays import Float64Array
 
 
 def reciprocal_ranks(scores: Float64Array) -> Float64Array:
-    """Expected 1 / rank each video would have if it were the right one, (n_captions, n_videos).
+    """Expected 1 / rank each video would have if it were the relevant one, (n_captions, n_videos).
 
     Example:
         >>> reciprocal_ranks(np.array([[.9, .1, .1]]))       # the mean of 1/2 and 1/3, twice

@@ -76,13 +76,13 @@ def count_scores(
             caption, video_of, directions=directions, return_hard_negatives=return_hard_negatives, memory=memory
         )
     n_captions, n_videos = scorer.shape
-    held = _Held(scorer, memory)
+    cache = _ScoreCache(scorer, memory)
     pairs = unique_pairs(caption, video_of, n_videos)
     score = np.empty(len(pairs[0]))
-    for captions, videos in held.blocks():
+    for captions, videos in cache.blocks():
         own = _inside(pairs, captions, videos)
-        if len(own) or held.keeps:
-            scores = held.block(captions, videos)
+        if len(own) or cache.keeps:
+            scores = cache.block(captions, videos)
             score[own] = scores[pairs[0][own] - captions.start, pairs[1][own] - videos.start]
     counts: dict[Direction, PairCounts] = {}
     if "t2v" in directions:
@@ -91,8 +91,8 @@ def count_scores(
         counts["v2t"] = PairCounts.empty(n_videos, n_captions, pairs[1], pairs[0], score)
     if not len(score):
         return counts
-    for captions, videos in held.blocks():
-        scores = held.block(captions, videos)
+    for captions, videos in cache.blocks():
+        scores = cache.block(captions, videos)
         own = _inside(pairs, captions, videos)
         at = pairs[0][own] - captions.start, pairs[1][own] - videos.start
         for direction, of in counts.items():
@@ -106,7 +106,7 @@ def count_scores(
                 return_hard_negatives,
             )
     for of in counts.values():
-        _take_off_right(of)
+        _take_off_relevant(of)
     return counts
 
 
@@ -115,10 +115,10 @@ def _add(
     scores: Array,
     queries: slice,
     items: slice,
-    right: tuple[IntArray, IntArray],
+    relevant: tuple[IntArray, IntArray],
     return_hard_negatives: bool,
 ) -> None:
-    """Compare one block (n_queries, n_items); right items are counted like others."""
+    """Compare one block (n_queries, n_items); relevant items are counted like others."""
     own = counts.of(queries.start, queries.stop)
     exact = counts.score[own].astype(scores.dtype)
     found = Tile(scores, len(scores)).in_rows(counts.query[own] - queries.start, exact, exact, listed=False)
@@ -126,18 +126,18 @@ def _add(
     counts.equal[own] += found.between
     if not return_hard_negatives:
         return
-    wrong = np.ones(scores.shape, dtype=bool)
-    wrong[right] = False
+    others = np.ones(scores.shape, dtype=bool)
+    others[relevant] = False
     asked = np.unique(counts.query[own]) - queries.start
-    asked = asked[wrong[asked].any(axis=1)]
-    best = np.where(wrong[asked], scores[asked], -np.inf).argmax(axis=1)
-    # Where every wrong score is -inf the first of them is the best, not a right item made -inf.
-    best = np.where(wrong[asked, best], best, wrong[asked].argmax(axis=1))
+    asked = asked[others[asked].any(axis=1)]
+    best = np.where(others[asked], scores[asked], -np.inf).argmax(axis=1)
+    # Where every non-relevant score is -inf the first of them is the best, not a relevant item made -inf.
+    best = np.where(others[asked, best], best, others[asked].argmax(axis=1))
     counts.improve(asked + queries.start, best + items.start, scores[asked, best].astype(np.float64))
 
 
-def _take_off_right(counts: PairCounts) -> None:
-    """Right items don't compete with one another."""
+def _take_off_relevant(counts: PairCounts) -> None:
+    """Relevant items don't compete with one another."""
     order = np.lexsort((-counts.score, counts.query))
     query, score = counts.query[order], counts.score[order]
     new_query = np.r_[True, query[1:] != query[:-1]]
@@ -149,7 +149,7 @@ def _take_off_right(counts: PairCounts) -> None:
     counts.equal[order] -= np.bincount(group)[group]
 
 
-class _Held:
+class _ScoreCache:
     """A scorer's blocks, kept where they fit into memory."""
 
     def __init__(self, scorer: Scorer, memory: int) -> None:

@@ -71,8 +71,8 @@ def each_alone(work: Callable[[int], None], n: int) -> None:
     """
 
     def alone(number: int) -> None:
-        if "torch" in sys.modules:
-            sys.modules["torch"].set_num_threads(1)  # of this thread; the caller's number is put back below
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # of this thread; the caller's number is put back below
         on_this_thread(lambda: work(number))
 
     with _one_thread_products():

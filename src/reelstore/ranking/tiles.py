@@ -25,7 +25,7 @@ _CHUNK_VALUES = 2**18
 
 
 @dataclass(frozen=True)
-class Found:
+class ThresholdHits:
     """What thresholds found in a tile.
 
     Attributes:
@@ -42,7 +42,7 @@ class Found:
     column: IntArray
 
     @classmethod
-    def nothing(cls) -> "Found":
+    def nothing(cls) -> "ThresholdHits":
         """By no threshold."""
         none = np.zeros(0, dtype=np.int64)
         return cls(none, none, none, none, none)
@@ -97,7 +97,7 @@ class Tile:
         """(n_rows, n_columns) in the machine's memory."""
         return self._padded[: self.n_rows]
 
-    def in_columns(self, column: IntArray, low: Array, high: Array, *, listed: bool = True) -> Found:
+    def in_columns(self, column: IntArray, low: Array, high: Array, *, listed: bool = True) -> ThresholdHits:
         """Search each threshold's column; `column` (n,) is ascending and may repeat. `listed` says where scores lie."""
         above, between = np.zeros((2, len(column)), dtype=np.int64)
         hot = self.maxima[:, column] >= low  # (n_groups, n)
@@ -106,7 +106,7 @@ class Tile:
         else:
             group, near = self._count_whole(column, low, high, above, between)
             if not listed:
-                return Found(above, between, *_nowhere())
+                return ThresholdHits(above, between, *_nowhere())
         # Cells that were counted already are only looked through for where their scores lie.
         counted = above.any() or between.any()
         parts = [_nowhere()]
@@ -122,9 +122,9 @@ class Tile:
             if listed:
                 at, place = np.divmod(np.flatnonzero(inside), GROUP)
                 parts.append((own[at], group[some][at] * GROUP + place, column[own[at]]))
-        return Found(above, between, *_joined(parts))
+        return ThresholdHits(above, between, *_joined(parts))
 
-    def in_rows(self, row: IntArray, low: Array, high: Array, *, listed: bool = True) -> Found:
+    def in_rows(self, row: IntArray, low: Array, high: Array, *, listed: bool = True) -> ThresholdHits:
         """Search each threshold's row; `row` (n,) is ascending and may repeat."""
         rows, first, times = np.unique(row, return_index=True, return_counts=True)
         if len(row) < _SORT_FROM * len(rows):
@@ -143,9 +143,9 @@ class Tile:
                     parts.append((near + own.start, near_row, column))
 
         in_parts(rank, len(rows))
-        return Found(above, over_low - above, *_joined(parts))
+        return ThresholdHits(above, over_low - above, *_joined(parts))
 
-    def _compared_in_rows(self, row: IntArray, low: Array, high: Array, listed: bool) -> Found:
+    def _compared_in_rows(self, row: IntArray, low: Array, high: Array, listed: bool) -> ThresholdHits:
         """Every threshold with its whole row."""
         host = self.host()
         above, over_low = np.zeros((2, len(row)), dtype=np.int64)
@@ -168,7 +168,7 @@ class Tile:
             # Many times faster than nonzero of a matrix.
             at, column = np.divmod(np.flatnonzero(inside), self.n_columns)
             parts.append((some[at], row[some[at]], column))
-        return Found(above, over_low - above, *_joined(parts))
+        return ThresholdHits(above, over_low - above, *_joined(parts))
 
     def _ranked_in_rows(
         self, rows: IntArray, times: IntArray, low: Array, high: Array

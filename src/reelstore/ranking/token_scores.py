@@ -50,7 +50,7 @@ class Interaction:
             one_of(kind, value, get_args(known))
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What its scores are, for people."""
         tokens = {"text": "text tokens", "video": "video tokens", "both": "tokens of both sides"}[self.over]
         return f"maxsim: {self.total} over {tokens} of the highest {self.similarity}"

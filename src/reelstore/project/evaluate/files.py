@@ -9,7 +9,7 @@ from reelstore.convert.npy import map_values
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.files import json_bytes
-from reelstore.evaluation.intervals import HOLDS_FIXED, clusters_in_words
+from reelstore.evaluation.intervals import HOLDS_FIXED, cluster_descriptions
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.relevance import Pairs
 from reelstore.evaluation.ties import Ties
@@ -44,7 +44,7 @@ class FilesReport:
                 chance = self.evaluation.chance[direction][metric]
                 lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}")
         lines += ["", f"Intervals hold fixed: {HOLDS_FIXED}."]
-        lines += [f"Clusters of {side}: {words}." for side, words in clusters_in_words(self.evaluation).items()]
+        lines += [f"Clusters of {side}: {words}." for side, words in cluster_descriptions(self.evaluation).items()]
         return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
 
 

@@ -1,14 +1,13 @@
 """The protocol stage: a fitted aligner whose scores are rescored -> files of their own."""
 
-from dataclasses import asdict
 from functools import partial
-from pathlib import Path
 
 from reelstore.errors import ParamsError
-from reelstore.evaluation.protocols import QueryBank, evaluate_transductive, make_protocol
+from reelstore.evaluation.rescoring import QueryBank, evaluate_rescored, make_rescoring
 from reelstore.project.evaluate.score import aligned
 from reelstore.project.evaluate.stage import EvaluateReport, about, conventions, write_found
 from reelstore.project.settings import Params
+from reelstore.records import model_name
 
 
 def run_protocol(params: Params, *, video: str, text: str, aligner: str, protocol: str) -> EvaluateReport:
@@ -20,7 +19,7 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
     if protocol not in params.protocols:
         raise ParamsError(f"protocols has no {protocol!r}. Known: {', '.join(params.protocols) or 'none'}.")
     settings = params.protocols[protocol]
-    applied = make_protocol(settings.kind, scale=settings.scale or None, k=settings.k)
+    applied = make_rescoring(settings.kind, scale=settings.scale or None, k=settings.k)
     needs_bank = isinstance(applied, QueryBank)
     if needs_bank and settings.bank == params.evaluate.split:
         raise ParamsError(
@@ -33,22 +32,22 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
         video,
         text,
         aligner,
-        partial(evaluate_transductive, protocol=applied, ks=params.evaluate.ks, return_hard_negatives=True),
+        partial(evaluate_rescored, rescoring=applied, ks=params.evaluate.ks, return_hard_negatives=True),
         bank=settings.bank if needs_bank else "",
     )
-    dataset, model, name = params.dataset.name, f"{video}+{text}", f"{aligner}.{protocol}"
+    dataset, model, name = params.dataset.name, model_name(video, text), f"{aligner}.{protocol}"
     report = EvaluateReport(
         name=f"{dataset}/{model}/protocols/{name}",
         split=params.evaluate.split,
         matched=measured.matched,
         evaluation=measured.evaluation,
-        metrics=Path("metrics", dataset, model, "protocols", f"{name}.json"),
-        plots=Path("plots", dataset, model, "protocols", name),
+        metrics=params.layout.rescored_metrics(model, aligner, protocol),
+        plots=params.layout.rescored(model, aligner, protocol),
     )
     details = {
         **about(params, measured, model=model, name=aligner),
         **conventions(measured.evaluation),
-        "rescoring": asdict(settings),
+        "rescoring": settings.model_dump(),
         "uses_other_test_queries": not needs_bank,
     }
     write_found(report, details)

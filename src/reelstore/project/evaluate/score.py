@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from reelstore.errors import DatasetError
@@ -11,6 +10,7 @@ from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.matched import Matched
 from reelstore.project.settings import Params
 from reelstore.project.split import matched_split
+from reelstore.records import model_name
 from reelstore.store.open import open_store
 from reelstore.store.read import Rows
 
@@ -54,8 +54,8 @@ def aligned(
     from reelstore.align.mapping import mapped, mapped_batches
     from reelstore.align.registry import load_aligner
 
-    fitted = load_aligner(Path("models", params.dataset.name, f"{video}+{text}", aligner))
-    store = open_store(params.store_folder)
+    fitted = load_aligner(params.layout.aligner(model_name(video, text), aligner))
+    store = open_store(params.layout.store)
     videos: Rows = store[f"video/{video}/{fitted.pooling['video']}"]
     texts: Rows = store[f"text/{text}/{fitted.pooling['text']}"]
     for side, rows in (("video", videos), ("text", texts)):
@@ -85,7 +85,7 @@ def _scored(params: Params, video: str, text: str, scorer: str) -> Measured:
     from reelstore.project.embed.plan import load
 
     reranker = make_reranker(scorer, params.scorers[scorer])
-    store = open_store(params.store_folder)
+    store = open_store(params.layout.store)
     variants = reranker.variants()
     videos = {name: store[f"video/{video}/{name}"] for name in variants["video"]}
     texts = {name: store[f"text/{text}/{name}"] for name in variants["text"]}
@@ -107,5 +107,5 @@ def _scored(params: Params, video: str, text: str, scorer: str) -> Measured:
         "scorer": dict(params.scorers[scorer]),
         "read": {f"{rows.side}/{rows.encoder}/{rows.variant}": rows.digest for rows in every},
     }
-    evaluation = replace(evaluation, similarity=reranker.words)
+    evaluation = replace(evaluation, similarity=reranker.description)
     return Measured(matched, evaluation, next(iter(videos.values())), next(iter(texts.values())), about)

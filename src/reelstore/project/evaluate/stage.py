@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 
 from reelstore.evaluation import Evaluation, Ranks, confidence_intervals
 from reelstore.evaluation.files import json_bytes
-from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, clusters_in_words
+from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, cluster_descriptions
 from reelstore.evaluation.matched import Matched
 from reelstore.io import replace_together, write_atomically
 from reelstore.project.evaluate.score import Measured, measure
 from reelstore.project.settings import Params
+from reelstore.records import model_name
 
 CURVE_KS = range(1, 51)
 N_WORST = 100
@@ -61,7 +62,7 @@ class EvaluateReport:
 
 def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> EvaluateReport:
     """Measure an aligner, or a scorer, of the model `video`+`text` and write what was found."""
-    dataset, model, split = params.dataset.name, f"{video}+{text}", params.evaluate.split
+    dataset, model, split = params.dataset.name, model_name(video, text), params.evaluate.split
     measured = measure(params, video=video, text=text, name=aligner)
     matched, evaluation = measured.matched, measured.evaluation
     report = EvaluateReport(
@@ -69,8 +70,8 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         split=split,
         matched=matched,
         evaluation=evaluation,
-        metrics=Path("metrics", dataset, model, f"{aligner}.json"),
-        plots=Path("plots", dataset, model, aligner, "evaluation"),
+        metrics=params.layout.metrics(model, aligner),
+        plots=params.layout.evaluation(model, aligner),
     )
     details = {
         **about(params, measured, model=model, name=aligner),
@@ -197,7 +198,7 @@ def conventions(evaluation: Evaluation) -> dict[str, Any]:
             "level": LEVEL,
             "method": METHOD,
             "holds_fixed": HOLDS_FIXED,
-            "clusters": clusters_in_words(evaluation),
+            "clusters": cluster_descriptions(evaluation),
             **confidence_intervals(evaluation, level=LEVEL),
         },
     }

@@ -25,11 +25,11 @@ _BANK_SCORES = 2**22
 """Scores of the bank held at once."""
 
 
-class Transductive(Protocol):
+class Rescoring(Protocol):
     """Scores of all test queries -> other scores of theirs."""
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """What it is, with its settings."""
         ...
 
@@ -57,7 +57,7 @@ class DualSoftmax:
         _check_scale(self.scale)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """With its scale."""
         return f"dual softmax (scale {self.scale:g}), which uses the other test queries,"
 
@@ -86,7 +86,7 @@ class InvertedSoftmax:
         _check_scale(self.scale)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """With its scale."""
         return f"inverted softmax (scale {self.scale:g}), which uses the other test queries,"
 
@@ -136,7 +136,7 @@ class QueryBank:
         whole_number("k", self.k, 1)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """With its settings."""
         return f"QB-Norm (scale {self.scale:g}, k {self.k}), whose bank is training queries,"
 
@@ -168,7 +168,7 @@ class QueryBank:
 KINDS = ("dual_softmax", "inverted_softmax", "qb_norm")
 
 
-def make_protocol(kind: str, *, scale: float | None = None, k: int = 1) -> "Transductive | QueryBank":
+def make_rescoring(kind: str, *, scale: float | None = None, k: int = 1) -> "Rescoring | QueryBank":
     """A rescoring by its name: `dual_softmax`, `inverted_softmax` or `qb_norm`.
 
     Args:
@@ -180,7 +180,7 @@ def make_protocol(kind: str, *, scale: float | None = None, k: int = 1) -> "Tran
         UnknownNameError: there is none of this name.
         EvaluationError: a setting can't be, or isn't of this kind.
     """
-    one_of("protocol", kind, KINDS)
+    one_of("rescoring", kind, KINDS)
     if kind == "qb_norm":
         return QueryBank(k=k) if scale is None else QueryBank(scale, k)
     if k != 1:
@@ -189,12 +189,12 @@ def make_protocol(kind: str, *, scale: float | None = None, k: int = 1) -> "Tran
     return made() if scale is None else made(scale)
 
 
-def evaluate_transductive(
+def evaluate_rescored(
     *,
     text: Any,
     video: Any,
     video_of_caption: Any,
-    protocol: Transductive | QueryBank,
+    rescoring: Rescoring | QueryBank,
     bank_text: Any = None,
     bank_video: Any = None,
     similarity: Similarity = "cosine",
@@ -210,7 +210,7 @@ def evaluate_transductive(
         text: (n_captions, dim) array.
         video: (n_videos, dim) array.
         video_of_caption: as of `evaluate`.
-        protocol: such as `DualSoftmax()`; in `t2v` queries are captions, in `v2t` videos.
+        rescoring: such as `DualSoftmax()`; in `t2v` queries are captions, in `v2t` videos.
         bank_text: of `QueryBank`: captions of the training split, (n_bank, dim), or an iterator of such blocks.
         bank_video: of `QueryBank`: its videos, likewise.
         similarity, ks, ties, return_hard_negatives: as of `evaluate`.
@@ -225,7 +225,7 @@ def evaluate_transductive(
         truth("return_hard_negatives", return_hard_negatives),
     )
     banks = {"t2v": bank_text, "v2t": bank_video}
-    wanted = isinstance(protocol, QueryBank)
+    wanted = isinstance(rescoring, QueryBank)
     for direction, name in (("t2v", "bank_text"), ("v2t", "bank_video")):
         if wanted is (banks[direction] is None):
             what = "QB-Norm needs it: queries of the training split" if wanted else "only QB-Norm has a bank"
@@ -241,11 +241,11 @@ def evaluate_transductive(
     counts: dict[Direction, PairCounts] = {}
     for direction in DIRECTIONS:
         own = scores if direction == "t2v" else np.ascontiguousarray(scores.T)
-        if isinstance(protocol, QueryBank):
+        if isinstance(rescoring, QueryBank):
             items = video if direction == "t2v" else text
-            rescored = protocol.normalized(own, protocol.statistics(_bank(banks[direction], items, similarity)))
+            rescored = rescoring.normalized(own, rescoring.statistics(_bank(banks[direction], items, similarity)))
         else:
-            rescored = protocol.normalized(own)
+            rescored = rescoring.normalized(own)
         by_caption = rescored if direction == "t2v" else rescored.T
         counts |= count_scores(
             Matrix(by_caption), *judged.pairs, directions=[direction], return_hard_negatives=return_hard_negatives
@@ -256,7 +256,7 @@ def evaluate_transductive(
         {"captions": n_captions, "videos": n_videos},
         ks=ks,
         ties=ties,
-        similarity=f"{protocol.words} of {similarity}",
+        similarity=f"{rescoring.description} of {similarity}",
         v2t="best",
         return_hard_negatives=return_hard_negatives,
     )

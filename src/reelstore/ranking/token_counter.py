@@ -9,7 +9,7 @@ import numpy as np
 
 from reelstore.arrays import Float64Array, IntArray
 from reelstore.ranking.counts import Direction, PairCounts
-from reelstore.ranking.filters import Level, Side
+from reelstore.ranking.filters import Level, OperandBlock
 from reelstore.ranking.threads import each_alone
 from reelstore.ranking.tiles import GROUP, Tile
 from reelstore.ranking.token_scores import Interaction, TokenSimilarity
@@ -28,7 +28,7 @@ class _Piece:
     def __init__(self, source: TokenSource, start: int, stop: int, similarity: TokenSimilarity) -> None:
         self.start = start
         self.tokens = source.items(start, stop)
-        self.side = Side(self.tokens.values, similarity)
+        self.side = OperandBlock(self.tokens.values, similarity)
         if not self.side.finite:
             source.refuse_nonfinite()
 
@@ -55,17 +55,17 @@ class TokenCounter:
         text: TokenSource,
         video: TokenSource,
         interaction: Interaction,
-        right: tuple[IntArray, IntArray],
+        pairs: tuple[IntArray, IntArray],
         *,
         directions: Sequence[Direction],
         return_hard_negatives: bool,
         memory: int,
         first: Level,
     ) -> None:
-        self.text, self.video, self.interaction, self.right = text, video, interaction, right
+        self.text, self.video, self.interaction, self.pairs = text, video, interaction, pairs
         self.return_hard_negatives, self.memory, self.first = return_hard_negatives, memory, first
         self.lock = threading.Lock()
-        caption, video_of = right
+        caption, video_of = pairs
         score = self._own_scores()
         self.counts: dict[Direction, PairCounts] = {}
         if "t2v" in directions:
@@ -76,7 +76,7 @@ class TokenCounter:
     def run(self) -> dict[Direction, PairCounts]:
         """Count."""
         text, video = self.text, self.video
-        if not len(self.right[0]):
+        if not len(self.pairs[0]):
             return self.counts
         token = 24 * max(text.dim, 16)  # as stored, in float32 and, should it come to it, in float64
         tile = max(1, min(_TILE_TOKENS, self.memory // 8 // token, int((self.memory // 32) ** 0.5)))
@@ -99,7 +99,7 @@ class TokenCounter:
         each_alone(work, len(cuts))
 
     def _own_scores(self) -> Float64Array:
-        caption, video_of = self.right
+        caption, video_of = self.pairs
         scores = np.empty(len(caption))
         width = int(max(self.text.counts.max(initial=1), self.video.counts.max(initial=1)))
         step = max(1, min(256, self.memory // 8 // (24 * width * max(self.text.dim, 16))))
@@ -116,7 +116,7 @@ class TokenCounter:
 
     def _tile(self, text: _Piece, video: _Piece) -> None:
         lowest = [_LEVELS.index(piece.side.lowest) for piece in (text, video) if piece.side.lowest in _LEVELS]
-        caption, video_of = self.right
+        caption, video_of = self.pairs
         first, last = np.searchsorted(caption, [text.start, text.start + len(text)])
         own = np.arange(first, last)
         own = own[(video_of[own] >= video.start) & (video_of[own] < video.start + len(video))]
@@ -126,7 +126,7 @@ class TokenCounter:
             padded = np.pad(scores, ((0, -len(scores) % GROUP), (0, 0)), constant_values=-np.inf)
             tile = Tile(padded, len(scores))
             tile.hide(*hidden)
-            found = [_Found(self, direction, tile, text, video, error) for direction in self.counts]
+            found = [_TokenHits(self, direction, tile, text, video, error) for direction in self.counts]
             undecided = sum(len(one.row) for one in found)
             if level == "exact" or undecided <= max(64, scores.size // _UNDECIDED):
                 break
@@ -152,7 +152,7 @@ class TokenCounter:
         found: Float64Array = scores[place.reshape(-1)]
         return found
 
-    def _settle(self, found: "list[_Found]", exact: Float64Array | None, text: _Piece, video: _Piece) -> None:
+    def _settle(self, found: "list[_TokenHits]", exact: Float64Array | None, text: _Piece, video: _Piece) -> None:
         for one in found:
             counts = self.counts[one.direction]
             row, column = np.r_[one.row, one.best_row], np.r_[one.column, one.best_column]
@@ -169,9 +169,9 @@ class TokenCounter:
                 counts.improve(queries, items, best)
 
 
-class _Found:
-    """What one direction's right pairs found in a tile: scores surely above them, and where those lie that need the
-    reference (`row`, `column`, of the pair `pairs[near]`); and where a query's best wrong item may be."""
+class _TokenHits:
+    """What one direction's relevant pairs found in a tile: scores surely above them, and where those lie that need the
+    reference (`row`, `column`, of the pair `pairs[near]`); and where a query's hardest negative may be."""
 
     def __init__(
         self, counter: TokenCounter, direction: Direction, tile: Tile, text: _Piece, video: _Piece, error: float

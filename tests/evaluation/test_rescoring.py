@@ -6,13 +6,13 @@ from scipy.special import softmax
 
 from reelstore.errors import EvaluationError, UnknownNameError
 from reelstore.evaluation import evaluate
-from reelstore.evaluation.protocols import (
+from reelstore.evaluation.rescoring import (
     BankStatistics,
     DualSoftmax,
     InvertedSoftmax,
     QueryBank,
-    evaluate_transductive,
-    make_protocol,
+    evaluate_rescored,
+    make_rescoring,
 )
 from reelstore.ranking import score_matrix
 
@@ -34,7 +34,7 @@ def ranks(scores: np.ndarray, owner: np.ndarray) -> list[int]:
 def test_dual_softmax_is_the_score_times_the_softmax_over_the_queries():
     text, video, owner = drawn()
     scores = score_matrix(text=text, video=video)
-    found = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=DualSoftmax(scale=30.0))
+    found = evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=DualSoftmax(scale=30.0))
     assert found.t2v.rank.tolist() == ranks(scores * softmax(30 * scores, axis=0), owner)
     turned = scores.T * softmax(30 * scores.T, axis=0)
     best = np.array([turned[v, owner == v].max() for v in found.v2t.query])
@@ -48,7 +48,7 @@ def test_dual_softmax_is_the_score_times_the_softmax_over_the_queries():
 def test_inverted_softmax_is_the_exponential_over_its_sum_over_the_queries():
     text, video, owner = drawn()
     scores = score_matrix(text=text, video=video)
-    found = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=InvertedSoftmax(scale=30.0))
+    found = evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=InvertedSoftmax(scale=30.0))
     assert found.t2v.rank.tolist() == ranks(softmax(30 * scores, axis=0), owner)
     turned = softmax(30 * scores.T, axis=0)
     best = np.array([turned[v, owner == v].max() for v in found.v2t.query])
@@ -84,9 +84,9 @@ def test_qb_norm_is_the_dynamic_inverted_softmax_of_its_paper(seed):
     )
     found = {}
     for k in (1, 2, 5):
-        protocol = QueryBank(scale=20.0, k=k)
+        rescoring = QueryBank(scale=20.0, k=k)
         banks = {"bank_text": bank_text, "bank_video": iter([bank_video[:3], bank_video[3:]])}
-        found[k] = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=protocol, **banks)
+        found[k] = evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=rescoring, **banks)
         assert found[k].t2v.rank.tolist() == ranks(by_the_paper(scores, text_bank, beta=20.0, k=k), owner)
         turned = by_the_paper(scores.T, video_bank, beta=20.0, k=k)
         best = np.array([turned[v, owner == v].max() for v in found[k].v2t.query])
@@ -125,29 +125,27 @@ def test_a_bank_that_is_missing_empty_or_not_wanted_is_refused():
         ({"bank_text": text[:, :3], "bank_video": video}, "3 wide and the items 16"),
     ):
         with pytest.raises(EvaluationError, match=says):
-            evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=QueryBank(), **banks)
+            evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=QueryBank(), **banks)
     with pytest.raises(EvaluationError, match="bank_video is given; only QB-Norm has a bank"):
-        evaluate_transductive(
-            text=text, video=video, video_of_caption=owner, protocol=InvertedSoftmax(), bank_video=video
-        )
+        evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=InvertedSoftmax(), bank_video=video)
 
 
-@pytest.mark.parametrize("protocol", [DualSoftmax(), InvertedSoftmax()])
-def test_the_order_of_rows_changes_no_bit_and_a_constant_tower_scores_chance(protocol):
+@pytest.mark.parametrize("rescoring", [DualSoftmax(), InvertedSoftmax()])
+def test_the_order_of_rows_changes_no_bit_and_a_constant_tower_scores_chance(rescoring):
     text, video, owner = drawn(1)
     order = np.random.default_rng(0).permutation(len(text))
-    straight = evaluate_transductive(text=text, video=video, video_of_caption=owner, protocol=protocol)
-    shuffled = evaluate_transductive(text=text[order], video=video, video_of_caption=owner[order], protocol=protocol)
+    straight = evaluate_rescored(text=text, video=video, video_of_caption=owner, rescoring=rescoring)
+    shuffled = evaluate_rescored(text=text[order], video=video, video_of_caption=owner[order], rescoring=rescoring)
     assert shuffled.metrics == straight.metrics
-    constant = evaluate_transductive(text=np.ones_like(text), video=video, video_of_caption=owner, protocol=protocol)
+    constant = evaluate_rescored(text=np.ones_like(text), video=video, video_of_caption=owner, rescoring=rescoring)
     assert constant.metrics["v2t"] == constant.chance["v2t"]
     assert "uses the other test queries" in straight.similarity
 
 
 def test_a_large_scale_does_not_overflow():
     text, video, owner = drawn()
-    found = evaluate_transductive(
-        text=1e3 * text, video=video, video_of_caption=owner, protocol=DualSoftmax(1e4), similarity="dot"
+    found = evaluate_rescored(
+        text=1e3 * text, video=video, video_of_caption=owner, rescoring=DualSoftmax(1e4), similarity="dot"
     )
     assert 0 <= found.metrics["t2v"]["R@01"] <= 1
 
@@ -159,8 +157,8 @@ def test_settings_that_are_none_are_refused():
     with pytest.raises(EvaluationError, match="finite number"):
         QueryBank(float("nan"))
     with pytest.raises(EvaluationError, match="inverted_softmax has no k; it is a setting of qb_norm"):
-        make_protocol("inverted_softmax", k=3)
+        make_rescoring("inverted_softmax", k=3)
     with pytest.raises(UnknownNameError, match="dual_softmax, inverted_softmax, qb_norm"):
-        make_protocol("softmax")
+        make_rescoring("softmax")
     with pytest.raises(UnknownNameError, match="similarity"):
         evaluate(text=np.eye(1), video=np.eye(1), video_of_caption=[0], similarity="dual_softmax")

@@ -1,4 +1,4 @@
-"""What all tiles of one count share: the right pairs, what has been counted, and what was found out on the way."""
+"""What all tiles of one count share: the relevant pairs, what has been counted, and what was found out on the way."""
 
 import threading
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Products of the right pairs, so nearly their scores that most comparisons need no more.
+    """Products of the relevant pairs, so nearly their scores that most comparisons need no more.
 
     Attributes:
         product: direction -> (n_pairs,) in the order of its pairs.
@@ -59,19 +59,19 @@ class CountState:
     Attributes:
         similarity: what is compared.
         counts: added to, under `lock`.
-        caption, video_of: (n_pairs,) the right pairs, sorted by caption.
+        caption, video_of: (n_pairs,) the relevant pairs, sorted by caption.
         products: what multiplies.
         known: lengths of captions and of videos.
-        return_hard_negatives: whether the best wrong items are looked for.
+        return_hard_negatives: whether the hardest negative are looked for.
         right_scores: scores of the pairs of these captions and videos, (n,) each, as they are defined.
-        define: puts the scores of all right pairs into `counts`.
+        define: puts the scores of all relevant pairs into `counts`.
         centres: taken off before products; None where nothing is.
         group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
             group's score is that of its best caption. Captions of no group have the largest number.
         n_groups: groups.
-        wait: until the scores of the right pairs are in `counts`.
-        deferred: whether scores of right pairs aren't in `counts`, and estimates, made from the first tile, stand for
-            them. Only where one block holds each side, and no query has a second right item.
+        wait: until the scores of the relevant pairs are in `counts`.
+        deferred: whether scores of relevant pairs aren't in `counts`, and estimates, made from the first tile, take
+            their place. Only where one block holds each side, and no query has a second relevant item.
         estimates: those.
     """
 
@@ -93,7 +93,7 @@ class CountState:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def around(self, direction: Direction, pairs: IntArray, bounds: Band, dtype: npt.DTypeLike) -> tuple[Array, Array]:
-        """Lowest and highest product, (n,) of `dtype` each, that can belong to the scores of these right pairs."""
+        """Lowest and highest product, (n,) of `dtype` each, that can belong to the scores of these relevant pairs."""
         if self.estimates is None:
             return bounds.around(self.as_product(self.counts[direction].score[pairs]), dtype)
         wider = replace(bounds, error=bounds.error + self.estimates.error)
@@ -105,24 +105,24 @@ class CountState:
             return exact * 0.5
         return exact if self.centres is None else exact - self.centres.common
 
-    def defer(self) -> None:
-        """Leave the scores of right pairs open."""
+    def leave_open(self) -> None:
+        """Leave the scores of relevant pairs open."""
         self.deferred = True
         for counts in self.counts.values():
             counts.score[:] = np.nan
 
     def estimate(self, product: Array, error: float) -> None:
-        """Take these products of all right pairs, (n_pairs,), for their scores."""
+        """Take these products of all relevant pairs, (n_pairs,), for their scores."""
         wide = product.astype(np.float64)
         self.estimates = Estimates({"t2v": wide, "v2t": wide[np.argsort(self.video_of)]}, error)
 
-    def define_all(self) -> None:
-        """The scores of right pairs themselves from now on."""
+    def score_relevant(self) -> None:
+        """The scores of relevant pairs themselves from now on."""
         self.define()
         self.deferred, self.estimates = False, None
 
     def score_of(self, direction: Direction, pairs: IntArray) -> Float64Array:
-        """Scores of these right pairs, which may repeat, as they are defined."""
+        """Scores of these relevant pairs, which may repeat, as they are defined."""
         counts = self.counts[direction]
         if self.estimates is None or not len(pairs):
             return counts.score[pairs]
