@@ -1,10 +1,7 @@
-"""Buffers to gather into, aligned so that copying runs at full speed.
+"""Rows of one array: how they are laid out in files, and how rows in any order are gathered into one buffer.
 
-Rows asked for in any order -> each once and in order, which is how files are read.
-
-Items of any number of tokens -> one batch: one behind the other with offsets, or padded with a mask.
-
-An array's zarr.json -> where its rows lie in files, if they lie there raw and in order; and a check of each file.
+Files are read in ascending order and each row once, in whatever order rows are asked for. A batch of ragged items is
+concatenated with offsets, or padded with a mask.
 """
 
 import errno

@@ -1,11 +1,11 @@
-"""Whether a folder may be written as a variant: it is empty, or what is in it is a variant of ours.
+"""Publish many files as one version of a variant, or none, whenever the process or the power stops.
 
-Many files -> one version of a variant: all or nothing, whenever the process or the power goes.
-
-The order is: every new file under its temporary name, down to the disk; the new manifest under its temporary name, and
-from that moment the new version is the one that counts; then the old manifest gets a temporary name, the files get
-their names, what only the old manifest lists is removed, the manifest gets its name, and the old one goes. `recover`
-finishes what it finds after that moment and undoes what it finds before it. What no manifest lists stays.
+Before anything is written, `claim` says whether the folder is a variant's, or empty. The order of a publication is:
+every new file under its temporary name, synced to the disk; the new manifest under its temporary name, and from that
+moment the new version counts; then the old manifest gets a temporary name, the files get their names, files that only
+the old manifest lists are removed, the new manifest gets its name, and the old one is removed. A deletion renames the
+manifest first, and from that moment the variant is gone. `recover` finishes what it finds after that moment, and undoes what it
+finds before it. Files that no manifest lists stay.
 """
 
 import os

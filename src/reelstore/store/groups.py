@@ -1,7 +1,7 @@
-"""The groups above variants: constant, so that they can live in git; and the variants below a path.
+"""The Zarr groups above variants, whose content is constant, so that git can track them; and the variants below a path.
 
 zarr-python can copy the metadata of everything below a group into the group's zarr.json (`consolidate_metadata`), and
-then reads arrays by these copies. reelstore never does. Whatever it writes takes copies of the version before away.
+then reads arrays by these copies. reelstore never does, and every write removes copies of the version before.
 """
 
 import os
@@ -39,9 +39,9 @@ def write_groups(folder: Path) -> None:
     """Write the zarr.json of the groups above a variant where there is none.
 
     Raises:
-        OccupiedError: as of `refuse_foreign_groups`.
+        OccupiedError: as of `refuse_other_groups`.
     """
-    refuse_foreign_groups(folder)
+    refuse_other_groups(folder)
     for group in reversed(groups_above(folder)):
         path = group / MANIFEST
         if content_of(path) is not None and not any(_half_written(group)):
@@ -132,7 +132,7 @@ def _write(group: Path, content: bytes) -> None:
     sync_folder(group)
 
 
-def refuse_foreign_groups(folder: Path) -> None:
+def refuse_other_groups(folder: Path) -> None:
     """Refuse what isn't of a store above a variant; a group with attributes of its own is somebody's, and stays.
 
     Raises:

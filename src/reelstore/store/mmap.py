@@ -1,8 +1,6 @@
-"""The files of an array that hold its rows as they are: each checked, and rows read from them in order with pread.
+"""The files of one array, mapped side by side into one NumPy array without a copy.
 
-The files of an array -> one NumPy array without a copy: mapped side by side into reserved address space.
-
-Where the system maps no more, rows are read from the files instead.
+Each file is checked before it is read. Rows are read with pread where the system maps no more files.
 """
 
 import ctypes

@@ -1,4 +1,4 @@
-"""A variant as it lies in its folder, file by file, each trusted only if it is what its digest says."""
+"""The variant that a folder holds, file by file; a file counts only if it has the digest that the manifest lists."""
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,8 +28,8 @@ from reelstore.store.table import Key, RowTable
 HASHING_THREADS = 2
 
 
-class Published:
-    """What is published in a folder.
+class StoredVariant:
+    """The variant published in a folder.
 
     Attributes:
         folder: the variant's folder.
@@ -156,7 +156,7 @@ class Published:
         return bad
 
 
-def open_published(folder: Path, *, verify: bool = True) -> Published | None:
+def open_published(folder: Path, *, verify: bool = True) -> StoredVariant | None:
     """What is published in this folder; None where there is nothing.
 
     Args:
@@ -169,7 +169,7 @@ def open_published(folder: Path, *, verify: bool = True) -> Published | None:
     attributes = read_manifest(folder)
     if attributes is None:
         return None
-    return Published(folder, attributes, check_files(folder, attributes, verify=verify))
+    return StoredVariant(folder, attributes, check_files(folder, attributes, verify=verify))
 
 
 def check_files(folder: Path, attributes: Mapping[str, Any], *, verify: bool = True) -> dict[str, str]:

@@ -1,7 +1,4 @@
-"""What is stored, against what should be: which rows can stay, and which have to be made.
-
-What is stored -> what should be: takes over rows whose fingerprint is the same, asks for the others.
-"""
+"""Bring a stored variant up to date: reuse the rows whose fingerprint is the same, ask for the others."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +14,8 @@ from reelstore.errors import SchemaError, StoreError
 from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, remove_variant, take_in
 from reelstore.store.files import FolderLock, disk_errors, make_folder, read_manifest, refuse_read_only, remove_empty
 from reelstore.store.format import FAILED, MANIFEST, OK, VariantSpec
-from reelstore.store.groups import drop_consolidated, refuse_foreign_groups, refuse_reserved, write_groups
-from reelstore.store.stored import Published, open_published
+from reelstore.store.groups import drop_consolidated, refuse_other_groups, refuse_reserved, write_groups
+from reelstore.store.stored import StoredVariant, open_published
 from reelstore.store.table import RowTable, split_names, table_columns
 from reelstore.store.write import VariantWriter
 
@@ -34,7 +31,7 @@ class VariantDiff:
         stamps: size, time of change and inode of each file that was hashed for this; None where none was.
     """
 
-    published: Published | None
+    published: StoredVariant | None
     source: IntArray
     unchanged: bool
     stamps: Mapping[str, tuple[int, ...]] | None = None
@@ -72,7 +69,7 @@ def compare(
     nothing = np.full(len(table), -1, dtype=np.int64)
     if published is None:
         return VariantDiff(None, nothing, False, stamps)
-    _refuse_foreign(folder, published, spec)
+    _refuse_other_variant(folder, published, spec)
     if published.attributes["fingerprint"] != spec.fingerprint:
         return VariantDiff(None, nothing, False, stamps)
     published.recognise(table)
@@ -118,7 +115,7 @@ def _source_rows(fingerprints: UInt8Array, usable: BoolArray, table: RowTable) -
     return source
 
 
-def _same_keys(published: Published, table: RowTable) -> bool:
+def _same_keys(published: StoredVariant, table: RowTable) -> bool:
     """Whether keys and splits are those of the table: fingerprints don't say."""
     if list(published.attributes["splits"]) != split_names(table):
         return False
@@ -127,7 +124,7 @@ def _same_keys(published: Published, table: RowTable) -> bool:
     return all(np.array_equal(published.read(name, 0, len(columns[name])), columns[name]) for name in names)
 
 
-def _refuse_foreign(folder: Path, published: Published, spec: VariantSpec) -> None:
+def _refuse_other_variant(folder: Path, published: StoredVariant, spec: VariantSpec) -> None:
     there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
     if there != wanted:
         raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs.")
@@ -164,7 +161,7 @@ def settle(folder: Path) -> None:
                 recover(folder)
             finally:
                 lock.release()
-    refuse_foreign_groups(folder)
+    refuse_other_groups(folder)
 
 
 def delete_variant(folder: Path) -> None:
@@ -213,7 +210,7 @@ class VariantUpdate:
         self._folder = folder
         refuse_reserved(folder)
         claim(folder)
-        refuse_foreign_groups(folder)
+        refuse_other_groups(folder)
         with disk_errors(folder):
             self._made = make_folder(folder)
             self._lock = FolderLock(folder)
@@ -221,14 +218,14 @@ class VariantUpdate:
                 recover(folder)
                 take_in(folder)
                 known = diff if diff is not None and diff.still_holds(folder) else None
-                self._standing = known or compare(folder, spec, table, retry_failed=retry_failed)
-                published = self._standing.published
+                self._diff = known or compare(folder, spec, table, retry_failed=retry_failed)
+                published = self._diff.published
                 refuse_blocked(folder, {} if published is None else published.attributes["digests"])
             except BaseException:
                 self._lock.release()
                 self._remove_made()
                 raise
-        self.todo: IntArray = self._standing.todo
+        self.todo: IntArray = self._diff.todo
         self._writer: VariantWriter | None = None
         self._n_done = 0
 
@@ -288,10 +285,10 @@ class VariantUpdate:
         """Copy what is left and publish."""
         if self._n_done != len(self.todo):
             raise StoreError(f"{self._folder}: {self._n_done} of {len(self.todo)} new rows were given.")
-        published = self._standing.published
+        published = self._diff.published
         repaired = () if published is None else tuple(published.faults)
         with self._writing():
-            if self._standing.unchanged and published is not None:
+            if self._diff.unchanged and published is not None:
                 digest, n_bytes = str(published.attributes["digest"]), 0
             else:
                 writer = self._reach(len(self.table))
@@ -327,12 +324,12 @@ class VariantUpdate:
     def _begin(self) -> VariantWriter:
         """A writer that has taken over the rows at the beginning that stay in their places."""
         refuse_read_only(self._folder)
-        published = self._standing.published
+        published = self._diff.published
         verified = {} if published is None else published.verified
         writer = VariantWriter(self._folder, self.spec, self.table, verified)
         if published is None:
             return writer
-        moved = np.flatnonzero(self._standing.source != np.arange(len(self.table)))
+        moved = np.flatnonzero(self._diff.source != np.arange(len(self.table)))
         count = int(moved[0]) if len(moved) else len(self.table)
         ragged = self.spec.layout == "ragged"
         offsets = published.offsets[: count + 1] if ragged else np.arange(count + 1)
@@ -344,9 +341,9 @@ class VariantUpdate:
 
     def _copy(self, writer: VariantWriter, stop: int) -> None:
         """Copy the stored rows from the writer's next up to, without, `stop`."""
-        published = self._standing.published
+        published = self._diff.published
         assert published is not None, "only rows of a published variant needn't be given"
-        sources = self._standing.source[writer.next_row : stop]
+        sources = self._diff.source[writer.next_row : stop]
         kinds = published.status[sources]
         for start, end in _runs(sources, kinds):
             first, last = int(sources[start]), int(sources[end - 1]) + 1

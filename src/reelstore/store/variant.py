@@ -1,7 +1,4 @@
-"""An array of a variant -> its rows: mapped where its files hold them as they are, through zarr-python elsewhere.
-
-One variant in its folder: its metadata and arrays, all of one version, each read on first use.
-"""
+"""One variant in its folder: its manifest and arrays, all of one version, each read on first use."""
 
 import errno
 import math
@@ -108,7 +105,7 @@ class Variant:
 
     @cached_property
     def n_rows(self) -> int:
-        return int(self.attributes["n_rows"]) if "n_rows" in self.attributes else len(self.read("status", None))
+        return int(self.attributes["n_rows"])
 
     @cached_property
     def status(self) -> Array:
@@ -132,7 +129,7 @@ class Variant:
     @cached_property
     def offsets(self) -> IntArray:
         offsets = self._ends("offsets")
-        expected = self.attributes.get("n_value_rows", offsets[-1])
+        expected = self.attributes["n_value_rows"]
         if offsets[-1] != expected:
             raise self._contradicts("offsets", f"ends at {offsets[-1]}, values has {expected} rows")
         return offsets

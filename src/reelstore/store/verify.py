@@ -20,7 +20,7 @@ from reelstore.store.format import (
 )
 from reelstore.store.groups import group_fault, groups_above, outdated_consolidated
 from reelstore.store.open import open_variant
-from reelstore.store.stored import Published, check_files, unrecognised_files
+from reelstore.store.stored import StoredVariant, check_files, unrecognised_files
 from reelstore.store.table import Key
 
 BETWEEN = {MANIFEST, ".gitignore"}
@@ -60,7 +60,7 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
         return
     yield from _check_names(folder, attributes)
     digests = attributes["digests"]
-    published = Published(folder, attributes, check_files(folder, attributes, verify=not quick))
+    published = StoredVariant(folder, attributes, check_files(folder, attributes, verify=not quick))
     for key, what in published.faults.items():
         link = " (a link: the copy in DVC's cache is the same)" if _is_link(folder / key) else ""
         yield Finding(folder / key, what + _rows_in(published, key) + link)
@@ -116,7 +116,7 @@ def _check_names(folder: Path, attributes: object) -> Iterator[Finding]:
         yield Finding(folder, f"holds {name}: it was moved here from elsewhere")
 
 
-def _check_rows(folder: Path, published: Published, *, quick: bool) -> Iterator[Finding]:
+def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Iterator[Finding]:
     """Files that are right can still contradict each other, if what wrote them was wrong."""
     n_rows, spec = published.n_rows, published.spec
     try:
@@ -146,7 +146,7 @@ def _check_rows(folder: Path, published: Published, *, quick: bool) -> Iterator[
         yield from _check_values(folder, published, keys)
 
 
-def _check_values(folder: Path, published: Published, keys: list[Key]) -> Iterator[Finding]:
+def _check_values(folder: Path, published: StoredVariant, keys: list[Key]) -> Iterator[Finding]:
     ragged = published.spec.layout == "ragged"
     n_values = int(published.offsets[-1]) if ragged else published.n_rows
     step = max(1, min(CHECKED_ROWS, 16 * 2**20 // published.spec.row_bytes))
@@ -159,7 +159,7 @@ def _check_values(folder: Path, published: Published, keys: list[Key]) -> Iterat
             yield Finding(folder / "values", f"row {key!r} holds NaN or infinity")
 
 
-def _rows_in(published: Published, key: str) -> str:
+def _rows_in(published: StoredVariant, key: str) -> str:
     """Which rows lie in a file, in words."""
     name, _, rest = key.partition("/c/")
     layout = published.layout(name) if rest else None
@@ -179,7 +179,7 @@ def _rows_in(published: Published, key: str) -> str:
     return f"; it has rows {start} to {stop - 1}" + _keys_between(published, start, stop)
 
 
-def _keys_between(published: Published, start: int, stop: int) -> str:
+def _keys_between(published: StoredVariant, start: int, stop: int) -> str:
     try:
         keys = open_variant(published.folder).table.keys
         return f", {keys[start]!r} to {keys[stop - 1]!r}"

@@ -1,9 +1,4 @@
-"""What an encoder gives -> what a variant stores: checked, in its dtype, or refused with the row's name.
-
-Rows -> the files of one Zarr array: raw C order, a shard index where the array is sharded, temporary names.
-
-Embeddings -> a variant's folder: rows in order, changed files only, published at once.
-"""
+"""Rows -> the files of a variant: checked, in the stored dtype, changed files only, published together."""
 
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -82,10 +77,10 @@ def _refuse_values(
     worst = float(values.reshape(len(values), -1)[first][bad[first]][0])
     if not np.isfinite(worst):
         raise ValueRangeError(f"{folder}: row {key!r} holds NaN or infinity.")
-    raise ValueRangeError(
-        f"{folder}: row {key!r} holds {worst:g}, beyond {spec.dtype}'s {limit:g}. "
-        "Store it as float32: dtype='float32', in params.yaml embed.dtype."
-    )
+    advice = "Scale the values."
+    if spec.dtype != "float32" and abs(worst) <= float(np.finfo("float32").max):
+        advice = "Store it as float32: dtype='float32', in params.yaml embed.dtype."
+    raise ValueRangeError(f"{folder}: row {key!r} holds {worst:g}, beyond {spec.dtype}'s {limit:g}. {advice}")
 
 
 IN_FLIGHT = 2

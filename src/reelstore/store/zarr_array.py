@@ -1,8 +1,7 @@
-"""Compressors of zarr-python that decode to what a chunk must have, and to nothing larger: a bomb is refused.
+"""Rows of an array that can't be mapped, through zarr-python: compressed, with checksums inside, in another order.
 
-How an array lies in files that only a Zarr client can read, as far as files can be checked without their values.
-
-An array that can't be mapped -> its rows, through zarr-python: compressed, checksummed inside, in another order.
+What can be checked before a value is read is checked from the files' metadata. Compressors decode to the size that a
+chunk must have, and refuse to decode to more.
 """
 
 import io

@@ -76,7 +76,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
         if names - specs.keys():
             done.append(run_pool(params.layout.store, key, progress=progress).summary())
     for folder in aligned:
-        _refuse_foreign(params, folder)
+        _refuse_other_variant(params, folder)
         if not _is_readable(folder):
             done.append(_variant_aside(params, folder))
     for model, aligner in dict.fromkeys((folder.parent.name, folder.name) for folder in aligned):
@@ -102,7 +102,7 @@ def _is_readable(folder: Path) -> bool:
 
 def _prepare(params: Params, folder: Path, spec: VariantSpec | None) -> None:
     """Refuse what params.yaml doesn't describe; `spec` is what it describes of this name."""
-    _refuse_foreign(params, folder)
+    _refuse_other_variant(params, folder)
     attributes = manifest_of(folder)
     if attributes is None:
         return
@@ -118,14 +118,14 @@ def _groups_aside(params: Params, folder: Path) -> list[str]:
     moved = []
     for path in (group / MANIFEST for group in groups_above(folder)):
         if os.path.lexists(path) and not is_group(content_of(path) or b"", path):
-            _refuse_foreign(params, folder)
+            _refuse_other_variant(params, folder)
             moved.append(f"{path}: isn't a Zarr group's; moved to {_moved(path)}")
     return moved
 
 
 def _variant_aside(params: Params, folder: Path) -> str:
     """Move a folder away whose manifest is missing or damaged: nobody can say any more which of its files are ours."""
-    _refuse_foreign(params, folder)
+    _refuse_other_variant(params, folder)
     return f"{folder}: its manifest can't be read; moved to {_moved(folder)}, all of it is recomputed"
 
 
@@ -138,7 +138,7 @@ def _moved(path: Path) -> Path:
     return place
 
 
-def _refuse_foreign(params: Params, folder: Path) -> None:
+def _refuse_other_variant(params: Params, folder: Path) -> None:
     if folder.absolute() != params.layout.store.absolute().joinpath(*folder.absolute().parts[-3:]):
         raise StoreError(
             f"{folder} isn't of the dataset {params.dataset.name!r} that params.yaml names. Fetch it with dvc checkout."
