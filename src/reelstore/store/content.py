@@ -10,9 +10,9 @@ import numpy as np
 
 from reelstore.arrays import IntArray, UInt8Array
 from reelstore.errors import StoreError
-from reelstore.io import Progress, no_progress
+from reelstore.io import Progress, no_progress, parsed_json
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.format import DTYPES, FAILED, Layout, VariantSpec
+from reelstore.store.format import DTYPES, FAILED, Layout, VariantSpec, as_json_bytes
 from reelstore.store.given import GivenRows, GivenShape
 from reelstore.store.groups import refuse_reserved
 from reelstore.store.read import Rows
@@ -60,7 +60,7 @@ def write_rows(
     if layout is not None:
         _check_choice("layout", layout, get_args(Layout))
     if dtype is not None:
-        dtype = str(np.dtype(dtype)) if not isinstance(dtype, str) else dtype
+        dtype = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype)).removeprefix("torch.")
         _check_choice("dtype", dtype, DTYPES)
     refuse_reserved(folder)
     given = _checked_keys(keys, side, folder)
@@ -98,7 +98,7 @@ def _check_choice(what: str, value: object, known: Sequence[str]) -> None:
 
 
 def _checked_keys(keys: Iterable[Key], side: Side, folder: Path) -> list[Key]:
-    if isinstance(keys, str | bytes):
+    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise StoreError(f"{folder}: keys are a sequence of keys, not one {type(keys).__name__}.")
     found: list[Key] = []
     for key in keys:
@@ -137,15 +137,21 @@ def _stored(folder: Path, mode: Mode) -> Rows | None:
 def _recipe(folder: Path, stored: Rows | None, source: Source | None) -> dict[str, Any]:
     if source is None:
         return stored.recipe if stored is not None else {"source": "written"}
+    if not isinstance(source, str | Mapping):
+        raise StoreError(f"{folder}: source is a string or a mapping, not {type(source).__name__}.")
     if isinstance(source, str) and (fault := name_fault(source)) is not None:
         raise StoreError(f"{folder}: source {fault}: {shortened(source)}.")
-    recipe = {"source": source if isinstance(source, str) else dict(source)}
+    try:  # as it will be read
+        recipe = parsed_json(as_json_bytes({"source": source if isinstance(source, str) else dict(source)}), folder)
+    except (TypeError, ValueError, RecursionError) as error:
+        why = str(error).removeprefix(f"{folder} ").rstrip(".")
+        raise StoreError(f"{folder}: source isn't what JSON can hold ({why}).") from None
     if stored is not None and stored.recipe != recipe:
         raise StoreError(
             f"{folder} was written with source {stored.recipe['source']!r}, not {recipe['source']!r}. A variant has "
             "one source: leave source out, write to another variant, or use mode='replace'."
         )
-    return recipe
+    return dict(recipe)
 
 
 def _spec(
@@ -230,17 +236,23 @@ def _splits(
     if isinstance(splits, str):
         return [splits] * len(keys)
     if splits is None or isinstance(splits, Mapping):
-        of = splits or {}
-        unknown = next((key for key in of if key not in set(keys)), None)
+        of, known = splits or {}, set(keys)
+        unknown = next((key for key in of if key not in known), None)
         if unknown is not None:
             raise StoreError(f"{folder}: splits names the key {unknown!r}, which isn't among those written.")
-        return [
+        named = [
             of[key] if key in of else stored[stored_row[key]] if key in stored_row else DEFAULT_SPLIT for key in keys
         ]
-    named = [str(split) for split in splits]
+    elif isinstance(splits, Iterable):
+        named = list(splits)
+    else:
+        raise StoreError(f"{folder}: splits is one name, a name for each key, or a mapping, not {shortened(splits)}.")
     if len(named) != len(keys):
         raise StoreError(f"{folder}: {len(keys)} keys, but {len(named)} splits.")
-    return named
+    for key, split in zip(keys, named, strict=True):
+        if not isinstance(split, str):
+            raise StoreError(f"{folder}: the split of {key!r} is {shortened(split)}; it must be a string.")
+    return [str(split) for split in named]
 
 
 def _refuse_changed(folder: Path, digest: str | None, mode: Mode) -> None:

@@ -1,10 +1,11 @@
-"""Embeddings in whatever form they are given -> checked rows, read in order once and again at any positions."""
+"""Embeddings in any form that `write` takes -> checked rows: read once in order, and again at any positions."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
+from math import prod
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -22,6 +23,10 @@ from reelstore.store.write import as_stored, row_fingerprints
 
 BLOCK_BYTES = 16 * 2**20
 BLOCK_ROWS = 4096
+_NUMBERS = "fiu"
+"""Kinds of dtypes that can be rounded to a stored one."""
+_SPARSE = 4
+"""Of a file, this many times the rows wanted are read at most, rather than each run of them by itself."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class GivenRows:
     def __init__(
         self, folder: Path, keys: Sequence[Key], values: Any, failures: Mapping[int, str], stack: ExitStack
     ) -> None:
-        self._folder, self._keys, self._values, self._failures = folder, keys, values, failures
+        self._folder, self._keys, self._values, self._failures = folder, keys, _plain(values), failures
         self._stack = stack
         self._spooled: _Spool | None = None
         self._contents: list[str] = []
@@ -53,20 +58,21 @@ class GivenRows:
         known: str | None = None
         progress(0, total)
         once = not _is_in_memory(self._values)
-        for batch in _batches(self._values):
+        for batch in _batches(self._folder, self._values):
             n = len(batch)
             if done + n > total:
                 raise StoreError(f"{self._folder}: {total} keys, but more values than that. A key has one value.")
             here = [number for number in range(n) if done + number not in self._failures]
             if here:
-                found = _dtypes_of(batch, here)
+                found = self._dtypes(done, batch, here)
                 known = known or found[0]
-                if dtype is None and (other := next((one for one in found if one != known), None)) is not None:
-                    key = self._keys[done + here[found.index(other) if len(found) > 1 else 0]]
-                    raise StoreError(
-                        f"{self._folder}: row {key!r} is {other}, those before it are {known}. Say dtype='float32'."
-                    )
                 spec = spec or spec_of(_shape_of(self._folder, batch, here), known)
+                if dtype is None and (other := next((one for one in found if one != known), None)) is not None:
+                    key = self._keys[done + here[found.index(other)]]
+                    raise StoreError(
+                        f"{self._folder}: row {key!r} is {other}, those before it are {known}. To round them all, say "
+                        f"dtype='{spec.dtype}'."
+                    )
             self._read(spec, done, batch, here, spool=once)
             done += n
             progress(done, total)
@@ -104,6 +110,15 @@ class GivenRows:
             values, counts = self._take(position[todo[start:stop]])
             update.put_rows(todo[start:stop], values, counts)
             start = stop
+
+    def _dtypes(self, first: int, batch: Any, here: Sequence[int]) -> list[str]:
+        """Of an array, one; of a list, one for each row that has a value: all of them numbers."""
+        dtypes = [batch.dtype] if isinstance(batch, np.ndarray) else [as_numpy(batch[row]).dtype for row in here]
+        for row, dtype in zip(here, dtypes, strict=False):
+            if dtype.kind not in _NUMBERS:
+                key = self._keys[first + row]
+                raise StoreError(f"{self._folder}: row {key!r} is {dtype.name}; a value is an array of numbers.")
+        return [dtype.name for dtype in dtypes]
 
     def _read(self, spec: VariantSpec | None, first: int, batch: Any, here: Sequence[int], *, spool: bool) -> None:
         """Note where the rows of a batch begin and what determines each; `here`: those that have a value."""
@@ -147,12 +162,12 @@ class GivenRows:
     ) -> tuple[Array, IntArray | None]:
         named = [keys[n] for n in here]
         if isinstance(batch, np.ndarray):
-            values: Array = batch if len(here) == len(batch) else batch[list(here)]
+            values = _floating(batch if len(here) == len(batch) else batch[list(here)])
             if spec.layout == "ragged" and values.ndim == 3:
                 counts = np.full(len(values), values.shape[1], dtype=np.int64)
                 return as_stored(spec, values.reshape(-1, values.shape[2]), counts, named, self._folder), counts
             return as_stored(spec, values, None, named, self._folder) if named else _none(spec), None
-        rows = [as_numpy(batch[n]) for n in here]
+        rows = [_floating(as_numpy(batch[n])) for n in here]
         _refuse_shapes(self._folder, spec, rows, named)
         if spec.layout != "ragged":
             return (as_stored(spec, np.stack(rows), None, named, self._folder) if rows else _none(spec)), None
@@ -197,51 +212,80 @@ def _n_dims(values: Any) -> int | None:
     return len(shape) if shape is not None and hasattr(values, "__getitem__") else None
 
 
-def _batches(values: Any) -> Iterator[Any]:
+def _plain(values: Any) -> Any:
+    """Tables as arrays, and columns of arrays as lists."""
+    if hasattr(values, "to_numpy"):
+        values = values.to_numpy()
+    is_column = _n_dims(values) == 1 and str(values.dtype) == "object"
+    return list(values) if is_column else values
+
+
+def _batches(folder: Path, values: Any) -> Iterator[Any]:
     """Arrays (k, dim) or (k, n_tokens, dim), and lists of rows, of some rows each."""
     if (n_dims := _n_dims(values)) is not None:
         if n_dims not in (2, 3):
-            raise StoreError(f"Values of shape {tuple(values.shape)}; (n, dim) or (n, n_tokens, dim) is expected.")
-        n_rows = int(values.shape[0])
-        row_bytes = 8 * int(np.prod(values.shape[1:], dtype=np.int64))
-        step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, row_bytes)))
-        for start in range(0, n_rows, step):
-            yield as_numpy(values[start : start + step])
+            shape = tuple(values.shape)
+            raise StoreError(f"{folder}: values of shape {shape}; (n, dim) or (n, n_tokens, dim) is expected.")
+        row_bytes = 8 * prod(length or 1 for length in values.shape[1:])
+        step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
+        for start in range(0, len(values), step):
+            yield _between(values, start, start + step)
     elif isinstance(values, list | tuple):
         for start in range(0, len(values), BLOCK_ROWS):
             yield values[start : start + BLOCK_ROWS]
     elif isinstance(values, Iterable) and not isinstance(values, str | bytes | Mapping):
-        for batch in values:
+        for batch in map(_plain, values):
             if not _is_in_memory(batch):
-                raise StoreError(f"A batch is an array or a list of arrays, not {type(batch).__name__}.")
-            yield from _batches(batch)
+                raise StoreError(f"{folder}: a batch is an array or a list of arrays, not {type(batch).__name__}.")
+            yield from _batches(folder, batch)
     else:
         raise StoreError(
-            f"Values are an array, a tensor, a list of arrays, or batches of these, not {type(values).__name__}."
+            f"{folder}: values are an array, a tensor, a list of arrays, or batches of these, not "
+            f"{type(values).__name__}."
         )
 
 
+def _between(values: Any, start: int, stop: int) -> Any:
+    """Rows of what is indexed like an array; a list where it gives one, as ragged `Rows` do."""
+    rows = values[start:stop]
+    return rows if isinstance(rows, list) else as_numpy(rows)
+
+
 def _at(values: Any, positions: IntArray) -> Any:
-    """Some rows of values that are in memory."""
+    """Some rows of values that are in memory or in a file; of a file, rows near each other are read at once."""
     if isinstance(values, list | tuple):
         return [values[n] for n in positions.tolist()]
-    first, last = int(positions[0]), int(positions[-1]) + 1
-    if last - first == len(positions) and (np.diff(positions) == 1).all():
-        return as_numpy(values[first:last])
     if isinstance(values, np.ndarray):
-        return values[positions]
-    return np.stack([as_numpy(values[n]) for n in positions.tolist()])
+        return as_numpy(values[positions])
+    first, last = int(positions.min()), int(positions.max()) + 1
+    if last - first > _SPARSE * len(positions):
+        runs = np.split(positions, np.flatnonzero(np.diff(positions) != 1) + 1)
+        parts = [_between(values, int(run[0]), int(run[-1]) + 1) for run in runs]
+        return [row for part in parts for row in part]
+    rows = _between(values, first, last)
+    return [rows[n - first] for n in positions.tolist()] if isinstance(rows, list) else rows[positions - first]
 
 
 def as_numpy(value: Any) -> Array:
-    """An array of what is an array elsewhere: a tensor on any device, bfloat16 as float32, which holds it exactly."""
+    """An array of what is an array elsewhere: a tensor on any device, bfloat16 as float32, which holds it exactly.
+
+    Raises:
+        StoreError: some of it is masked.
+    """
     if hasattr(value, "detach"):
         value = value.detach().cpu()
         if str(value.dtype) == "torch.bfloat16":
             value = value.float()
         return np.asarray(value.numpy())
+    if np.ma.is_masked(value):
+        raise StoreError("Some values are masked. Fill them (numpy.ma.filled), or leave out their rows.")
     array = np.asarray(value)
     return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def _floating(values: Array) -> Array:
+    """Whole numbers as float64, which is rounded then; whether that is asked for has been checked."""
+    return values.astype(np.float64) if values.dtype.kind in "iu" else values
 
 
 def _shape_of(folder: Path, batch: Any, here: Sequence[int]) -> GivenShape:
@@ -254,13 +298,6 @@ def _shape_of(folder: Path, batch: Any, here: Sequence[int]) -> GivenShape:
     if first.ndim not in (1, 2) or not first.shape[-1]:
         raise StoreError(f"{folder}: a row of shape {first.shape}; (dim,) or (n_tokens, dim) is expected.")
     return GivenShape(first.shape[-1], 0 if first.ndim == 1 else None)
-
-
-def _dtypes_of(batch: Any, here: Sequence[int]) -> list[str]:
-    """Of an array, one; of a list, one for each row that has a value."""
-    if isinstance(batch, np.ndarray):
-        return [batch.dtype.name]
-    return [as_numpy(batch[number]).dtype.name for number in here]
 
 
 def _refuse_shapes(folder: Path, spec: VariantSpec, rows: Sequence[Array], keys: Sequence[Key]) -> None:
