@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a vector": ({"values": POOLED[0]}, "shape"),
     "no value at all": ({"variant": "video/clip/new", "keys": [], "values": []}, "no value to write"),
     "a mapping": ({"values": {"a": POOLED[0]}}, "not dict"),
-    "batches that aren't": ({"values": iter(POOLED[0].tolist())}, "A batch is an array"),
+    "batches that aren't": ({"values": iter(POOLED[0].tolist())}, "a batch is an array"),
     "too few splits": ({"splits": []}, "1 keys, but 0 splits"),
     "a split of another key": ({"splits": {"z": "test"}}, "key 'z'"),
     "an empty split": ({"splits": ""}, "name of a split"),
