@@ -147,8 +147,8 @@ def beyond(first: Evaluation, second: Evaluation) -> dict[str, list[float]]:
     """side -> how much higher the second's MRR is, and the 95 % interval of that: the same videos drawn for both."""
     found = {}
     for side in ("t2v", "v2t"):
-        values = [{"MRR": evaluation.ranks[side].values["MRR"]} for evaluation in (first, second)]
-        difference = compare(*values, first.ranks[side].video)["MRR"]
+        values = [{"MRR": evaluation.directions[side].values["MRR"]} for evaluation in (first, second)]
+        difference = compare(*values, first.directions[side].video)["MRR"]
         found[side] = [difference.difference, difference.low, difference.high]
     return found
 

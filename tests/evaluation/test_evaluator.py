@@ -1,8 +1,6 @@
 """`evaluate`, from outside: hand-checked matrices, chance, ties against every order there is, public oracles."""
 
-import re
 from itertools import permutations, product
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -310,7 +308,7 @@ def test_scikit_learn_and_scipy_agree_on_tied_scores(seed):
     one[np.arange(30), relevance.argmax(axis=1)] = True
     ranks = rankdata(-scores, axis=1)[one]
     found = evaluate(scores=scores, relevance=one, ks=(10,))
-    assert found.ranks["retrieval"].rank.tolist() == ranks.tolist()
+    assert found.directions["retrieval"].rank.tolist() == ranks.tolist()
     assert found.metrics["retrieval"]["MeanR"] == pytest.approx(ranks.mean())
 
 
@@ -321,7 +319,7 @@ def test_a_ready_matrix_scores_what_its_embeddings_do():
     found = evaluate(text=text, video=video, video_of_caption=owner)
     for relevance in (owner, right, csr_matrix(right), coo_array(right), torch.tensor(right)):
         plain = evaluate(scores=scores, relevance=relevance)
-        assert plain.ranks["retrieval"].rank.tolist() == found.t2v.rank.tolist()
+        assert plain.directions["retrieval"].rank.tolist() == found.t2v.rank.tolist()
         assert plain.metrics["retrieval"]["hit@05"] == found.metrics["t2v"]["R@05"]
         assert plain.metrics["health"] == {
             "items": len(video), "queries": len(text), "no_relevant": 0, "tied_queries": 0,
@@ -333,8 +331,8 @@ def test_a_ready_matrix_scores_what_its_embeddings_do():
 def test_infinite_scores_are_in_order_and_nan_is_not():
     scores = np.array([[np.inf, 0.0, -np.inf], [-np.inf, -np.inf, -np.inf]])
     found = evaluate(scores=scores, relevance=[0, 2], ks=(1,), return_hard_negatives=True)
-    assert found.ranks["retrieval"].rank.tolist() == [1, 2]
-    assert found.ranks["retrieval"].hardest_negative.tolist() == [1, 0]
+    assert found.directions["retrieval"].rank.tolist() == [1, 2]
+    assert found.directions["retrieval"].hardest_negative.tolist() == [1, 0]
     scores[1, 1] = np.nan
     with pytest.raises(NonFiniteError, match="rows 0 to 1 hold NaN: 1"):
         evaluate(scores=scores, relevance=[0, 2])
@@ -393,9 +391,9 @@ def test_group_max_ranks_videos_by_their_best_caption(seed):
         }
         found = evaluate(text=text, video=video, video_of_caption=owner, **options)
         assert found.v2t.query.tolist() == have.tolist()
-        assert found.v2t.rank.tolist() == want.ranks["retrieval"].rank.tolist()
-        assert found.v2t.hardest_negative.tolist() == have[want.ranks["retrieval"].hardest_negative].tolist()
-        assert found.v2t.gap.tolist() == want.ranks["retrieval"].gap.tolist()
+        assert found.v2t.rank.tolist() == want.directions["retrieval"].rank.tolist()
+        assert found.v2t.hardest_negative.tolist() == have[want.directions["retrieval"].hardest_negative].tolist()
+        assert found.v2t.gap.tolist() == want.directions["retrieval"].gap.tolist()
         plain = evaluate(
             text=text, video=video, video_of_caption=owner, similarity=similarity, ks=(1, 5), return_hard_negatives=True
         )
@@ -517,11 +515,3 @@ def test_shapes_that_do_not_fit_are_errors_that_say_so(text, video, owner, says)
 def test_an_unknown_tie_rule_names_the_known_ones():
     with pytest.raises(UnknownNameError, match="expected, optimistic, pessimistic"):
         evaluate(text=np.eye(2), video=np.eye(2), video_of_caption=[0, 1], ties="lucky")
-
-
-def test_the_example_of_the_page_on_evaluation_runs():
-    page = Path(__file__).parents[2] / "docs" / "evaluation.md"
-    example = re.search(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
-    names: dict = {}
-    exec(example.group(1), names)
-    assert names["found"].metrics["t2v"]["R@01"] == pytest.approx(2.5 / 3)

@@ -82,7 +82,7 @@ def test_every_metric_is_the_mean_the_best_or_the_worst_over_every_order_of_equa
         | {"MedR": pytest.approx(found.chance["retrieval"]["MedR"])}
     )
     if any(len({round(one[name], 9) for one in each}) > 1 for name in each[0]):
-        assert found.ranks["retrieval"].tied[0]
+        assert found.directions["retrieval"].tied[0]
 
 
 @pytest.mark.parametrize("level", [1, 2])
@@ -126,7 +126,10 @@ def test_scikit_learn_agrees_on_graded_ties_in_both_directions(gain, of):
             )
             names = set(plain.metrics[direction]) - {"nDCG@04"}
             assert all(found.metrics[direction][name] == plain.metrics[direction][name] for name in names)
-            assert found.ranks[direction].hardest_negative.tolist() == plain.ranks[direction].hardest_negative.tolist()
+            assert (
+                found.directions[direction].hardest_negative.tolist()
+                == plain.directions[direction].hardest_negative.tolist()
+            )
 
 
 def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
@@ -138,7 +141,7 @@ def test_a_grade_below_the_threshold_is_a_wrong_item_to_every_metric_but_ndcg():
         found = evaluate(scores=scores, relevance=grades, relevant_from=2, return_hard_negatives=True)
         plain = evaluate(scores=scores, relevance=grades == 2, return_hard_negatives=True)
         for name in ("query", "n_relevant", "rank", "greater", "equal", "hardest_negative", "gap"):
-            ours, theirs = getattr(found.ranks["retrieval"], name), getattr(plain.ranks["retrieval"], name)
+            ours, theirs = getattr(found.directions["retrieval"], name), getattr(plain.directions["retrieval"], name)
             assert ours.tolist() == theirs.tolist(), name
         for name in set(plain.metrics["retrieval"]) - {"nDCG@10"}:
             assert found.metrics["retrieval"][name] == plain.metrics["retrieval"][name]
@@ -177,7 +180,7 @@ def test_what_was_not_retrieved_earns_nothing_and_its_rank_follows_the_others_in
     scores = np.full((2, 4), -np.inf)
     scores[0, :2] = 2.0, 1.0
     found = evaluate(scores=scores, relevance=[3, 0], ks=(4,), return_hard_negatives=True)
-    ranks = found.ranks["retrieval"]
+    ranks = found.directions["retrieval"]
     assert {
         name: found.metrics["retrieval"][name] for name in ("hit@04", "recall@04", "MRR", "MAP", "nDCG@04")
     } == dict.fromkeys(("hit@04", "recall@04", "MRR", "MAP", "nDCG@04"), 0.0)

@@ -139,7 +139,7 @@ def test_a_caption_of_several_videos_belongs_to_the_first_of_them():
     relevance = np.zeros((6, 4))
     relevance[[0, 0, 1, 2, 3, 4, 5], [0, 1, 0, 1, 2, 2, 2]] = 1
     found = evaluate(scores=np.random.default_rng(0).normal(size=(6, 4)), relevance=relevance)
-    assert found.ranks["retrieval"].video.tolist() == [0, 0, 1, 2, 2, 2]
+    assert found.directions["retrieval"].video.tolist() == [0, 0, 1, 2, 2, 2]
     assert confidence_intervals(found)["retrieval"]["MRR"]["n_videos"] == 3
     assert "belongs to the first" in cluster_descriptions(found)["retrieval"]
     both = evaluate(scores=np.eye(6)[:, :4], video_of_caption=relevance)

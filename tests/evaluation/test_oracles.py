@@ -91,11 +91,11 @@ def test_trec_eval_scikit_learn_and_scipy_agree_on_ties(block):
                 average = label_ranking_average_precision_score(of[asked], matrix[asked])
                 assert pessimistic["MRR"] == pytest.approx(average, abs=1e-9)
                 ranks = rankdata(-matrix, axis=1)[of]
-                assert found["expected"].ranks[direction].rank.tolist() == pytest.approx(ranks.tolist(), abs=1e-9)
+                assert found["expected"].directions[direction].rank.tolist() == pytest.approx(ranks.tolist(), abs=1e-9)
                 assert expected["MeanR"] == pytest.approx(ranks.mean(), abs=1e-9)
             ready = evaluate(scores=matrix, relevance=csr_matrix(of), ks=KS)
             for name in ("query", "rank", "greater", "equal", "n_relevant", "tied"):
-                of_ready, of_pairs = ready.ranks["retrieval"], found["expected"].ranks[direction]
+                of_ready, of_pairs = ready.directions["retrieval"], found["expected"].directions[direction]
                 assert getattr(of_ready, name).tolist() == getattr(of_pairs, name).tolist()
 
 

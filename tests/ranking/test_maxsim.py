@@ -92,12 +92,12 @@ def test_evaluate_takes_it_by_name_in_both_directions():
     found = evaluate(text=text, video=video, relevance=right, similarity="maxsim", return_hard_negatives=True)
     scores = by_hand(text, video, "cosine", "text", "mean")
     for direction, matrix, of in (("t2v", scores, right), ("v2t", scores.T, right.T)):
-        asked = found.ranks[direction].query
+        asked = found.directions[direction].query
         assert asked.tolist() == np.flatnonzero(of.any(axis=1)).tolist()
         wrong = np.where(of, -np.inf, matrix)[asked]
         best = np.where(of, matrix, -np.inf)[asked].max(axis=1)
-        assert found.ranks[direction].greater.tolist() == (wrong > best[:, None]).sum(axis=1).tolist()
-        assert found.ranks[direction].hardest_negative.tolist() == wrong.argmax(axis=1).tolist()
+        assert found.directions[direction].greater.tolist() == (wrong > best[:, None]).sum(axis=1).tolist()
+        assert found.directions[direction].hardest_negative.tolist() == wrong.argmax(axis=1).tolist()
     assert found.similarity == "maxsim: mean over text tokens of the highest cosine"
 
 

@@ -108,6 +108,10 @@ def pairs(store: reelstore.Store) -> None:
 def measure(text: npt.NDArray[np.float32], video: npt.NDArray[np.float32], of: npt.NDArray[np.int64]) -> None:
     found = reelstore.evaluate(text=text, video=video, video_of_caption=of)
     assert_type(found, reelstore.Evaluation)
+    assert_type((found.t2v["R@1"], found["v2t"].recall(5), found.t2v.mrr), tuple[float, float, float])
+    assert_type(found.t2v.rank, npt.NDArray[np.float64])
+    assert_type(found.t2v.hardest_negative, npt.NDArray[np.int64] | None)
+    assert_type((found.to_pandas(), found.t2v.to_pandas()), tuple[pd.DataFrame, pd.DataFrame])
     assert_type(found.metrics, dict[str, dict[str, float]])
     assert_type(reelstore.nearest(text, video, k=3).item, npt.NDArray[np.int64])
 

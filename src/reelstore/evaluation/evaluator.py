@@ -1,4 +1,4 @@
-"""Two sets of embeddings, or a matrix of scores, and who belongs to whom -> metrics."""
+"""Metrics of two sets of embeddings, or of a matrix of scores, given which items are relevant."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -59,7 +59,8 @@ def evaluate(
     counted in `health.no_relevant`; they stay among the items.
 
     Args:
-        text: (n_captions, dim) array, tensor, memory-mapped file, or rows of a store: whatever can be read by blocks.
+        text: (n_captions, dim): an array, a tensor, a memory-mapped file, or rows of a store (`pairs.text`), read by
+            blocks.
         video: (n_videos, dim), of the same width.
         video_of_caption: (n_captions,) int, row of each caption's video; -1 where it has none.
         scores: (n_queries, n_items), higher is closer, compared as they are. -inf, or a masked value, is an item that
@@ -73,11 +74,14 @@ def evaluate(
         gain: of nDCG: `linear`, the grade itself as in trec_eval, or `exponential`, 2**grade - 1 (Burges et al. 2005).
         ks: cut-offs, whole numbers from 1.
         ties: `expected` (the mean of each metric over all orders of equal scores), `optimistic`, `pessimistic`.
-        v2t: `best`: all captions are items, a video's own are right, and its rank is that of the best of them.
-            `group_max`: the videos that have captions are items, each with the score of its best caption. `first`: only
-            the first caption of each video is an item.
+        v2t: what a video searches in video-to-text, and what its rank is.
+            `best`: all captions; the rank of the best-ranked of its own captions.
+            `group_max`: the videos that have captions, each with the score of its best caption; the rank of the video
+            itself.
+            `first`: the first caption of each video; the rank of its own.
         directions: `t2v`, `v2t` or both.
-        return_hard_negatives: find each query's hardest negative too, and the gap to it.
+        return_hard_negatives: also find each query's hardest negative, the non-relevant item with the highest score,
+            and the gap to it: `result.t2v.hardest_negative`, `.gap`.
         memory: bytes for blocks of rows and scores; changes speed, no number.
         device: torch device of the products; by default the processor, or where the tensors are.
 
@@ -89,10 +93,10 @@ def evaluate(
     Example:
         >>> text = np.array([[1., 0.], [0., 1.], [1., 1.]])
         >>> video = np.array([[1., 0.], [0., 1.]])
-        >>> found = evaluate(text=text, video=video, video_of_caption=[0, 1, 1], ks=(1,))
-        >>> found.metrics["t2v"]["R@01"]      # right, right, and a tie between two videos
+        >>> result = evaluate(text=text, video=video, video_of_caption=[0, 1, 1], ks=(1,))
+        >>> result.t2v["R@1"]                 # two captions find their video; the third ties with both
         0.8333333333333334
-        >>> found.chance["t2v"]["R@01"]
+        >>> result.chance["t2v"]["R@01"]
         0.5
         >>> evaluate(scores=[[.9, .1], [.8, .8]], relevance=[0, 1], ks=(1,)).metrics["retrieval"]["hit@01"]
         0.75
@@ -108,6 +112,9 @@ def evaluate(
     check_device(device)
     if relevant_from <= 0:
         raise EvaluationError(f"relevant_from is {relevant_from:g}; it must be above 0: a grade of 0 is not relevant.")
+    for name, values in (("text", text), ("video", video)):
+        if getattr(values, "side", name) != name:
+            raise EvaluationError(f"{name}= is given {values!r}: rows of the other side. Swap text= and video=.")
     given = _given(text, video, scores, similarity)
     if (video_of_caption is None) == (relevance is None):
         raise EvaluationError(_FORMS)

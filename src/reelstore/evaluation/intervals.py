@@ -7,7 +7,7 @@ import numpy as np
 from reelstore.arrays import Float64Array, IntArray
 from reelstore.errors import EvaluationError
 from reelstore.evaluation.clustered import mean_interval, median_interval
-from reelstore.evaluation.result import Evaluation, Ranks
+from reelstore.evaluation.result import DirectionResult, Evaluation
 from reelstore.ranking.arguments import share
 
 LEVEL = 0.95
@@ -31,8 +31,9 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
     """Confidence interval of every metric.
 
     Queries of one video aren't independent: the videos are what is sampled, each with all its captions
-    (`Ranks.video`). An interval says how far a metric would move with other videos of the same kind. It holds fixed:
-    the split, the fit of the aligner, and the items that are searched. Another split or fit moves a metric further.
+    (`DirectionResult.video`). An interval says how far a metric would move with other videos of the same kind. It holds
+    fixed: the split, the fit of the aligner, and the items that are searched. Another split or fit moves a metric
+    further.
 
     Metrics from 0 to 1 and MeanR (from 1 to the number of items) have `clustered.mean_interval`, MedR
     `clustered.median_interval`. Both are closed forms: no resampling, no seed. Coverage is measured by
@@ -58,10 +59,7 @@ def confidence_intervals(evaluation: Evaluation, *, level: float = LEVEL) -> Int
     if not isinstance(evaluation, Evaluation):
         raise EvaluationError(f"An Evaluation is expected, as evaluate returns it; not {type(evaluation).__name__}.")
     level = share("level", level)
-    return {
-        direction: _of_direction(ranks, evaluation.metrics[direction], evaluation.n_items(direction), level)
-        for direction, ranks in evaluation.ranks.items()
-    }
+    return {direction: _of_direction(of, level) for direction, of in evaluation.directions.items()}
 
 
 def cluster_descriptions(evaluation: Evaluation) -> dict[str, str]:
@@ -71,7 +69,7 @@ def cluster_descriptions(evaluation: Evaluation) -> dict[str, str]:
     it belongs to the first of its items.
     """
     words = {}
-    for direction, ranks in evaluation.ranks.items():
+    for direction, ranks in evaluation.directions.items():
         query, item = ("query", "item") if direction == "retrieval" else ("caption", "video")
         if direction == "v2t":
             words[direction] = "videos, each a query"
@@ -100,7 +98,8 @@ def clusters(video: IntArray) -> tuple[IntArray, Float64Array]:
     return cluster, np.bincount(cluster).astype(np.float64)
 
 
-def _of_direction(ranks: Ranks, metrics: dict[str, float], n_items: int, level: float) -> dict[str, Interval]:
+def _of_direction(ranks: DirectionResult, level: float) -> dict[str, Interval]:
+    metrics, n_items = ranks.metrics, ranks.n_items
     cluster, sizes = clusters(ranks.video)
     widest = n_items - 1.0  # MeanR is from 1 to n_items, other means are from 0 to 1
     values = ranks.values | {"MeanR": (ranks.values["MeanR"] - 1) / max(widest, 1.0)}

@@ -18,7 +18,7 @@ class Matched:
         videos: `video_id` of each video; one without captions stays, as something to be found wrongly.
         captions: (`video_id`, `caption_index`) of each caption; those of missing videos are left out.
         video_of_caption: (n_captions,) position of each caption's video.
-        missing: how many were left out: `videos`, `captions` without values, and `captions_of_missing_videos`.
+        missing: how many were skipped: `videos`, `captions` without values, and `captions_of_missing_videos`.
         protocol: the published split that these should be all of, if it is one.
     """
 
@@ -32,12 +32,12 @@ class Matched:
     def is_whole(self) -> bool:
         """Whether nothing is missing, and nothing is there that the published split doesn't have."""
         if self.protocol is None:
-            return not any(self.left_out.values())
+            return not any(self.skipped.values())
         return (len(self.videos), len(self.captions)) == (self.protocol.n_videos, self.protocol.n_captions)
 
     @property
-    def left_out(self) -> dict[str, int]:
-        """What metrics files say of it: a set with clips missing isn't the set."""
+    def skipped(self) -> dict[str, int]:
+        """Rows that the split lacks, as in `health` of metrics files: `missing_videos` and `missing_captions`."""
         if self.protocol is not None:
             n_videos, n_captions = (
                 self.protocol.n_videos - len(self.videos),
@@ -54,8 +54,8 @@ class Matched:
         for what, kept in (("videos", self.videos), ("captions", self.captions)):
             expected = getattr(self.protocol, f"n_{what}", len(kept))
             parts.append(f"{len(kept)} of {expected} {what}" if expected != len(kept) else f"{len(kept)} {what}")
-        if self.protocol is None and (left_out := {what: n for what, n in self.missing.items() if n}):
-            parts.append(f"left out: {left_out}")
+        if self.protocol is None and (skipped := {what: n for what, n in self.missing.items() if n}):
+            parts.append(f"skipped: {skipped}")
         name = split if self.protocol is None else self.protocol.name
         return f"{name if self.is_whole or self.protocol is None else f'what is there of {name}'} ({', '.join(parts)})"
 

@@ -121,7 +121,7 @@ def _write(report: GridReport) -> None:
         "health": {
             "captions": len(report.matched.captions),
             "videos": len(report.matched.videos),
-            **report.matched.left_out,
+            **report.matched.skipped,
         },
     }
     lines = ["video_pooling,text_pooling,mrr"]

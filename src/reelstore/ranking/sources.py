@@ -39,7 +39,8 @@ class Source:
             shape = (len(values), int(values.dim))
         if not isinstance(shape, tuple) or len(shape) != 2:
             of = f" of shape {tuple(shape)}" if isinstance(shape, tuple) else ""
-            raise EvaluationError(f"{name} must be a matrix (n, dim), not {type(values).__name__}{of}.")
+            tokens = ": tokens. Pool them, or measure them by similarity='maxsim'" if of.count(",") == 2 else ""
+            raise EvaluationError(f"{name} must be a matrix (n, dim), not {type(values).__name__}{of}{tokens}.")
         self.shape = (int(shape[0]), int(shape[1]))
         if self.shape[0]:
             self.dtype = self.rows(0, 1).dtype

@@ -7,16 +7,14 @@ from pathlib import Path
 from reelstore.arrays import Array
 from reelstore.convert.npy import map_values
 from reelstore.errors import EvaluationError
-from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
-from reelstore.evaluation.files import json_bytes
+from reelstore.evaluation import Evaluation, evaluate
 from reelstore.evaluation.intervals import HOLDS_FIXED, cluster_descriptions
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.relevance import Pairs
 from reelstore.evaluation.ties import Ties
-from reelstore.io import replace_together
 from reelstore.project.evaluate.outputs import refuse_outputs
 from reelstore.project.evaluate.pair_keys import read_pair_keys
-from reelstore.project.evaluate.stage import curve_files, queries_parquet
+from reelstore.project.evaluate.stage import write_found
 from reelstore.ranking import Similarity
 from reelstore.ranking.sources import Reordered, Source
 
@@ -32,17 +30,7 @@ class FilesReport:
 
     def summary(self) -> str:
         """Metrics beside chance and their intervals."""
-        intervals = confidence_intervals(self.evaluation)
-        health = ", ".join(f"{n} {what}" for what, n in self.evaluation.metrics["health"].items())
-        lines = [*self.heading, f"{health}; {self.evaluation.similarity}, ties {self.evaluation.ties}"]
-        for direction in self.evaluation.ranks:
-            n_videos = intervals[direction]["MRR"]["n_videos"]
-            lines += ["", f"{direction:10} {'':>9} {'chance':>9}   95 % interval, {n_videos} videos"]
-            for metric, value in self.evaluation.metrics[direction].items():
-                ends = intervals[direction][metric]
-                interval = f"[{ends['low']:.4f}, {ends['high']:.4f}]"
-                chance = self.evaluation.chance[direction][metric]
-                lines.append(f"{metric:10} {value:9.4f} {chance:9.4f}   {interval}")
+        lines = [*self.heading, str(self.evaluation)]
         lines += ["", f"Intervals hold fixed: {HOLDS_FIXED}."]
         lines += [f"Clusters of {side}: {words}." for side, words in cluster_descriptions(self.evaluation).items()]
         return "\n".join(lines + ([f"\n{self.output}"] if self.output else []))
@@ -92,7 +80,8 @@ def evaluate_files(
     )
     if output is not None:
         captions = [(str(row.key[0]), int(row.key[1])) for row in keys.captions]
-        write_found(output, found, Matched([str(row.key) for row in keys.videos], captions, keys.video, {}))
+        matched = Matched([str(row.key) for row in keys.videos], captions, keys.video, {})
+        write_found(output, found, matched, metrics=output / "metrics.json")
     heading = (f"split {split}: {len(keys.captions)} captions, {len(keys.videos)} videos",) if split else ()
     return FilesReport(found, output, heading)
 
@@ -107,14 +96,3 @@ def map_matrix(path: Path) -> Array:
     if values.ndim != 2:
         raise EvaluationError(f"{path} has shape {values.shape}; (n, dim) is expected.")
     return values
-
-
-def write_found(folder: Path, found: Evaluation, matched: Matched) -> None:
-    """metrics.json, curves and queries.parquet: all of one evaluation, or no metrics.json."""
-    replace_together(
-        {
-            **curve_files(folder, found),
-            folder / "queries.parquet": queries_parquet(found, matched),
-            folder / "metrics.json": json_bytes(found.metrics),
-        }
-    )

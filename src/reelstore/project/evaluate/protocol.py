@@ -50,5 +50,5 @@ def run_protocol(params: Params, *, video: str, text: str, aligner: str, protoco
         "rescoring": settings.model_dump(),
         "uses_other_test_queries": not needs_bank,
     }
-    write_found(report, details)
+    write_found(report.plots, report.evaluation, report.matched, metrics=report.metrics, details=details)
     return report

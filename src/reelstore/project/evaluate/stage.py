@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reelstore.evaluation import Evaluation, Ranks, confidence_intervals
+from reelstore.evaluation import DirectionResult, Evaluation, confidence_intervals
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, cluster_descriptions
 from reelstore.evaluation.matched import Matched
@@ -78,7 +78,7 @@ def run_evaluate(params: Params, *, video: str, text: str, aligner: str) -> Eval
         **measured.scorer,
         **conventions(evaluation),
     }
-    write_found(report, details)
+    write_found(report.plots, evaluation, matched, metrics=report.metrics, details=details)
     _track(params, report, details)
     return report
 
@@ -102,17 +102,19 @@ def about(params: Params, measured: Measured, *, model: str, name: str) -> dict[
     }
 
 
-def write_found(report: EvaluateReport, details: Mapping[str, Any]) -> None:
-    """The metrics file, and beside its plots details.json, both curves and queries.parquet: all of one evaluation, or
-    no metrics file.
+def write_found(
+    folder: Path, evaluation: Evaluation, matched: Matched, *, metrics: Path, details: Mapping[str, Any] | None = None
+) -> None:
+    """The metrics file; and, in the folder, both curves, queries.parquet and details.json: all of one evaluation, or no
+    metrics file. With details, which are a project's, the metrics also say how many rows of the split are missing.
     """
-    health = report.evaluation.metrics["health"] | report.matched.left_out
+    health = evaluation.metrics["health"] | (matched.skipped if details is not None else {})
     replace_together(
         {
-            report.plots / "details.json": json_bytes(details),
-            **curve_files(report.plots, report.evaluation),
-            report.plots / "queries.parquet": queries_parquet(report.evaluation, report.matched),
-            report.metrics: json_bytes(report.evaluation.metrics | {"health": health}),
+            **({folder / "details.json": json_bytes(details)} if details is not None else {}),
+            **curve_files(folder, evaluation),
+            folder / "queries.parquet": queries_parquet(evaluation, matched),
+            metrics: json_bytes(evaluation.metrics | {"health": health}),
         }
     )
 
@@ -152,9 +154,9 @@ def queries_parquet(evaluation: Evaluation, matched: Matched) -> memoryview:
     table = pa.Table.from_pylist(
         [dict(zip(_QUERY_COLUMNS.names, row, strict=True)) for row in rows], schema=_QUERY_COLUMNS
     )
-    sides = list(evaluation.ranks.values())
+    sides = list(evaluation.directions.values())
     for name in sorted({name for ranks in sides for name in ranks.values}):
-        parts = [ranks.values[name] if name in ranks.values else np.full(len(ranks), np.nan) for ranks in sides]
+        parts = [ranks.values[name] if name in ranks.values else np.full(ranks.n_queries, np.nan) for ranks in sides]
         table = table.append_column(name, pa.array(np.concatenate(parts), from_pandas=True))
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, write_page_checksum=True)
@@ -172,7 +174,7 @@ def query_rows(evaluation: Evaluation, matched: Matched) -> list[tuple[Any, ...]
 
 
 def _direction_rows(
-    direction: str, ranks: Ranks, queries: list[tuple[str, int | None]], items: list[tuple[str, int | None]]
+    direction: str, ranks: DirectionResult, queries: list[tuple[str, int | None]], items: list[tuple[str, int | None]]
 ) -> list[tuple[Any, ...]]:
     if ranks.hardest_negative is None or ranks.gap is None:
         raise ValueError("queries are written of an evaluation with return_hard_negatives=True")

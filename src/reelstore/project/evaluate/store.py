@@ -14,9 +14,10 @@ from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import match
 from reelstore.evaluation.ties import Ties
 from reelstore.io import Progress
-from reelstore.project.evaluate.files import FilesReport, map_matrix, write_found
+from reelstore.project.evaluate.files import FilesReport, map_matrix
 from reelstore.project.evaluate.outputs import refuse_outputs
 from reelstore.project.evaluate.pair_keys import read_pair_keys
+from reelstore.project.evaluate.stage import write_found
 from reelstore.ranking import Similarity
 from reelstore.records import SIDES, Side
 from reelstore.store.open import Store, open_store
@@ -119,12 +120,12 @@ def evaluate_store(
         return_hard_negatives=output is not None,
     )
     if output is not None:
-        write_found(output, found, matched)
-    left_out = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in matched.missing.items() if n)
+        write_found(output, found, matched, metrics=output / "metrics.json")
+    skipped = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in matched.missing.items() if n)
     heading = [f"{one.folder} (digest {one.digest[:12]})" for one in (rows["text"], rows["video"])]
     heading.append(
         f"split {part or WHOLE}: {len(matched.captions)} captions, {len(matched.videos)} videos"
-        + (f"; left out, for they have no value: {left_out}" if left_out else "")
+        + (f"; skipped, without a value: {skipped}" if skipped else "")
     )
     return FilesReport(found, output, tuple(heading))
 
