@@ -20,7 +20,7 @@ from .made import files, folder_of, soak, spec, value_of, write
 OLD = [f"video{number}" for number in range(150)]
 NEW = [*OLD[:20], "inserted", *OLD[40:], *(f"added{number}" for number in range(70))]
 N_NEW = 71
-CALLS = ["fsync", "replace", "unlink", "rmdir", "mkdir", "open"]
+CALLS = ["fsync", "replace", "unlink", "rmdir", "mkdir", "open", "link"]
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 

@@ -4,8 +4,8 @@ Before anything is written, `claim` says whether the folder is a variant's, or e
 every new file under its temporary name, synced to the disk; the new manifest under its temporary name, and from that
 moment the new version counts; then the old manifest gets a temporary name, the files get their names, files that only
 the old manifest lists are removed, the new manifest gets its name, and the old one is removed. A deletion renames the
-manifest first, and from that moment the variant is gone. `recover` finishes what it finds after that moment, and undoes what it
-finds before it. Files that no manifest lists stay.
+manifest first, and from that moment the variant is gone. `recover` finishes what it finds after that moment, and
+undoes what it finds before it. Files that no manifest lists stay.
 """
 
 import os
@@ -127,8 +127,13 @@ def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], m
     if not pending and content_of(folder / MANIFEST) == manifest:
         return
     _sync(folder, pending)
-    write_partial(folder, MANIFEST, manifest)
-    sync_folder(folder)
+    try:
+        write_partial(folder, MANIFEST, manifest)
+        sync_folder(folder)
+    except BaseException:  # it may be whole: the disk is full, and the error says that nothing has changed
+        if not is_folder(partial_of(folder / MANIFEST)):
+            partial_of(folder / MANIFEST).unlink(missing_ok=True)
+        raise
     _finish(folder, pending, digests)
 
 
@@ -144,10 +149,9 @@ def recover(folder: Path) -> None:
 
 def finish_interrupted(folder: Path) -> None:
     """The same for a folder that is known to be a variant's."""
-    deleted = partial_of(folder / DELETED)
-    if deleted.exists():
+    if deletion_interrupted(folder):
         _sweep(folder, listed_before(folder), ())
-        deleted.unlink()
+        partial_of(folder / DELETED).unlink()
         return
     content = content_of(partial_of(folder / MANIFEST))
     if content is not None:
@@ -167,6 +171,11 @@ def finish_interrupted(folder: Path) -> None:
 def interrupted(folder: Path) -> bool:
     """Whether an update of this folder stopped after it began to count."""
     return partial_of(folder / MANIFEST).is_file()
+
+
+def deletion_interrupted(folder: Path) -> bool:
+    """Whether a deletion of the variant in this folder stopped after it began to count."""
+    return partial_of(folder / DELETED).is_file()
 
 
 def take_in(folder: Path) -> None:

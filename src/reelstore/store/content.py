@@ -12,7 +12,7 @@ from reelstore.arrays import IntArray, UInt8Array
 from reelstore.errors import StoreError
 from reelstore.io import Progress, no_progress, parsed_json
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.format import DTYPES, FAILED, Layout, VariantSpec, as_json_bytes
+from reelstore.store.format import DTYPES, Layout, VariantSpec, as_json_bytes
 from reelstore.store.given import GivenRows, GivenShape
 from reelstore.store.groups import refuse_reserved
 from reelstore.store.read import Rows
@@ -266,17 +266,3 @@ def _refuse_changed(folder: Path, digest: str | None, mode: Mode) -> None:
 
 def _words(shape: GivenShape) -> str:
     return "embeddings (n, dim)" if shape.n_tokens == 0 else "tokens"
-
-
-def copy_rows(rows: Rows, folder: Path, *, encoder: str, variant: str) -> UpdateReport:
-    """Write all rows of a variant, failed ones too, as another variant of the same side, value for value."""
-    fingerprints = rows.table.fingerprints
-    spec = VariantSpec(rows.spec.side, encoder, variant, rows.dim, rows.n_tokens, str(rows.dtype), rows.recipe)
-    table = RowTable(rows.table.keys, rows.table.splits, fingerprints)
-    with VariantUpdate(folder, spec, table) as update:
-        for row in update.todo.tolist():
-            if rows.status[row] == FAILED:
-                update.fail(row, rows.failures[table.keys[row]])
-            else:
-                update.put(row, next(iter(rows.walk([row]))))
-        return update.finish()

@@ -6,12 +6,12 @@ import os
 import shutil
 import stat
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import file_digest
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from reelstore.errors import IrregularFileError, OccupiedError, ReelstoreError, StoreError
 from reelstore.io import PARTIAL, SMALL_FILE_BYTES, is_folder, open_regular, partial_of, sync_folder, write_new
@@ -35,6 +35,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
         reasons = {
             errno.ENOSPC: f"the disk is full ({disk_free(folder) / 2**20:.0f} MiB are free). Make room",
             errno.EDQUOT: "the quota is used up. Make room",
+            errno.EFBIG: "files may not be as large there (ulimit -f). Raise the limit",
             errno.EROFS: "the disk is read-only. Write to another one",
             errno.EACCES: "writing isn't allowed there. Change the rights or the folder",
             errno.EPERM: "writing isn't allowed there. Change the rights or the folder",
@@ -68,7 +69,7 @@ def _existing(folder: Path) -> Path:
 
 
 class FolderLock:
-    """Keeps other writers out of a folder until it is released, collected, or the process ends.
+    """Keeps other writers out of a folder until it is released, its `with` or the process ends, or it is collected.
 
     Args:
         folder: which.
@@ -86,6 +87,12 @@ class FolderLock:
             os.close(descriptor)
             raise StoreError(f"{folder}: another process is writing there. Wait for it, or stop it.") from None
         self.release = weakref.finalize(self, os.close, descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
 
 _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
@@ -133,6 +140,14 @@ def make_folder(folder: Path) -> list[Path]:
         folder.rmdir()
         raise
     return made
+
+
+def remove_made(made: Sequence[Path]) -> None:
+    """Remove the folders that `make_folder` made, the innermost first, as long as they are empty."""
+    for folder in reversed(made):
+        if any(folder.iterdir()):
+            return
+        folder.rmdir()
 
 
 def kind_of(path: Path) -> str:

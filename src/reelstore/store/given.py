@@ -228,7 +228,7 @@ def _batches(folder: Path, values: Any) -> Iterator[Any]:
             raise StoreError(f"{folder}: values of shape {shape}; (n, dim) or (n, n_tokens, dim) is expected.")
         row_bytes = 8 * prod(length or 1 for length in values.shape[1:])
         step = max(1, min(BLOCK_ROWS, BLOCK_BYTES // row_bytes))
-        for start in range(0, len(values), step):
+        for start in range(0, int(values.shape[0]), step):
             yield _between(values, start, start + step)
     elif isinstance(values, list | tuple):
         for start in range(0, len(values), BLOCK_ROWS):

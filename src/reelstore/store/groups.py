@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import DamagedFileError, OccupiedError, SchemaError, StoreError
-from reelstore.io import parsed_json, partial_of, sync_folder
+from reelstore.io import is_folder, parsed_json, partial_of, sync_folder
 from reelstore.records import ARRAY_NAMES, reserved_fault
 from reelstore.store.files import FolderLock, content_of, kind_of, refuse_read_only, unrecognised_in, write_partial
 from reelstore.store.format import (
@@ -47,12 +47,11 @@ def write_groups(folder: Path) -> None:
         if content_of(path) is not None and not any(_half_written(group)):
             continue
         refuse_read_only(group)
-        lock = FolderLock(group, wait=True)
-        for half in list(_half_written(group)):
-            half.unlink()
-        if content_of(path) is None:
-            _write(group, GROUP)
-        lock.release()
+        with FolderLock(group, wait=True):
+            for half in list(_half_written(group)):
+                half.unlink()
+            if content_of(path) is None:
+                _write(group, GROUP)
 
 
 def drop_consolidated(folder: Path) -> None:
@@ -65,11 +64,34 @@ def drop_consolidated(folder: Path) -> None:
         if CONSOLIDATED not in (_group_at(group) or {}):
             continue
         refuse_read_only(group)
-        lock = FolderLock(group, wait=True)
-        found = _group_at(group)
-        if found is not None:
-            _write(group, as_json_bytes(without_consolidated(found)))
-        lock.release()
+        with FolderLock(group, wait=True):
+            found = _group_at(group)
+            if found is not None:
+                _write(group, as_json_bytes(without_consolidated(found)))
+
+
+def remove_empty_groups(folder: Path) -> None:
+    """Remove the groups of a deleted variant's encoder and side where nothing but their own zarr.json is in them."""
+    for group in folder.parents[:2] if not folder.exists() else ():
+        if not _is_empty_group(group):
+            return
+        with FolderLock(group, wait=True):
+            (group / MANIFEST).unlink(missing_ok=True)
+            try:
+                group.rmdir()
+            except OSError:  # another process has begun a variant there
+                _write(group, GROUP)
+                return
+
+
+def _is_empty_group(group: Path) -> bool:
+    """Whether a group of ours holds nothing else, and may be removed."""
+    try:
+        refuse_read_only(group)
+        refuse_read_only(group.parent)
+    except StoreError:
+        return False
+    return is_folder(group) and os.listdir(group) == [MANIFEST] and content_of(group / MANIFEST) == GROUP
 
 
 def group_fault(group: Path) -> str | None:

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from reelstore.errors import NotBuiltError, OccupiedError, StoreError, StoreNotFoundError, UnknownVariantError
-from reelstore.io import is_folder, partial_of
+from reelstore.io import is_folder
 from reelstore.records import SIDES, Side
-from reelstore.store.commit import DELETED
+from reelstore.store.commit import deletion_interrupted
+from reelstore.store.content import Mode, write_rows
 from reelstore.store.files import unrecognised_in
 from reelstore.store.groups import is_variant_folder, variant_folders
 from reelstore.store.pairs import PairedVariants, paired
 from reelstore.store.read import Rows
+from reelstore.store.rename import rename_variant
 from reelstore.store.table import Key
-from reelstore.store.update import UpdateReport
+from reelstore.store.update import UpdateReport, delete_variant
 from reelstore.store.variant import Variant
 
 _SHOWN = 40
@@ -164,7 +166,7 @@ class Store(Mapping[str, Rows]):
         splits: str | Sequence[str] | Mapping[Key, str] | None = None,
         dtype: str | None = None,
         source: str | Mapping[str, Any] | None = None,
-        mode: str = "update",
+        mode: Mode = "update",
     ) -> UpdateReport:
         """Write rows of one variant by key. Rows are compared by content; what is the same isn't written again.
 
@@ -197,8 +199,6 @@ class Store(Mapping[str, Rows]):
         Example:
             >>> store.write("video/clip/mean", ["7010", "7011"], np.ones((2, 512), "float32"))     # doctest: +SKIP
         """
-        from reelstore.store.content import write_rows
-
         folder, side = self._place(variant)
         return write_rows(
             folder,
@@ -210,46 +210,39 @@ class Store(Mapping[str, Rows]):
             splits=splits,
             dtype=dtype,
             source=source,
-            mode=mode,  # type: ignore[arg-type]  # checked there
+            mode=mode,
         )
 
     def delete(self, variant: str) -> None:
-        """Remove one variant: the files that its manifest lists. Files that reelstore didn't write stay.
+        """Remove one variant: the files that its manifest lists, and the groups above that are empty then.
 
         Raises:
             UnknownVariantError: there is none of this name.
-            OccupiedError: other files are in its folder; the variant is removed, they are left and named.
+            OccupiedError: files that reelstore didn't write are in its folder. The variant is removed; they stay, and
+                the message names the first.
         """
-        from reelstore.store.update import delete_variant, settle
-
         folder, _ = self._place(variant)
-        if variant in self:
-            delete_variant(folder)
-        elif partial_of(folder / DELETED).exists():
-            settle(folder)  # what a killed deletion left
-        else:
+        if variant not in self and not deletion_interrupted(folder):
             raise UnknownVariantError(self._unknown(variant))
+        delete_variant(folder)
         if is_folder(folder) and (other := unrecognised_in(folder)) is not None:
             raise OccupiedError(f"{other} isn't reelstore's and stays; the variant {variant} is removed.")
 
     def rename(self, variant: str, new: str) -> None:
-        """Give a variant another name, of the same side. The new one is written whole before the old one goes.
+        """Give a variant another name, of the same side. Its arrays stay byte for byte; no second copy is made.
+
+        A reader finds it under one of the names at any instant. After a kill, the same call finishes it.
 
         Raises:
             UnknownVariantError: there is no `variant`.
-            StoreError: `new` is of the other side, or there already.
+            StoreError: `new` is of the other side, or there already; or files of `variant` are missing.
         """
-        from reelstore.store.content import copy_rows
-        from reelstore.store.update import delete_variant
-
-        rows = self[variant]
-        folder, side = self._place(new)
-        if side != rows.side:
-            raise StoreError(f"{variant} holds {rows.side} rows; {new} would be {side}.")
-        if new in self:
-            raise StoreError(f"{self.path} has {new} already. Delete it first, or choose another name.")
-        copy_rows(rows, folder, encoder=folder.parent.name, variant=folder.name)
-        delete_variant(rows.folder)
+        (folder, side), (new_folder, new_side) = self._place(variant), self._place(new)
+        if variant not in self and not (new in self and deletion_interrupted(folder)):
+            raise UnknownVariantError(self._unknown(variant))
+        if side != new_side:
+            raise StoreError(f"{variant} holds {side} rows; {new} would be {new_side}.")
+        rename_variant(folder, new_folder)
 
     def _folder(self, name: str) -> Path | None:
         parts = name.split("/")

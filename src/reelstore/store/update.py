@@ -12,9 +12,23 @@ import numpy as np
 from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import SchemaError, StoreError
 from reelstore.store.commit import claim, finish_interrupted, recover, refuse_blocked, remove_variant, take_in
-from reelstore.store.files import FolderLock, disk_errors, make_folder, read_manifest, refuse_read_only, remove_empty
+from reelstore.store.files import (
+    FolderLock,
+    disk_errors,
+    make_folder,
+    read_manifest,
+    refuse_read_only,
+    remove_empty,
+    remove_made,
+)
 from reelstore.store.format import FAILED, MANIFEST, OK, VariantSpec
-from reelstore.store.groups import drop_consolidated, refuse_other_groups, refuse_reserved, write_groups
+from reelstore.store.groups import (
+    drop_consolidated,
+    refuse_other_groups,
+    refuse_reserved,
+    remove_empty_groups,
+    write_groups,
+)
 from reelstore.store.stored import StoredVariant, open_published
 from reelstore.store.table import RowTable, split_names, table_columns
 from reelstore.store.write import VariantWriter
@@ -155,17 +169,13 @@ def settle(folder: Path) -> None:
         StoreError: another process writes there, or the manifest is damaged.
     """
     if claim(folder):
-        with disk_errors(folder):
-            lock = FolderLock(folder)
-            try:
-                recover(folder)
-            finally:
-                lock.release()
+        with disk_errors(folder), FolderLock(folder):
+            recover(folder)
     refuse_other_groups(folder)
 
 
 def delete_variant(folder: Path) -> None:
-    """Remove what a variant's manifest lists, with its lock held, and the empty folder.
+    """Remove what a variant's manifest lists, with its lock held, and the folder and the groups that are empty then.
 
     Raises:
         OccupiedError: the folder isn't a variant's; nothing has changed.
@@ -173,12 +183,9 @@ def delete_variant(folder: Path) -> None:
     """
     refuse_read_only(folder)
     refuse_read_only(folder.parent)
-    with disk_errors(folder):
-        lock = FolderLock(folder)
-        try:
-            remove_variant(folder)
-        finally:
-            lock.release()
+    with disk_errors(folder), FolderLock(folder):
+        remove_variant(folder)
+    remove_empty_groups(folder)
 
 
 class VariantUpdate:
@@ -223,7 +230,7 @@ class VariantUpdate:
                 refuse_blocked(folder, {} if published is None else published.attributes["digests"])
             except BaseException:
                 self._lock.release()
-                self._remove_made()
+                remove_made(self._made)
                 raise
         self.todo: IntArray = self._diff.todo
         self._writer: VariantWriter | None = None
@@ -271,15 +278,8 @@ class VariantUpdate:
             self._writer.stop()
         finish_interrupted(self._folder)
         remove_empty(self._folder)
-        self._remove_made()
+        remove_made(self._made)
         self._lock.release()
-
-    def _remove_made(self) -> None:
-        """Remove the folders that were made for this variant, as long as they are empty."""
-        for folder in reversed(self._made):
-            if any(folder.iterdir()):
-                return
-            folder.rmdir()
 
     def finish(self) -> UpdateReport:
         """Copy what is left and publish."""
