@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 import reelstore
+from reelstore.datasets.index import write_index
 from reelstore.errors import SearchError, UnknownNameError
+from reelstore.records import Caption, Dataset, Video
 from reelstore.store.open import Store
 
 RNG = np.random.default_rng(0)
@@ -52,6 +54,40 @@ def test_a_sentence_needs_rows_whose_encoder_is_known(store: Store) -> None:
         reelstore.search("a cat", store=store, model="clip+other")
     with pytest.raises(ValueError, match="clip"):
         reelstore.search("a cat", store=store, model="clip")
+
+
+def test_hits_have_the_clip_and_first_caption_where_there_are_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = reelstore.open(tmp_path / "store/drawn", create=True)
+    store.write("video/clip/mean", ["v0", "v1", "v2"], VIDEO[:3])
+    store.write("text/clip/mean", [("v0", 0)], VIDEO[:1])
+    plain = reelstore.search(VIDEO[0], store=store, model="clip+clip", k=1)[0][0]
+    assert (plain.path, plain.caption) == ("", "")
+    videos = tuple(Video(name, f"{name}.mp4", "0" * 64, "all", name) for name in ("v0", "v1"))
+    captions = tuple(Caption("v0", index, text) for index, text in enumerate(("a red cat", "a cat")))
+    for text in ("a red cat", "a blue cat"):  # tables that are written again are read again
+        captions = (Caption("v0", 0, text), *captions[1:])
+        write_index(tmp_path / "data/drawn", Dataset("drawn", Path("data/clips"), videos, captions), kind="folder")
+        hits = reelstore.search(VIDEO[:3], store=store, model="clip+clip", k=1)
+        assert [(hit.path, hit.caption) for (hit,) in hits] == [
+            ((tmp_path / "data/clips/v0.mp4").as_posix(), text),
+            ((tmp_path / "data/clips/v1.mp4").as_posix(), ""),
+            ("", ""),
+        ]
+    monkeypatch.chdir(tmp_path)
+    assert reelstore.search(VIDEO[0], store="store/drawn", model="clip+clip", k=1)[0][0].path == "data/clips/v0.mp4"
+
+
+def test_a_search_that_cannot_be_says_why(store: Store) -> None:
+    with pytest.raises(SearchError, match=r"revision: options of the text encoder are for sentences"):
+        reelstore.search(VIDEO[:1], store=store, model="clip+clip", revision="main")
+    with pytest.raises(reelstore.ReelstoreError, match="k is 0"):
+        reelstore.search(VIDEO[:1], store=store, model="clip+clip", k=0)
+    with pytest.raises(reelstore.ReelstoreError, match="no split 'validation'"):
+        reelstore.search(VIDEO[:1], store=store, model="clip+clip", split="validation")
+    with pytest.raises(reelstore.ReelstoreError, match="video rows, given as text"):
+        reelstore.search(store["video/clip/mean"], store=store, model="clip+clip")
 
 
 def test_a_sentence_is_embedded_as_the_store_s_captions_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

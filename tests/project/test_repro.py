@@ -30,6 +30,7 @@ class Project:
             shutil.copy(ROOT / name, folder / name)
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         params = yaml.safe_load((ROOT / "params.yaml").read_text())
+        del params["dataset"]["still"]  # of the kind emoji
         params["dataset"] |= {"name": "drawn", "kind": "folder", "source": "clips", "captions": "captions.csv"}
         params["encoders"]["video/efficientnet-lite0"]["n_frames"] = 2
         params["aligners"]["mlp"] |= {"max_epochs": 3, "widths": [16, 8]}

@@ -10,9 +10,11 @@ from reelstore.cli.project import load_params
 @click.argument("model", metavar="MODEL")
 @click.argument("sentences", metavar="SENTENCE...", nargs=-1, required=True)
 @click.option("--aligner", help="A fitted aligner; the first of params.yaml that isn't `unaligned` by default.")
-@click.option("-k", "k", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Videos a sentence.")
+@click.option(
+    "-k", "k", type=click.IntRange(1, 1_000_000), default=10, show_default=True, help="Videos for each sentence."
+)
 @click.option("--split", help="Of the videos; all by default.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a sentence.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON for each sentence.")
 def search(
     model: str, sentences: tuple[str, ...], aligner: str | None, k: int, split: str | None, as_json: bool
 ) -> None:

@@ -19,7 +19,7 @@ from reelstore.store.format import FINGERPRINT_BYTES, VariantSpec
 from reelstore.store.staging import StagedRows, Staging
 from reelstore.store.stored import open_published
 from reelstore.store.table import RowTable
-from reelstore.store.update import UpdateReport, VariantUpdate, settle
+from reelstore.store.update import UpdateReport, VariantUpdate, recover_variant
 from reelstore.store.write import fits, row_fingerprints
 
 BLOCK_BYTES = 16 * 2**20
@@ -168,7 +168,7 @@ def run_import(
     folder, held, listing = plan.folder, plan.held, plan.listing
     recipe = {"imported": {"encoder": target.encoder, "from": source.kind, "revision": revision}}
     spec = VariantSpec(target.side, target.encoder, folder.name, held.dim, held.n_tokens, held.dtype, recipe)
-    settle(folder)
+    recover_variant(folder)
     base, below = _staging_place(target, folder.name)
     _refuse_links(base, below)
     staging = Staging(base / below)

@@ -79,7 +79,7 @@ class ReadyEncoder:
         times = np.full(pixels.shape[:2], np.nan) if seconds is None else np.asarray(seconds, dtype=np.float64)
         if times.shape != pixels.shape[:2]:
             raise ParamsError(f"seconds are {times.shape}; one for each of {pixels.shape[:2]} frames is expected.")
-        results = self._encoded([Frames(video, time) for video, time in zip(pixels, times, strict=True)])
+        results = self.encode_items([Frames(video, time) for video, time in zip(pixels, times, strict=True)])
         for name, values in results.items():
             if len(lengths := {len(value) for value in values}) > 1:
                 raise ValueError(
@@ -103,7 +103,7 @@ class ReadyEncoder:
             raise ParamsError("encode_texts takes a list of texts.")
         for text in texts:
             ItemBounds().check_text(text)
-        return self._encoded(texts)
+        return self.encode_items(texts)
 
     def input_statistics(self, frames: npt.ArrayLike) -> "InputStatistics | None":
         """What the network's first batch norm sees of these frames, against what it has stored from training.
@@ -132,7 +132,8 @@ class ReadyEncoder:
             )
         return pixels
 
-    def _encoded(self, items: Sequence[Any]) -> dict[str, list[Float32Array]]:
+    def encode_items(self, items: Sequence[Any]) -> dict[str, list[Float32Array]]:
+        """Every output for each item, in order: `Frames` or texts that have been checked."""
         prepared = [self.encoder.prepare(item) for item in items]
         by_bucket: dict[Any, list[int]] = {}
         for position, item in enumerate(prepared):

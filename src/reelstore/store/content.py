@@ -18,7 +18,7 @@ from reelstore.store.groups import refuse_reserved
 from reelstore.store.read import Rows
 from reelstore.store.stored import open_published
 from reelstore.store.table import Key, RowTable
-from reelstore.store.update import UpdateReport, VariantUpdate, settle
+from reelstore.store.update import UpdateReport, VariantUpdate, recover_variant
 from reelstore.store.variant import Variant
 
 Mode = Literal["update", "append", "replace"]
@@ -64,7 +64,7 @@ def write_rows(
         _check_choice("dtype", dtype, DTYPES)
     refuse_reserved(folder)
     given = _checked_keys(keys, side, folder)
-    settle(folder)
+    recover_variant(folder)
     stored = _stored(folder, mode)
     recipe = _recipe(folder, stored, source)
     with ExitStack() as stack:

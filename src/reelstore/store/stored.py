@@ -121,7 +121,7 @@ class StoredVariant:
         digests = self.attributes["digests"]
         for name, rows in (("fingerprint", table.fingerprints), ("status", status)):
             layout = self.layout(name)
-            if layout is None or any(digests[key] != digest for key, digest in _digests(layout, rows).items()):
+            if any(digests[key] != digest for key, digest in _digests(layout, rows).items()):
                 return
         self.fingerprints, self.status = table.fingerprints, status
         self._recognised = True
@@ -129,9 +129,6 @@ class StoredVariant:
     def read(self, name: str, start: int, stop: int) -> Array:
         """Rows of an array, copied from its files; zeros where a file is bad."""
         layout = self.layout(name)
-        if layout is None:
-            expected = self.spec.arrays(0, 0)[name][0]
-            return np.zeros((stop - start, *expected.row_shape), dtype=expected.dtype)
         rows = np.zeros((stop - start, *layout.row_shape), dtype=layout.dtype)
         for number in range(start // layout.file_rows, -(-stop // layout.file_rows)):
             key = layout.file_key(number)

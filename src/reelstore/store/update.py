@@ -161,7 +161,7 @@ class UpdateReport:
     """Files that weren't what their digest says, whose rows were made again."""
 
 
-def settle(folder: Path) -> None:
+def recover_variant(folder: Path) -> None:
     """Finish or undo what a killed update left in a variant's folder.
 
     Raises:

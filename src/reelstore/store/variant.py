@@ -24,7 +24,7 @@ from reelstore.store.table import Key, RowTable
 def open_array(
     folder: Path,
     name: str,
-    n_rows: int | None,
+    n_rows: int,
     row_shape: tuple[int, ...],
     dtype: str,
     *,
@@ -35,7 +35,7 @@ def open_array(
     Args:
         folder: the variant's.
         name: of the array.
-        n_rows: of the array, as the manifest says; None where nothing else says it.
+        n_rows: of the array, as the manifest says.
         row_shape: as the manifest says.
         dtype: as the manifest says.
         refuse_changed: raises where the variant isn't the one that was opened.
@@ -45,7 +45,6 @@ def open_array(
         StoreError: the array or one of its files is missing, too short, or can't be what was written.
     """
     metadata = read_metadata(folder, name)
-    n_rows = next(iter(metadata["shape"]), 0) if n_rows is None else n_rows
     check_metadata(folder, name, metadata, (n_rows, *row_shape), dtype)
     try:
         return open_raw(folder, name, metadata)
@@ -80,8 +79,8 @@ class Variant:
         """What the variant holds and what determined it."""
         return VariantSpec.of(self.attributes)
 
-    def read(self, name: str, n_rows: int | None) -> Array:
-        """An array aligned with the rows, copied; `n_rows` of None: as many as it has."""
+    def read(self, name: str, n_rows: int) -> Array:
+        """An array of the table, of this length, copied."""
         layout = next(layout for layout in self.spec.table_arrays() if layout.name == name)
         array = self._open(name, n_rows, layout.row_shape, layout.dtype)
         try:
@@ -195,7 +194,7 @@ class Variant:
     def _contradicts(self, name: str, what: str) -> SchemaError:
         return SchemaError(f"{self.folder}/{name} {what}. Fetch it again with dvc checkout.")
 
-    def _open(self, name: str, n_rows: int | None, row_shape: tuple[int, ...], dtype: str) -> RowArray:
+    def _open(self, name: str, n_rows: int, row_shape: tuple[int, ...], dtype: str) -> RowArray:
         return self._unchanged(
             lambda: open_array(self.folder, name, n_rows, row_shape, dtype, refuse_changed=self._refuse_changed)
         )

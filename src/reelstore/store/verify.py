@@ -137,7 +137,7 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
     ends = [("video_id_offsets", published.read("video_id_offsets", 0, n_rows + 1))]
     if spec.layout == "ragged":
         ends.append(("offsets", published.offsets))
-        if int(published.offsets[-1]) != published.attributes.get("n_value_rows", published.offsets[-1]):
+        if int(published.offsets[-1]) != published.attributes["n_value_rows"]:
             yield Finding(folder / "offsets", "don't end where the values do")
     for name, offsets in ends:
         if offsets[0] != 0 or (np.diff(offsets) < 0).any():
@@ -162,12 +162,10 @@ def _check_values(folder: Path, published: StoredVariant, keys: list[Key]) -> It
 def _rows_in(published: StoredVariant, key: str) -> str:
     """Which rows lie in a file, in words."""
     name, _, rest = key.partition("/c/")
-    layout = published.layout(name) if rest else None
-    if layout is None:
+    if not rest or name == "video_id":
         return ""
+    layout = published.layout(name)
     first = int(rest.split("/")[0]) * layout.file_rows
-    if name == "video_id":
-        return ""
     if name == "values" and published.spec.layout == "ragged":
         offsets = published.offsets
         rows = np.flatnonzero((offsets[1:] > first) & (offsets[:-1] < first + layout.file_rows))

@@ -28,7 +28,7 @@ from reelstore.store.files import disk_errors, refuse_read_only
 from reelstore.store.format import SHARD_ROWS, VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, is_task_name, task_name
 from reelstore.store.table import RowTable
-from reelstore.store.update import VariantDiff, compare, settle
+from reelstore.store.update import VariantDiff, compare, recover_variant
 from reelstore.store.write import row_fingerprints
 
 PLAN = "plan.json"
@@ -188,7 +188,7 @@ def plan_embed(params: Params, key: str, spec: EncoderSpec, *, retry_failed: boo
     """
     variants = variants_of(params, key, spec)
     for _, one in variants:
-        settle(params.layout.store / key / one.variant)
+        recover_variant(params.layout.store / key / one.variant)
     rows = read_rows(params, key)
     staging = Staging(staging_folder(params, key))
     staged = StagedIndex(staging)

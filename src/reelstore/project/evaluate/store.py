@@ -22,7 +22,7 @@ from reelstore.ranking import Similarity
 from reelstore.records import SIDES, Side
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
-from reelstore.store.update import settle
+from reelstore.store.update import recover_variant
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def import_pair(
     keys = read_pair_keys(table, len(values["text"]), len(values["video"]))
     keys.as_keys()
     for side in SIDES:  # both, before one of them is written
-        settle(store / side / encoder / "embedding")
+        recover_variant(store / side / encoder / "embedding")
     reports: dict[Side, ImportReport] = {}
     for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
         name = values[side].dtype.newbyteorder("=").name

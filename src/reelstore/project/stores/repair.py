@@ -20,7 +20,7 @@ from reelstore.store.commit import manifest_of
 from reelstore.store.files import content_of
 from reelstore.store.format import MANIFEST, VariantSpec
 from reelstore.store.groups import drop_consolidated, groups_above, is_group, write_groups
-from reelstore.store.update import settle
+from reelstore.store.update import recover_variant
 from reelstore.store.verify import check_groups, check_variant, has_groups
 
 
@@ -52,7 +52,7 @@ def repair(params: Params, path: Path, *, progress: Progress) -> RepairReport:
         if not _is_readable(folder):
             keys.setdefault("/".join(folder.absolute().parts[-3:-1]), []).append(folder)
             continue
-        settle(folder)
+        recover_variant(folder)
         if any(check_groups(folder)):
             done.append(f"{folder.parent}: groups above written")
             drop_consolidated(folder)
