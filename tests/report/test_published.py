@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from reelstore.layout import Layout
 from reelstore.project.report.published import published_sections
 from reelstore.report.page import Table
 from reelstore.report.published import load_published
@@ -35,7 +36,7 @@ def measured(tmp_path, monkeypatch):
     grid = {"t2v_MRR": cells, "shuffled": {"low": 0.006, "high": 0.0099}}
     write("metrics/msrvtt/video-llama-7b+video-llama-7b/grid.json", grid)
     write("metrics/msrvtt/other+other/ridge.json", metrics)
-    return published_sections("msrvtt")
+    return published_sections(Layout("msrvtt"))
 
 
 def row(table: Table, name: str) -> list[str]:
@@ -75,6 +76,6 @@ def test_the_grid_has_the_report_s_layout_and_agrees_where_both_are_chance(measu
 
 def test_without_results_the_published_numbers_stand_alone(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    scores, grid = published_sections("msrvtt")
+    scores, grid = published_sections(Layout("msrvtt"))
     assert row(scores.tables[0], "xclip-base-patch32, here") == ["–"] * 5
     assert grid.tables[0].rows[0][1] == "0.0245 | –"
