@@ -70,7 +70,8 @@ def loader(folder: Path, memory: int) -> int:
     """Bytes of an epoch in blocks; what rows may take is a quarter of memory."""
     videos, captions = variants(folder)
     batches = PairLoader(
-        videos, captions, np.arange(len(videos)), batch_size=BATCH, seed=0, dtype=None, memory_bytes=memory // 2,
+        video=videos, text=captions, pairs=np.arange(len(videos)), batch_size=BATCH, seed=0, dtype=None,
+        memory_bytes=memory // 2,
         window_blocks=memory // 16 // ROW_BYTES // 128,
     )  # fmt: skip
     assert batches.shuffle == "blocks"

@@ -87,7 +87,11 @@ def paired(videos: Rows, captions: Rows, first: int, last: int) -> PairedRows:
     """Videos first (inclusive) to last (exclusive), with their captions."""
     ids = [f"v{number}" for number in range(first, last)]
     keys = [(video_id, index) for video_id in ids for index in range(CAPTIONS)]
-    return PairedRows(videos.select(ids), captions.select(keys), np.repeat(np.arange(len(ids)), CAPTIONS))
+    return PairedRows(
+        video=videos.select(ids),
+        text=captions.select(keys),
+        video_of_caption=np.repeat(np.arange(len(ids)), CAPTIONS),
+    )
 
 
 class PeakMemory:
@@ -113,7 +117,7 @@ def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int) -> dict[s
     validation = paired(videos, captions, n_videos, n_videos + n_validation)
     tried: list[float] = []
 
-    def validate(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
+    def validate(*, video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
         found = evaluate(
             text=text, video=video, video_of_caption=video_of_caption, ks=(1,), directions=("t2v",)
         ).metrics["t2v"]["MRR"]
@@ -121,13 +125,13 @@ def fit_one(kind: str, folder: Path, n_videos: int, n_validation: int) -> dict[s
         return tried[-1]
 
     aligner, _ = make_aligner({"kind": kind})
-    context = FitContext(folder / "checkpoints", lambda row: None, lambda line: None)
+    context = FitContext(folder / "checkpoints")
     start, worked = time.perf_counter(), time.process_time()
     aligner.fit(train, validation, validate=validate, context=context)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
     peak = memory.peak
     start = time.perf_counter()
-    n_mapped = len(mapped(aligner.transform_text, validation.captions))
+    n_mapped = len(mapped(aligner.transform_text, validation.text))
     return {
         "fit_seconds": seconds,
         "cpu_seconds": worked,

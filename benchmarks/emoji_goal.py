@@ -102,15 +102,15 @@ def measured(
     aligner, _ = make_aligner(settings)
     parts = {split: paired(videos, texts, captions, split_of, split) for split in SHARES}
     tried: list[dict[str, float]] = []
-    context = FitContext(Path("runs"), lambda row: tried.append(dict(row)), lambda line: None)
+    context = FitContext(Path("runs"), lambda row: tried.append(dict(row)))
 
-    def validate(video: Any, text: Any, video_of_caption: Any) -> float:
+    def validate(*, video: Any, text: Any, video_of_caption: Any) -> float:
         return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
     aligner.fit(parts["train"], parts["validation"], validate=validate, context=context)
     seconds = time.perf_counter() - started
     test = parts["test"]
-    video, text = mapped(aligner.transform_video, test.videos), mapped(aligner.transform_text, test.captions)
+    video, text = mapped(aligner.transform_video, test.video), mapped(aligner.transform_text, test.text)
     own = evaluate(text=text, video=video, video_of_caption=test.video_of_caption, ks=(1, 5, 10))
     sentences, first, number = np.unique(
         [c["text"] for c in captions if split_of[c["video_id"]] == "test"], return_index=True, return_inverse=True
@@ -160,7 +160,11 @@ def paired(
     ids = [video_id for video_id, of in split_of.items() if of == split]
     position = {video_id: number for number, video_id in enumerate(ids)}
     keys = [(c["video_id"], c["caption_index"]) for c in captions if c["video_id"] in position]
-    return PairedRows(videos.select(ids), texts.select(keys), np.array([position[video_id] for video_id, _ in keys]))
+    return PairedRows(
+        video=videos.select(ids),
+        text=texts.select(keys),
+        video_of_caption=np.array([position[video_id] for video_id, _ in keys]),
+    )
 
 
 def encoded(

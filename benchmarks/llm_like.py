@@ -130,7 +130,7 @@ def measured(seed: int, method: str) -> None:
     tried = []
     for settings in METHODS[method]:
         transform, train, validation = fitted(method, settings)
-        mean = mrr(*joint(transform, validation), validation.video_of_caption)
+        mean = mrr(**joint(transform, validation))
         chosen = {key: settings[key] for key in ("preprocess", "components") if key in settings}
         tried.append({**chosen, "validation": mean})
         print(f"seed {seed} {method} {chosen}: validation {mean:.4f}", flush=True)
@@ -138,7 +138,7 @@ def measured(seed: int, method: str) -> None:
             best = mean, chosen, transform, train
     assert best is not None
     test = test_rows(best[3])
-    scores = reciprocal(*joint(best[2], test), test.video_of_caption)
+    scores = reciprocal(**joint(best[2], test))
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = {
         "validation": best[0],
@@ -165,7 +165,7 @@ def fitted(method: str, settings: dict[str, Any]) -> tuple[Transform, PairedRows
     rows = training_rows(params, video=MODEL[0], text=MODEL[1], aligner=method)
     aligner, _ = make_aligner(settings)
     digest = sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    place = FitContext(Path("runs/checkpoints", f"{method}-{digest}"), lambda row: None, lambda line: None)
+    place = FitContext(Path("runs/checkpoints", f"{method}-{digest}"))
     aligner.fit(rows.train, rows.validation, validate=mrr, context=place)
 
     def transform(side: str, items: Any) -> Any:
@@ -176,28 +176,30 @@ def fitted(method: str, settings: dict[str, Any]) -> tuple[Transform, PairedRows
 
 def test_rows(train: PairedRows) -> PairedRows:
     """All of the test split, of the same variants."""
-    videos, captions = (open_variant(rows.folder).split("test") for rows in (train.videos, train.captions))
+    videos, captions = (open_variant(rows.folder).split("test") for rows in (train.video, train.text))
     place = {video_id: number for number, video_id in enumerate(videos.ids)}
-    return PairedRows(videos, captions, np.array([place[video_id] for video_id in captions.video_ids]))
+    return PairedRows(
+        video=videos, text=captions, video_of_caption=np.array([place[video_id] for video_id in captions.video_ids])
+    )
 
 
-def joint(transform: Transform, rows: PairedRows) -> tuple[Any, Any]:
-    """(n_videos, dim) and (n_captions, dim) of length 1."""
-    video = mapped(lambda items: transform("video", items), rows.videos)
-    text = mapped(lambda items: transform("text", items), rows.captions)
-    return video, text
+def joint(transform: Transform, rows: PairedRows) -> dict[str, Any]:
+    """(n_videos, dim) and (n_captions, dim) of length 1, and each caption's video."""
+    video = mapped(lambda items: transform("video", items), rows.video)
+    text = mapped(lambda items: transform("text", items), rows.text)
+    return {"text": text, "video": video, "video_of_caption": rows.video_of_caption}
 
 
-def reciprocal(video: Any, text: Any, own: Any) -> Any:
+def reciprocal(*, text: Any, video: Any, video_of_caption: Any) -> Any:
     """(n_captions,) 1 / rank; ties count half."""
     scores = text @ video.T
-    right = scores[np.arange(len(text)), own][:, None]
+    right = scores[np.arange(len(text)), video_of_caption][:, None]
     return 1 / ((scores > right).sum(axis=1) + ((scores == right).sum(axis=1) + 1) / 2)
 
 
-def mrr(video: Any, text: Any, own: Any) -> float:
+def mrr(*, text: Any, video: Any, video_of_caption: Any) -> float:
     """Of all captions."""
-    return float(reciprocal(video, text, own).mean())
+    return float(reciprocal(text=text, video=video, video_of_caption=video_of_caption).mean())
 
 
 def table(found: dict[int, dict[str, Any]]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def measure_cold(folder: Path, *, n_rows: int, repeats: int, seed: int) -> dict[
             if "rows" in name:
                 for rows in sides:
                     rows.advise("random")
-            loader = PairLoader(*sides, np.arange(n_rows), **settings, **ways[name])
+            loader = PairLoader(video=sides[0], text=sides[1], pairs=np.arange(n_rows), **settings, **ways[name])
             seconds[name].append(seconds_of_epoch(loader)[0])
     n_pairs, base = n_rows // BATCH * BATCH, np.array(seconds["cold, blocks"])
     return {
@@ -149,17 +149,20 @@ def quartiles(values: np.ndarray) -> dict[str, float]:
 def measure(folder: Path, *, n_rows: int, repeats: int, seed: int) -> dict[str, dict[str, Any]]:
     """Pairs a second of each contender, and its ratio to memory's of the same dtype."""
     arrays = draw(n_rows, seed), draw(n_rows, seed + 1)
-    memory = tuple(MemoryRows(values) for values in arrays)
-    store = tuple(write(folder, side, values) for side, values in zip(("video", "text"), arrays, strict=True))
+    sides = dict(zip(("video", "text"), arrays, strict=True))
+    memory: dict[str, Any] = {side: MemoryRows(values) for side, values in sides.items()}
+    store: dict[str, Any] = {side: write(folder, side, values) for side, values in sides.items()}
     own = np.arange(n_rows)
     little = sum(values.nbytes for values in arrays) - 1
     loaders: dict[str, PairLoader] = {}
     for name, dtype in (("as stored", None), ("float32", torch.float32)):
         settings: dict[str, Any] = {"batch_size": BATCH, "seed": seed, "dtype": dtype}
         plenty, scarce = {**settings, "memory_bytes": 2**60}, {**settings, "memory_bytes": little}
-        loaders[f"memory, {name}"] = PairLoader(*memory, own, **plenty)  # type: ignore[arg-type]
-        loaders[f"store, rows, {name}"] = PairLoader(*store, own, **plenty)
-        loaders[f"store, blocks, {name}"] = PairLoader(*store, own, **scarce, window_blocks=window_blocks(n_rows))
+        loaders[f"memory, {name}"] = PairLoader(**memory, pairs=own, **plenty)
+        loaders[f"store, rows, {name}"] = PairLoader(**store, pairs=own, **plenty)
+        loaders[f"store, blocks, {name}"] = PairLoader(
+            **store, pairs=own, **scarce, window_blocks=window_blocks(n_rows)
+        )
     sums = {checksum(loader) for name, loader in loaders.items() if "blocks" not in name}
     assert len(sums) == 1, "the store's batches aren't memory's"
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}

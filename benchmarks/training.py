@@ -107,16 +107,17 @@ def measure(
     own = np.array([videos.index_of(video_id) for video_id in captions.video_ids])
     some = np.flatnonzero(own < N_VALIDATION)
     validation = PairedRows(
-        videos.select(videos.ids[:N_VALIDATION]), captions.select([captions.ids[n] for n in some]), own[some]
+        video=videos.at(np.arange(N_VALIDATION)), text=captions.at(some), video_of_caption=own[some]
     )
     aligner = Mlp(
         captions_per_video="all", batch_size=batch_size, max_epochs=epochs, threads=threads, checkpoint_steps=0,
         trainer={"accelerator": "cpu", "enable_progress_bar": False, "limit_train_batches": steps or 1.0},
     )  # fmt: skip
     started = time.perf_counter()
-    context = FitContext(folder / "checkpoints", lambda row: None, lambda line: None)
+    context = FitContext(folder / "checkpoints")
+    train = PairedRows(video=videos, text=captions, video_of_caption=own)
     try:
-        aligner.fit(PairedRows(videos, captions, own), validation, validate=lambda *_: 0.5, context=context)
+        aligner.fit(train, validation, validate=lambda **_: 0.5, context=context)
     finally:
         PairLoader.__iter__, Training.on_train_epoch_end = batches, epoch_end  # type: ignore[method-assign]
     seconds = time.perf_counter() - started

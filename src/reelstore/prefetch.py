@@ -1,7 +1,7 @@
 """Results computed before they are needed, in threads and in order."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 def prefetch(
     items: Iterable[Item], work: Callable[[Item], Result], *, workers: int, depth: int
-) -> Iterator[tuple[Item, Result | ReelstoreError]]:
+) -> Generator[tuple[Item, Result | ReelstoreError]]:
     """`work` of every item, in order, with up to `depth` results waiting.
 
     Expected errors (`ReelstoreError`) come as values, so that one bad item doesn't end the walk; any other is raised.

@@ -269,22 +269,22 @@ class Cosines(NamedTuple):
     """Of captions with videos, (n_captions,) float32 each.
 
     Attributes:
-        right: each caption with its video.
-        wrong: each caption with another video of the sample, the same one every time.
+        positive: each caption with its video.
+        negative: each caption with another video of the sample, the same one every time.
     """
 
-    right: Float32Array
-    wrong: Float32Array
+    positive: Float32Array
+    negative: Float32Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JointSample:
     """Some videos and their captions, mapped into the joint space.
 
     Attributes:
         video: (n_videos, dim) float32, length 1.
         text: (n_captions, dim) float32, length 1.
-        video_of_caption: (n_captions,) position of each caption's video.
+        video_of_caption: (n_captions,) position in `video` of each caption's video.
     """
 
     video: Float32Array
@@ -292,19 +292,19 @@ class JointSample:
     video_of_caption: IntArray
 
     def cosines(self) -> Cosines:
-        """Of right pairs and as many wrong ones; with a single video there is no wrong pair, and `wrong` is NaN."""
+        """Of positive pairs and as many negative ones; with a single video there is none, and `negative` is NaN."""
         n_videos, own = len(self.video), self.video_of_caption
-        right = np.einsum("nd,nd->n", self.text, self.video[own])
+        positive = np.einsum("nd,nd->n", self.text, self.video[own])
         if n_videos < 2:
-            return Cosines(right, np.full_like(right, np.nan))
+            return Cosines(positive, np.full_like(positive, np.nan))
         # 1 to n_videos - 1 places further on: never its own.
         other = (own + 1 + np.arange(len(own)) % (n_videos - 1)) % n_videos
-        return Cosines(right, np.einsum("nd,nd->n", self.text, self.video[other]))
+        return Cosines(positive, np.einsum("nd,nd->n", self.text, self.video[other]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EpochSnapshot:
-    """One look at a training; the samples are of the same rows each time.
+    """A training before its first epoch or after one; the samples are of the same rows each time.
 
     Attributes:
         aligner: its kind, as `mlp`.
@@ -313,7 +313,7 @@ class EpochSnapshot:
         loss: name of what is minimised, as `infonce`.
         train_loss: mean over the epoch's batches; NaN before the first.
         constant_loss: the least that loss can be while every pair has the same cosine, as of collapsed towers: 0.25
-            for `mse` on as many right pairs as wrong ones, the logarithm of the batch for `infonce`.
+            for `mse` on as many positive pairs as negative ones, the logarithm of the batch for `infonce`.
         train: training rows, as many videos as validation has (or all), so that both MRRs are among as many.
         validation: the validation rows.
         train_mrr: text-to-video MRR within `train`.

@@ -1,6 +1,7 @@
 """Two towers over shared latents, of other widths, written to a store and opened by the one reader."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from reelstore.align.base import FitContext, LabelledRows, PairedRows
 from reelstore.align.pairing import LabelledPairs
-from reelstore.evaluation import evaluate
+from reelstore.fitting import validation_mrr
 from reelstore.store.format import VariantSpec
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
@@ -92,25 +93,25 @@ class Towers:
         owners = np.arange(start, stop)
         told = np.random.default_rng(1).permutation(owners) if shuffled else owners
         return PairedRows(
-            videos.select([f"v{owner}" for owner in owners]),
-            captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
-            np.repeat(np.arange(stop - start), CAPTIONS_PER_VIDEO),
+            video=videos.select([f"v{owner}" for owner in owners]),
+            text=captions.select([(f"v{owner}", index) for owner in told for index in range(CAPTIONS_PER_VIDEO)]),
+            video_of_caption=np.repeat(np.arange(stop - start), CAPTIONS_PER_VIDEO),
         )
 
     def labelled(self, start: int, stop: int) -> PairedRows:
-        """The same with a wrong caption beside each right one: that of the next video."""
-        right = self.part(start, stop)
+        """The same and for each pair a negative one: its video with a caption of the next video."""
+        positive = self.part(start, stop)
         n = stop - start
-        wrong = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in right.video_of_caption.tolist()]
-        captions = [*right.captions.ids, *wrong]
+        others = [(f"v{start + (n + 1 + owner) % n}", 0) for owner in positive.video_of_caption.tolist()]
+        captions = [*positive.text.ids, *others]
         at = {key: number for number, key in enumerate(dict.fromkeys(captions))}
         labelled = LabelledPairs(
-            np.tile(right.video_of_caption, 2),
+            np.tile(positive.video_of_caption, 2),
             np.array([at[key] for key in captions]),
-            np.repeat([1.0, 0.0], len(wrong)),
+            np.repeat([1.0, 0.0], len(others)),
         )
-        shown = LabelledRows(right.videos, self.captions.select(list(at)), labelled)
-        return PairedRows(right.videos, right.captions, right.video_of_caption, shown)
+        rows = LabelledRows(video=positive.video, text=self.captions.select(list(at)), pairs=labelled)
+        return replace(positive, labelled=rows)
 
 
 def around(rng: np.random.Generator, row: np.ndarray, n_tokens: int) -> np.ndarray:
@@ -124,13 +125,9 @@ def towers(tmp_path_factory: pytest.TempPathFactory) -> Towers:
 
 @pytest.fixture
 def context(tmp_path: Path) -> FitContext:
-    return FitContext(tmp_path / "checkpoints", lambda row: None, lambda line: None)
-
-
-def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
+    return FitContext(tmp_path / "checkpoints")
 
 
 @pytest.fixture
 def validate():
-    return mrr
+    return validation_mrr

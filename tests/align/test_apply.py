@@ -10,6 +10,7 @@ import pytest
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.fitting import fit
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
 from reelstore.project.align.apply import run_apply
@@ -21,13 +22,14 @@ from reelstore.project.stores.inventory import inventory
 from reelstore.project.stores.repair import repair
 from reelstore.project.stores.verify import verify
 from reelstore.store.format import VariantSpec
-from reelstore.store.open import open_variant
+from reelstore.store.open import open_store, open_variant
 from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints
 
 MODEL = "fake-video+fake-text"
+TEXT = "store/drawn/text/fake-text/mean"
 N_VIDEOS, N_CAPTIONS = 60, 2
 FAILED = {"v7": "it broke off", "v50": "no frame in it"}
 
@@ -113,6 +115,14 @@ def align(name: str, params=PARAMS) -> None:
 
 def apply(name: str = "ridge", params=PARAMS):
     return run_apply(params, video="fake-video", text="fake-text", aligner=name, progress=lambda done, total: None)
+
+
+def test_an_aligner_fitted_in_python_is_applied_as_the_stages(project) -> None:
+    pairs = open_store("store/drawn").pairs("video/fake-video/mean", "text/fake-text/mean", split="train")
+    fitted = fit("ridge", text=pairs.text, video=pairs.video, video_of_caption=pairs.video_of_caption)
+    fitted.save(Path("models/drawn", MODEL, "ridge"))
+    apply()
+    np.testing.assert_array_equal(aligned("text").array(), fitted.transform(text=open_variant(Path(TEXT))))
 
 
 def aligned(side: str, name: str = "ridge") -> Rows:

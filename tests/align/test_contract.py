@@ -9,10 +9,10 @@ import pytest
 
 from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.items import Items, read_items
-from reelstore.align.mapping import mapped
+from reelstore.align.mapping import measured_mrr
 from reelstore.align.registry import ALIGNERS, FittedAligner, all_settings, load_aligner, make_aligner
 from reelstore.errors import AlignerError
-from reelstore.evaluation import evaluate
+from reelstore.fitting import validation_mrr
 from reelstore.store.read import Rows
 
 TRAINED = {"max_epochs": 40, "dropout": 0.1, "lr": 0.005}
@@ -59,15 +59,11 @@ def fit(towers, tmp_path_factory):
 
     def fit(kind: str, *, shuffled: bool = False) -> FittedAligner:
         if (kind, shuffled) not in fitted:
-            context = FitContext(tmp_path_factory.mktemp("checkpoints"), lambda row: None, lambda line: None)
-            fitted[kind, shuffled] = fit_new(kind, towers, mrr, context, shuffled=shuffled)
+            context = FitContext(tmp_path_factory.mktemp("checkpoints"))
+            fitted[kind, shuffled] = fit_new(kind, towers, validation_mrr, context, shuffled=shuffled)
         return fitted[kind, shuffled]
 
     return fit
-
-
-def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 def part(towers, aligner, start: int, stop: int, shuffled: bool = False) -> PairedRows:
@@ -92,7 +88,7 @@ class TestEveryAligner:
     def test_both_sides_become_unit_vectors_of_one_width(self, kind, fit, towers) -> None:
         aligner = fit(kind)
         test = part(towers, aligner.aligner, 120, 150)
-        video, text = aligner.transform_video(whole(test.videos)), aligner.transform_text(whole(test.captions))
+        video, text = aligner.transform_video(whole(test.video)), aligner.transform_text(whole(test.text))
         assert video.shape[1] == text.shape[1]
         assert video.dtype == text.dtype == np.float32
         for values in (video, text):
@@ -103,7 +99,7 @@ class TestEveryAligner:
         test = part(towers, aligner.aligner, 120, 150)
         aligner.save(tmp_path / "model")
         loaded = load_aligner(tmp_path / "model")
-        video, text = whole(test.videos), whole(test.captions)
+        video, text = whole(test.video), whole(test.text)
         assert np.array_equal(loaded.transform_video(video), aligner.transform_video(video))
         assert np.array_equal(loaded.transform_text(text), aligner.transform_text(text))
         variant = "mean" if "pooled" in aligner.aligner.layouts else "tokens"
@@ -132,7 +128,7 @@ class TestEveryAligner:
         refused({**tensors, "more": np.ones(1, dtype=np.float32)}, "more")
         for name, tensor in tensors.items():
             refused({other: t for other, t in tensors.items() if other != name}, f"{name} is missing")
-            for wrong in (
+            for changed_tensor in (
                 np.concatenate([tensor, tensor[:1]]),
                 tensor[None],
                 tensor.astype(np.float64),
@@ -140,20 +136,20 @@ class TestEveryAligner:
                 *([tensor[:1]] if len(tensor) > 1 else []),
                 *([tensor[..., :1]] if tensor.shape[-1] > 1 else []),
             ):
-                changed = {**tensors, name: np.ascontiguousarray(wrong)}
-                refused(changed, "expected" if np.isfinite(wrong).all() else f"{name} holds NaN")
+                changed = {**tensors, name: np.ascontiguousarray(changed_tensor)}
+                refused(changed, "expected" if np.isfinite(changed_tensor).all() else f"{name} holds NaN")
 
     def test_a_row_is_mapped_alone_as_among_others(self, kind, fit, towers) -> None:
         aligner = fit(kind)
-        rows = part(towers, aligner.aligner, 120, 150).captions
+        rows = part(towers, aligner.aligner, 120, 150).text
         alone = [aligner.transform_text(read_items(rows, np.array([n]))) for n in range(5)]
         np.testing.assert_allclose(np.concatenate(alone), aligner.transform_text(whole(rows))[:5], atol=2e-5)
 
     def test_fitting_twice_gives_the_same_two_files_and_logs_every_try(self, kind, fit, towers, tmp_path: Path) -> None:
         rows: list[dict] = []
-        context = FitContext(tmp_path / "checkpoints", lambda row: rows.append(dict(row)), lambda line: None)
+        context = FitContext(tmp_path / "checkpoints", lambda row: rows.append(dict(row)))
         fit(kind).save(tmp_path / "once")
-        fit_new(kind, towers, mrr, context).save(tmp_path / "again")
+        fit_new(kind, towers, validation_mrr, context).save(tmp_path / "again")
         assert files(tmp_path / "once") == files(tmp_path / "again")
         assert set(files(tmp_path / "once")) == {"aligner.json", "aligner.safetensors"}
         assert rows
@@ -163,9 +159,9 @@ class TestEveryAligner:
         aligner = fit(kind)
         test = part(towers, aligner.aligner, 120, 122)
         with pytest.raises(AlignerError, match=r"video .* 24 wide; these are \(\d+, 16\)"):
-            aligner.transform_video(whole(test.captions))
+            aligner.transform_video(whole(test.text))
         with pytest.raises(AlignerError, match=r"text .* 16 wide; these are \(\d+, 24\)"):
-            aligner.transform_text(whole(test.videos))
+            aligner.transform_text(whole(test.video))
 
     def test_embeddings_of_another_fingerprint_are_refused(self, kind, fit) -> None:
         aligner = fit(kind)
@@ -176,15 +172,11 @@ class TestEveryAligner:
 
 def score(aligner: FittedAligner, towers) -> float:
     test = part(towers, aligner.aligner, 120, 150)
-    return mrr(
-        mapped(aligner.transform_video, test.videos),
-        mapped(aligner.transform_text, test.captions),
-        test.video_of_caption,
-    )
+    return measured_mrr(aligner, test, validation_mrr)
 
 
 @pytest.mark.parametrize("kind", sorted(set(ALIGNERS) - {"unaligned"}))
-def test_shared_latents_are_found_where_pairs_are_right_alone(kind, fit, towers) -> None:
+def test_shared_latents_are_found_where_pairs_are_true_alone(kind, fit, towers) -> None:
     assert score(fit(kind), towers) > 4 * CHANCE
     assert score(fit(kind, shuffled=True), towers) < 2 * CHANCE
     assert score(fit("unaligned"), towers) < 2 * CHANCE

@@ -13,8 +13,8 @@ def test_its_cosine_is_the_mean_of_its_members_cosines(towers, validate, context
     for kind, settings in {"ridge": {}, "procrustes": {}, "ensemble": {"members": ["ridge", "procrustes"]}}.items():
         aligner, _ = make_aligner({"kind": kind, **settings})
         aligner.fit(train, validation, validate=validate, context=context)
-        video = aligner.transform_video(validation.video_array())
-        text = aligner.transform_text(validation.text_array())
+        video = aligner.transform_video(validation.video.array())
+        text = aligner.transform_text(validation.text.array())
         cosines[kind] = text @ video.T
     mean = (cosines["ridge"] + cosines["procrustes"]) / 2
     np.testing.assert_allclose(cosines["ensemble"], mean, atol=1e-5)

@@ -25,7 +25,7 @@ def fitted(steps, rows, **settings) -> Preprocessing:
 
 
 def test_centred_rows_lose_the_mean_of_their_directions(towers, batch_rows) -> None:
-    rows = towers.part(0, 40).captions
+    rows = towers.part(0, 40).text
     values = unit_rows(rows.array().astype(np.float64)).astype(np.float64)
     got = fitted(["unit", "centre", "unit"], rows).apply(rows.array())
     np.testing.assert_allclose(got, unit_rows(values - values.mean(axis=0)), atol=1e-6)
@@ -33,13 +33,13 @@ def test_centred_rows_lose_the_mean_of_their_directions(towers, batch_rows) -> N
 
 
 def test_standardised_rows_are_those_of_scikit_learn(towers, batch_rows) -> None:
-    rows, others = towers.part(0, 40).captions, towers.part(90, 120).captions
+    rows, others = towers.part(0, 40).text, towers.part(90, 120).text
     expected = StandardScaler().fit(rows.array().astype(np.float64)).transform(others.array().astype(np.float64))
     np.testing.assert_allclose(fitted(["standardise"], rows).apply(others.array()), expected, atol=1e-4)
 
 
 def test_whitened_rows_are_those_of_scikit_learn_but_for_signs(towers, batch_rows) -> None:
-    rows, others = towers.part(0, 90).captions, towers.part(90, 120).captions
+    rows, others = towers.part(0, 90).text, towers.part(90, 120).text
     n = len(rows)
     pca = PCA(5, whiten=True, svd_solver="full").fit(rows.array().astype(np.float64))
     expected = pca.transform(others.array()) * np.sqrt(n / (n - 1))  # it divides by n - 1
@@ -48,7 +48,7 @@ def test_whitened_rows_are_those_of_scikit_learn_but_for_signs(towers, batch_row
 
 
 def test_shrinkage_draws_variances_to_their_mean(towers) -> None:
-    rows = towers.part(0, 90).captions
+    rows = towers.part(0, 90).text
     variances = np.linalg.eigvalsh(np.cov(rows.array().astype(np.float64).T, bias=True))[::-1]
     got = fitted(["whiten"], rows, components=4, shrinkage=0.25).apply(rows.array())
     np.testing.assert_allclose(
@@ -57,7 +57,7 @@ def test_shrinkage_draws_variances_to_their_mean(towers) -> None:
 
 
 def test_whitening_keeps_no_more_components_than_rows_span(towers) -> None:
-    rows = towers.part(0, 3).videos
+    rows = towers.part(0, 3).video
     side = fitted(["whiten"], rows, components=20, shrinkage=0.0)
     assert side.dim_out == 2 and np.isfinite(side.apply(rows.array())).all()
 
@@ -87,7 +87,7 @@ def test_a_constant_dimension_stays_finite(write_variant) -> None:
 
 
 def test_what_was_learned_can_be_restored(towers) -> None:
-    rows, steps = towers.part(0, 40).videos, ["unit", "standardise", "whiten", "unit"]
+    rows, steps = towers.part(0, 40).video, ["unit", "standardise", "whiten", "unit"]
     side, other = fitted(steps, rows), Preprocessing(steps)
     other.restore(side.tensors())
     assert np.array_equal(side.apply(rows.array()), other.apply(rows.array()))
@@ -128,4 +128,4 @@ def test_steps_in_an_order_that_cannot_be_are_refused(steps) -> None:
 
 def test_a_pooled_variant_has_no_first_token(towers) -> None:
     with pytest.raises(AlignerError, match="fake-video/mean is pooled"):
-        fitted(["drop_first", "mean"], towers.part(0, 40).videos)
+        fitted(["drop_first", "mean"], towers.part(0, 40).video)

@@ -9,6 +9,7 @@ import pytest
 
 from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.fitting import fit
 from reelstore.pairs.build import Pair
 from reelstore.pairs.files import write_pairs
 from reelstore.project.align.check_loader import check_loader
@@ -52,7 +53,7 @@ def project(tmp_path, monkeypatch, towers):
     os.symlink(towers.videos.folder.parents[2], tmp_path / "store" / "drawn")
     for split in ("train", "validation"):
         part = towers.part(0, 90) if split == "train" else towers.part(90, 120)
-        pairs = [Pair(video_id, video_id, index) for video_id, index in part.captions.ids]
+        pairs = [Pair(video_id, video_id, index) for video_id, index in part.text.ids]
         write_pairs(Path("pairs/drawn/captions") / f"{split}.parquet", pairs)
         wrong = [Pair(pair.video_id, other.video_id, 0, 0) for pair, other in zip(pairs, pairs[3:], strict=False)]
         write_pairs(Path("pairs/drawn/labelled") / f"{split}.parquet", 2 * (pairs + wrong))
@@ -77,6 +78,19 @@ def test_a_stage_leaves_an_aligner_that_loads_and_its_curves(project, towers, na
     best = max(float(line.split("\t")[1]) for line in curve[1:])
     assert report.validation_mrr == pytest.approx(best)
     assert f"validation t2v MRR {best:.4f}" in report.summary()
+
+
+@pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp"])
+def test_fit_from_python_gives_the_stages_aligner(project, towers, name):
+    align(name)
+    staged = load_aligner(Path("models/drawn/fake-video+fake-text") / name)
+    train = towers.part(0, 90)
+    settings = {key: value for key, value in staged.settings.items() if key not in ("kind", "pairs", "video", "text")}
+    given = {"text": train.text, "video": train.video, "video_of_caption": train.video_of_caption}
+    fitted = fit(staged.kind, **given, validation=towers.part(90, 120), **settings)
+    assert fitted.data == staged.data
+    for side, rows in towers.part(120, 150).by_side().items():
+        np.testing.assert_array_equal(fitted.transform(**{side: rows}), staged.transform(**{side: rows}))
 
 
 @pytest.mark.parametrize("name", ["unaligned", "ridge", "mlp"])
@@ -109,16 +123,16 @@ def test_an_aligner_that_params_do_not_have_names_those_they_do(project):
 def test_pairs_of_rows_that_a_store_lacks_are_left_out(project, towers):
     keys = [("v0", 2), ("gone", 0), ("v3", 0), ("v0", 0), ("v3", 99)]
     paired = paired_rows(towers.videos, towers.captions, [Pair(video_id, video_id, index) for video_id, index in keys])
-    assert paired.videos.ids == ["v0", "v3"]
-    assert paired.captions.ids == [("v0", 2), ("v3", 0), ("v0", 0)]
+    assert paired.video.ids == ["v0", "v3"]
+    assert paired.text.ids == [("v0", 2), ("v3", 0), ("v0", 0)]
     assert paired.video_of_caption.tolist() == [0, 1, 0]
-    assert np.array_equal(paired.video_array()[1], towers.videos["v3"].astype(np.float32))
+    assert np.array_equal(paired.video.array()[1], towers.videos["v3"])
 
 
 def test_wrong_and_repeated_pairs_are_no_pairs_to_contrast(project, towers):
     pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "v3", 0)]
     paired = paired_rows(towers.videos, towers.captions, pairs)
-    assert paired.captions.ids == [("v0", 2), ("v3", 0)]
+    assert paired.text.ids == [("v0", 2), ("v3", 0)]
     assert paired.video_of_caption.tolist() == [0, 1]
 
 
@@ -137,8 +151,8 @@ def test_wrong_pairs_are_there_for_losses_of_labels(project, towers):
     pairs = [Pair("v0", "v0", 2), Pair("v0", "v3", 0, 0), Pair("v0", "v0", 2), Pair("v3", "gone", 0, 0)]
     labelled = paired_rows(towers.videos, towers.captions, pairs).labelled
     assert labelled is not None
-    assert labelled.videos.ids == ["v0"]
-    assert labelled.captions.ids == [("v0", 2), ("v3", 0)]
+    assert labelled.video.ids == ["v0"]
+    assert labelled.text.ids == [("v0", 2), ("v3", 0)]
     assert [numbers.tolist() for numbers in labelled.pairs] == [[0, 0, 0], [0, 1, 0], [1, 0, 1]]
 
 
@@ -149,17 +163,17 @@ def test_a_loss_of_labels_refuses_right_pairs_alone(project):
         run_align(params, video="fake-video", text="fake-text", aligner="report", progress=lambda line: None)
 
 
-@pytest.mark.parametrize(("name", "n_wrong"), [("mlp", 0), ("report", 24)])
-def test_check_loader_says_what_batches_hold(project, name, n_wrong):
+@pytest.mark.parametrize(("name", "n_negative"), [("mlp", 0), ("report", 24)])
+def test_check_loader_says_what_batches_hold(project, name, n_negative):
     report = check_loader(PARAMS, video="fake-video", text="fake-text", aligner=name, n_described=2)
     assert report.same_order and report.next_differs
     assert report.pairs_per_second > 0
     first = report.batches[0]
-    assert first.n_right + first.n_wrong == min(90 if name == "mlp" else 50, 1024)
-    assert abs(first.n_wrong - n_wrong) <= 12  # half of 50 drawn pairs, within what chance allows
+    assert first.n_positive + first.n_negative == min(90 if name == "mlp" else 50, 1024)
+    assert abs(first.n_negative - n_negative) <= 12  # half of 50 drawn pairs, within what chance allows
     for video, caption in first.pairs:
         assert name == "report" or caption[0] == video
-    assert f"video ({first.n_right + first.n_wrong}, 24) float32" in report.summary()
+    assert f"video ({first.n_positive + first.n_negative}, 24) float32" in report.summary()
 
 
 def test_check_loader_says_how_much_is_padding(project, towers):

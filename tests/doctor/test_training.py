@@ -1,4 +1,4 @@
-"""A training's vitals: what collapsed is named, what learned isn't."""
+"""A training's checks: what collapsed is named, what learned isn't."""
 
 import math
 from dataclasses import replace
@@ -16,7 +16,13 @@ OWN = np.repeat(np.arange(N), 2)
 def snapshot(epoch: int, validation: JointSample, train_loss: float = 0.05, **changed: object) -> EpochSnapshot:
     given = {"constant_loss": 0.25, "train_mrr": 0.5, "validation_mrr": 0.4, "loss": "mse", **changed}
     return EpochSnapshot(
-        "mlp", epoch, 10 * epoch, train_loss=train_loss, train=validation, validation=validation, **given
+        aligner="mlp",
+        epoch=epoch,
+        step=10 * epoch,
+        train_loss=train_loss,
+        train=validation,
+        validation=validation,
+        **given,
     )
 
 
@@ -26,23 +32,25 @@ def unit(values: np.ndarray) -> np.ndarray:
 
 def learned(rng: np.random.Generator) -> JointSample:
     video = unit(rng.normal(size=(N, DIM)))
-    return JointSample(video, unit(video[OWN] + 0.1 * rng.normal(size=(2 * N, DIM))), OWN)
+    return JointSample(video=video, text=unit(video[OWN] + 0.1 * rng.normal(size=(2 * N, DIM))), video_of_caption=OWN)
 
 
 def collapsed(rng: np.random.Generator) -> JointSample:
-    """As the report's towers end: all videos at one place, all captions at another, at cosine .55 or so."""
+    """As the report's towers end: all videos at one place, all captions at another, at cosine 0.55 or so."""
     video, text = np.zeros(DIM), np.zeros(DIM)
     video[0], text[:2] = 1, (0.55, 0.83)
     return JointSample(
-        unit(video + 1e-4 * rng.normal(size=(N, DIM))), unit(text + 1e-4 * rng.normal(size=(2 * N, DIM))), OWN
+        video=unit(video + 1e-4 * rng.normal(size=(N, DIM))),
+        text=unit(text + 1e-4 * rng.normal(size=(2 * N, DIM))),
+        video_of_caption=OWN,
     )
 
 
 def found(*views: EpochSnapshot) -> dict[str, str]:
-    watch = TrainingMonitor()
+    monitor = TrainingMonitor()
     for view in views:
-        watch.look(view)
-    return {check.name: check.level for check in watch.checks() if check.level != "ok"}
+        monitor.on_epoch_end(view)
+    return {check.name: check.level for check in monitor.checks() if check.level != "ok"}
 
 
 def test_a_training_that_learned_raises_nothing() -> None:
@@ -93,10 +101,10 @@ def test_guessing_is_at_chance_level_and_a_little_more_is_not() -> None:
     assert chance_level(0.02, 1000, 1000).level == "ok"
 
 
-def test_cosines_of_right_and_wrong_pairs_are_the_samples(tmp_path: object) -> None:
-    watch = TrainingMonitor()
+def test_cosines_of_positive_and_negative_pairs_are_the_samples(tmp_path: object) -> None:
+    monitor = TrainingMonitor()
     sample = learned(np.random.default_rng(0))
-    watch.look(snapshot(1, sample))
-    right = (sample.text * sample.video[OWN]).sum(axis=1)
-    assert watch.looks[0].right == pytest.approx(right.mean(), abs=1e-6)
-    assert abs(watch.looks[0].wrong) < 0.1
+    monitor.on_epoch_end(snapshot(1, sample))
+    positive = (sample.text * sample.video[OWN]).sum(axis=1)
+    assert monitor.epochs[0].positive == pytest.approx(positive.mean(), abs=1e-6)
+    assert abs(monitor.epochs[0].negative) < 0.1

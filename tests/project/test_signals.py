@@ -118,8 +118,8 @@ def test_a_training_that_was_stopped_goes_on_and_leaves_no_model_before_its_end(
     live = CURVES / "mlp" / "live.ckpt"
     stopped(f"align {MODEL} mlp", there(live), "SIGTERM")
     assert live.exists()
-    said = stopped(f"align {MODEL} mlp", says(f"goes on from {live}".encode()), "SIGINT")
-    assert "begins anew" not in said
+    said = stopped(f"align {MODEL} mlp", says(f"continues from {live}".encode()), "SIGINT")
+    assert "starts from the beginning" not in said
 
 
 def stopped(words: str, ready: Callable, name: str) -> str:

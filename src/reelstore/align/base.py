@@ -1,8 +1,10 @@
 """What an aligner is: fitted on paired rows, it maps both sides into a joint space."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -14,72 +16,87 @@ from reelstore.errors import AlignerError
 from reelstore.records import EpochSnapshot
 from reelstore.store.read import Rows
 
-Validate = Callable[[Float32Array, Float32Array, IntArray], float]
-"""(video, text, video_of_caption) -> text-to-video MRR; higher is better."""
+
+class Validate(Protocol):
+    """Text-to-video MRR of validation rows in the joint space; higher is better."""
+
+    def __call__(self, *, text: Float32Array, video: Float32Array, video_of_caption: IntArray) -> float:
+        """Measure (n_captions, dim) and (n_videos, dim), both float32 of length 1."""
+        ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LabelledRows:
-    """Right and wrong pairs of videos and captions, for losses of labels.
+    """Positive and negative pairs of videos and captions, for losses that learn from labels.
 
     Attributes:
-        videos: view of the n_videos videos.
-        captions: view of the n_captions captions.
+        video: view of the n_videos videos.
+        text: view of the n_captions captions.
         pairs: positions in both, and labels, of the n_pairs pairs; they may repeat.
     """
 
-    videos: Rows
-    captions: Rows
+    video: Rows
+    text: Rows
     pairs: LabelledPairs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PairedRows:
-    """Videos and their captions as rows of a store.
+    """Videos and their captions, as rows of a store or in memory.
 
     Attributes:
-        videos: view of the n_videos videos.
-        captions: view of the n_captions captions.
-        video_of_caption: (n_captions,) position in `videos` of each caption's video.
-        labelled: the pairs these come from, where there are wrong ones among them; a loss of labels learns from these.
+        video: view of the n_videos videos.
+        text: view of the n_captions captions.
+        video_of_caption: (n_captions,) position in `video` of each caption's video.
+        labelled: the pairs these come from, where some are negative; a loss that learns from labels takes these.
     """
 
-    videos: Rows
-    captions: Rows
+    video: Rows
+    text: Rows
     video_of_caption: IntArray
     labelled: LabelledRows | None = None
 
     def __post_init__(self) -> None:
-        if not len(self.videos) or len(self.captions) != len(self.video_of_caption):
-            raise AlignerError(f"{len(self.videos)} videos and {len(self.captions)} captions can't be aligned.")
+        if not len(self.video) or len(self.text) != len(self.video_of_caption):
+            raise AlignerError(f"{len(self.video)} videos and {len(self.text)} captions can't be aligned.")
 
-    def video_array(self) -> Float32Array:
-        """(n_videos, dim) float32 of a pooled variant, all of it in memory."""
-        return self.videos.array().astype(np.float32)
-
-    def text_array(self) -> Float32Array:
-        """(n_captions, dim) float32 of a pooled variant, all of it in memory."""
-        return self.captions.array().astype(np.float32)
+    def by_side(self) -> dict[str, Rows]:
+        """side -> its rows."""
+        return {"video": self.video, "text": self.text}
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where an aligner may leave what isn't its result, and what watches it.
+    """Where a fit keeps what isn't its result, and who is told of its progress; all of it may be left out.
 
     Attributes:
-        checkpoints: folder of live checkpoints, outside of the stage's outputs.
-        log: takes a row of numbers for each thing tried or epoch trained; `validation_MRR` is among them.
-        say: takes a line of progress.
-        observe: takes a look at a training before its first epoch and after each, the embeddings of some rows among
-            it; never called by what isn't trained. What it raises breaks training off.
+        checkpoints: folder of live checkpoints, outside of the stage's outputs: a fit that was killed continues from
+            there. None: a temporary folder.
+        log: takes a row of numbers for each setting tried or epoch trained; `validation_MRR` is among them.
+        echo: takes a line of progress.
+        on_epoch_end: takes the state of a training before its first epoch and after each, with the embeddings of some
+            rows; closed forms never call it. What it raises stops the training.
         revision: the project's, as git has it; checkpoints name it.
     """
 
-    checkpoints: Path
-    log: Callable[[Mapping[str, float]], None]
-    say: Callable[[str], None]
-    observe: Callable[[EpochSnapshot], None] = lambda view: None
+    checkpoints: Path | None = None
+    log: Callable[[Mapping[str, float]], None] = lambda row: None
+    echo: Callable[[str], None] = lambda line: None
+    on_epoch_end: Callable[[EpochSnapshot], None] = lambda snapshot: None
     revision: str = ""
+
+    @contextmanager
+    def checkpoint_folder(self) -> Iterator[Path]:
+        """`checkpoints`, or a temporary folder that is removed at the end."""
+        if self.checkpoints is not None:
+            yield self.checkpoints
+            return
+        with TemporaryDirectory() as folder:
+            yield Path(folder)
+
+
+NO_CONTEXT = FitContext()
+"""No checkpoints that stay, no log."""
 
 
 class Aligner(Protocol):
@@ -96,7 +113,9 @@ class Aligner(Protocol):
 
     layouts: ClassVar[tuple[str, ...]]
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
         """Learn from `train`, choose by `validation`, and log what was tried."""
         ...
 
@@ -138,8 +157,11 @@ def check_layout(rows: Rows, layouts: tuple[str, ...], kind: str) -> None:
         AlignerError: it holds tokens where embeddings are wanted, or the other way round.
     """
     if rows.layout not in layouts:
-        has, wants = ("tokens", "a pooled variant, as mean") if rows.layout in TOKENS else ("embeddings", "tokens")
-        raise AlignerError(f"{rows.side}/{rows.encoder}/{rows.variant} holds {has}; {kind} takes {wants}.")
+        has, wants = "embeddings", "tokens"
+        if rows.layout in TOKENS:
+            has, wants = "tokens", "embeddings (of a pooled variant, as mean)"
+        name = rows.side if rows.in_memory else f"{rows.side}/{rows.encoder}/{rows.variant}"
+        raise AlignerError(f"{name} holds {has}; {kind} takes {wants}.")
 
 
 def check_width(items: Items, width: int, side: str) -> None:

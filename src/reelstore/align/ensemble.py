@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 
-from reelstore.align.base import POOLED, Aligner, FitContext, PairedRows, Validate
+from reelstore.align.base import NO_CONTEXT, POOLED, Aligner, FitContext, PairedRows, Validate
 from reelstore.align.items import Items
-from reelstore.align.mapping import mapped
+from reelstore.align.mapping import measured_mrr
 from reelstore.align.tensors import named, under
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, ParamsError
@@ -23,7 +24,7 @@ class Ensemble:
         members: kinds of aligners that take pooled variants.
     """
 
-    layouts = POOLED
+    layouts: ClassVar[tuple[str, ...]] = POOLED
 
     def __init__(self, *, members: Sequence[str] = ("kernel-ridge", "cca")) -> None:
         from reelstore.align.registry import make_aligner
@@ -35,14 +36,14 @@ class Ensemble:
             if "pooled" not in member.layouts:
                 raise ParamsError(f"ensemble: {kind} takes tokens; members take pooled variants.")
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
         """Fit the members one after the other; the row logged last is the ensemble's own."""
         for kind, member in self._members.items():
-            own = replace(context, checkpoints=context.checkpoints / kind)
-            member.fit(train, validation, validate=validate, context=own)
-        video = mapped(self.transform_video, validation.videos)
-        text = mapped(self.transform_text, validation.captions)
-        context.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+            folder = context.checkpoints and context.checkpoints / kind
+            member.fit(train, validation, validate=validate, context=replace(context, checkpoints=folder))
+        context.log({"validation_MRR": measured_mrr(self, validation, validate)})
 
     def transform_video(self, video: Items) -> Float32Array:
         """n videos -> (n, sum of the members' joint dims), length 1."""

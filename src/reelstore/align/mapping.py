@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from reelstore.align.base import Aligner, PairedRows, Validate
 from reelstore.align.items import BATCH_ROWS, Items, batches, read_items
 from reelstore.arrays import Float32Array, IntArray, Tokens
 from reelstore.store.read import Rows
@@ -26,6 +27,12 @@ def mapped(transform: Transform, rows: Rows) -> Float32Array:
     """
     parts = [values for _, values in mapped_batches(transform, rows)]
     return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)
+
+
+def measured_mrr(aligner: Aligner, pairs: PairedRows, validate: Validate) -> float:
+    """Text-to-video MRR of pairs in an aligner's joint space."""
+    text, video = mapped(aligner.transform_text, pairs.text), mapped(aligner.transform_video, pairs.video)
+    return validate(text=text, video=video, video_of_caption=pairs.video_of_caption)
 
 
 def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[IntArray, Float32Array]]:

@@ -1,4 +1,4 @@
-"""Which caption is shown with which video in an epoch."""
+"""Which captions and videos are the pairs of an epoch."""
 
 from typing import Literal, NamedTuple
 
@@ -8,7 +8,7 @@ from reelstore.arrays import Array, IntArray
 
 
 class LabelledPairs(NamedTuple):
-    """Pairs given one by one, right ones and wrong ones; each is shown as often as it is there.
+    """Positive and negative pairs, given one by one; each is in an epoch as often as it is given.
 
     Attributes:
         video: (n_pairs,) position of each pair's video.
@@ -48,7 +48,7 @@ class ListedPairs:
 
 
 class EpochPairs:
-    """The right pairs of any epoch; a video without captions is in none.
+    """The positive pairs of any epoch; a video without captions is in none.
 
     Args:
         video_of_caption: (n_captions,) position of each caption's video.

@@ -39,8 +39,8 @@ class Preprocessing:
 
     Example:
         >>> side = Preprocessing(["mean", "unit", "centre", "unit"])
-        >>> side.fit(train.captions)                                   # doctest: +SKIP
-        >>> side.apply(read_items(test.captions, np.arange(32))).shape  # doctest: +SKIP
+        >>> side.fit(train.text)                                       # doctest: +SKIP
+        >>> side.apply(read_items(test.text, np.arange(32))).shape      # doctest: +SKIP
         (32, 384)
     """
 

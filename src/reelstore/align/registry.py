@@ -52,7 +52,7 @@ VERSION = 2
 MODEL_BYTES = 2**34
 """Of an aligner's tensors at most; they are read whole."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
-_AGAIN = "Run dvc repro align, or fetch it with dvc pull."
+_AGAIN = "Fit it again (in a project: dvc repro align), or fetch it with dvc pull."
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,11 @@ class FittedAligner:
         """Refuse embeddings made otherwise than those it was fitted on: equal widths prove nothing."""
         fitted_on = self.data.get(side, {}).get("fingerprint")
         if fitted_on is None:
-            raise AlignerError(
-                f"This aligner doesn't record which {side} embeddings it was fitted on. Fit it again: dvc repro align."
-            )
+            raise AlignerError(f"This aligner doesn't record which {side} embeddings it was fitted on. {_AGAIN}")
         if fitted_on != fingerprint:
             raise AlignerError(
                 f"This aligner was fitted on {side} embeddings of fingerprint {fitted_on[:12]}, these have "
-                f"{fingerprint[:12]}: another encoder, sampling or dtype. Fit it again with dvc repro align."
+                f"{fingerprint[:12]}: another encoder, sampling or dtype. {_AGAIN}"
             )
 
     def check_rows(self, side: str, rows: Rows) -> None:
@@ -214,7 +212,7 @@ def load_aligner(folder: str | Path) -> FittedAligner:
         about = _about(folder / "aligner.json")
         tensors = _tensors_of(folder / "aligner.safetensors")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise AlignerError(f"No aligner at {folder}. Run dvc repro align, or fetch it with dvc pull.") from error
+        raise AlignerError(f"No aligner at {folder}. {_AGAIN}") from error
     except DamagedFileError as error:
         raise AlignerError(f"The aligner at {folder} can't be read: {error} {_AGAIN}") from error
     try:

@@ -1,12 +1,13 @@
 """No alignment: embeddings as they are, the narrower side filled up with zeros."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
-from reelstore.align.base import POOLED, FitContext, PairedRows, Validate, embeddings
+from reelstore.align.base import NO_CONTEXT, POOLED, FitContext, PairedRows, Validate, embeddings
 from reelstore.align.items import Items
-from reelstore.align.mapping import mapped
+from reelstore.align.mapping import measured_mrr
 from reelstore.align.tensors import check_tensors, whole
 from reelstore.arrays import Float32Array, unit_rows
 
@@ -14,17 +15,17 @@ from reelstore.arrays import Float32Array, unit_rows
 class Unaligned:
     """The zero point that aligners are compared with. Nothing is learned but the widths."""
 
-    layouts = POOLED
+    layouts: ClassVar[tuple[str, ...]] = POOLED
 
     def __init__(self) -> None:
         self._widths = np.zeros(2, dtype=np.float32)
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
         """Remember both widths."""
-        self._widths = np.array([train.videos.dim, train.captions.dim], dtype=np.float32)
-        video = mapped(self.transform_video, validation.videos)
-        text = mapped(self.transform_text, validation.captions)
-        context.log({"validation_MRR": validate(video, text, validation.video_of_caption)})
+        self._widths = np.array([train.video.dim, train.text.dim], dtype=np.float32)
+        context.log({"validation_MRR": measured_mrr(self, validation, validate)})
 
     def transform_video(self, video: Items) -> Float32Array:
         """(n, video dim) -> (n, wider dim), length 1."""

@@ -14,7 +14,7 @@ from reelstore.records import EpochSnapshot, JointSample
 LOSS_SHARE = 0.97
 """Of the constant predictor's loss: above it, nothing was learned."""
 APART = 0.5
-"""Distance of right and wrong cosines' means, in standard deviations, from which they are told apart."""
+"""Distance of the means of positive and negative cosines, in standard deviations, from which they are told apart."""
 COLLAPSED_COSINE = 0.98
 COLLAPSED_RANK = 2.0
 MAX_ROWS = 1000
@@ -27,8 +27,8 @@ class EpochStats:
     Attributes:
         epoch: epochs trained.
         train_loss, constant_loss, train_mrr, validation_mrr: as in `EpochSnapshot`.
-        right, wrong: mean cosine of right and of wrong pairs.
-        right_spread, wrong_spread: their standard deviations.
+        positive, negative: mean cosine of positive and of negative pairs.
+        positive_spread, negative_spread: their standard deviations.
         video_cosine, text_cosine: mean cosine of random rows of a side.
         video_rank, text_rank: effective rank of a side.
         n_videos, n_captions: in the sample.
@@ -39,10 +39,10 @@ class EpochStats:
     constant_loss: float
     train_mrr: float
     validation_mrr: float
-    right: float
-    wrong: float
-    right_spread: float
-    wrong_spread: float
+    positive: float
+    negative: float
+    positive_spread: float
+    negative_spread: float
     video_cosine: float
     text_cosine: float
     video_rank: float
@@ -53,12 +53,12 @@ class EpochStats:
     @property
     def apart(self) -> float:
         """Distance of the cosines' means in pooled standard deviations (Cohen's d)."""
-        spread = math.sqrt((self.right_spread**2 + self.wrong_spread**2) / 2)
-        return (self.right - self.wrong) / max(spread, 1e-9)
+        spread = math.sqrt((self.positive_spread**2 + self.negative_spread**2) / 2)
+        return (self.positive - self.negative) / max(spread, 1e-9)
 
     def curves(self) -> Mapping[str, float]:
         """Numbers that are drawn, by name; none of them NaN."""
-        names = ("right", "wrong", "video_cosine", "text_cosine", "video_rank", "text_rank", "train_mrr")
+        names = ("positive", "negative", "video_cosine", "text_cosine", "video_rank", "text_rank", "train_mrr")
         values = {f"doctor_{name}": float(getattr(self, name)) for name in names}
         values["doctor_loss_of_constant"] = self.constant_loss
         return {name: value for name, value in values.items() if math.isfinite(value)}
@@ -66,28 +66,28 @@ class EpochStats:
 
 @dataclass
 class TrainingMonitor:
-    """Sees a training epoch by epoch, and says at its end what is wrong with it.
+    """Keeps the numbers of each epoch of a training, and checks them at its end.
 
-    `look` is what `FitContext.observe` is given; it never breaks training off.
+    `on_epoch_end` is for `FitContext`; it never stops the training.
     """
 
-    looks: list[EpochStats] = field(default_factory=list)
+    epochs: list[EpochStats] = field(default_factory=list)
     loss: str = ""
 
-    def look(self, view: EpochSnapshot) -> None:
-        """Keep the numbers of one look."""
-        self.loss = view.loss
-        self.looks.append(_stats(view))
+    def on_epoch_end(self, snapshot: EpochSnapshot) -> None:
+        """Keep the numbers of an epoch, or of the start."""
+        self.loss = snapshot.loss
+        self.epochs.append(_stats(snapshot))
 
     def checks(self) -> list[Check]:
         """What the training came to; of an aligner that isn't trained, nothing."""
-        trained = [look for look in self.looks if look.epoch]
+        trained = [stats for stats in self.epochs if stats.epoch]
         return training_checks(trained, self.loss) if trained else []
 
 
-def training_checks(looks: list[EpochStats], loss: str) -> list[Check]:
-    """Checks of a training's looks, in order; the last one says how it ended, the best MRR is that of any."""
-    last = looks[-1]
+def training_checks(epochs: list[EpochStats], loss: str) -> list[Check]:
+    """Checks of a training by its epochs, in order: of the last one, and of the best MRR of all."""
+    last = epochs[-1]
     if not math.isfinite(last.train_loss):
         meaning = f"The {loss} loss is {last.train_loss} in epoch {last.epoch}: training diverged."
         return [Check("finite", "", 0.0, "1", "fatal", meaning, "Lower the learning rate; use precision 32.")]
@@ -95,17 +95,17 @@ def training_checks(looks: list[EpochStats], loss: str) -> list[Check]:
         _constant_loss(last, loss),
         _cosines(last),
         *sample_checks(last),
-        chance_level(max(look.validation_mrr for look in looks), last.n_videos, last.n_captions),
+        chance_level(max(stats.validation_mrr for stats in epochs), last.n_videos, last.n_captions),
         _memorised(last),
     ]
 
 
-def sample_checks(look: EpochStats) -> list[Check]:
-    """Whether a side lies at one point."""
+def sample_checks(stats: EpochStats) -> list[Check]:
+    """Whether all of a side is at one point."""
     checks = []
     for side, cosine, rank in (
-        ("video", look.video_cosine, look.video_rank),
-        ("text", look.text_cosine, look.text_rank),
+        ("video", stats.video_cosine, stats.video_rank),
+        ("text", stats.text_cosine, stats.text_rank),
     ):
         bad = cosine >= COLLAPSED_COSINE or rank < COLLAPSED_RANK
         checks.append(
@@ -145,13 +145,18 @@ def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "")
 
 
 def stats_of(sample: JointSample) -> EpochStats:
-    """Of an aligner that wasn't watched, on rows it was mapped."""
+    """Of a sample alone, where no training was monitored."""
     return _measured(sample, 0, math.nan, math.nan, math.nan, math.nan)
 
 
-def _stats(view: EpochSnapshot) -> EpochStats:
+def _stats(snapshot: EpochSnapshot) -> EpochStats:
     return _measured(
-        view.validation, view.epoch, view.train_loss, view.constant_loss, view.train_mrr, view.validation_mrr
+        snapshot.validation,
+        snapshot.epoch,
+        snapshot.train_loss,
+        snapshot.constant_loss,
+        snapshot.train_mrr,
+        snapshot.validation_mrr,
     )
 
 
@@ -160,9 +165,9 @@ def _measured(
 ) -> EpochStats:
     video, text = sample.video, sample.text
     n_videos = len(video)
-    right, wrong = sample.cosines()
+    positive, negative = sample.cosines()
     if n_videos < 2:
-        wrong = right
+        negative = positive
     rows = {"video": _some(video), "text": _some(text)}
     return EpochStats(
         epoch=epoch,
@@ -170,10 +175,10 @@ def _measured(
         constant_loss=constant_loss,
         train_mrr=train_mrr,
         validation_mrr=validation_mrr,
-        right=float(right.mean()),
-        wrong=float(wrong.mean()),
-        right_spread=float(right.std()),
-        wrong_spread=float(wrong.std()),
+        positive=float(positive.mean()),
+        negative=float(negative.mean()),
+        positive_spread=float(positive.std()),
+        negative_spread=float(negative.std()),
         video_cosine=mean_cosine(rows["video"]),
         text_cosine=mean_cosine(rows["text"]),
         video_rank=effective_rank(rows["video"]),
@@ -191,7 +196,7 @@ def _constant_loss(last: EpochStats, loss: str) -> Check:
         last.train_loss,
         f"below {LOSS_SHARE * last.constant_loss:.4g}, {LOSS_SHARE:.0%} of the constant predictor's",
         "fatal" if bad else "ok",
-        f"The {loss} loss ends at {last.train_loss:.4f}; a predictor that looks at nothing has "
+        f"The {loss} loss ends at {last.train_loss:.4f}; a constant predictor has "
         f"{last.constant_loss:.4f}" + (": as little was learned." if bad else "."),
         "Centre and standardise the embeddings, lower the learning rate, or take a loss that contrasts against many.",
     )
@@ -205,8 +210,8 @@ def _cosines(last: EpochStats) -> Check:
         last.apart,
         f"{APART} or more standard deviations",
         "warning" if bad else "ok",
-        f"Right pairs have cosine {last.right:.3f} ± {last.right_spread:.3f}, wrong ones {last.wrong:.3f} ± "
-        f"{last.wrong_spread:.3f}" + (": they aren't told apart." if bad else "."),
+        f"Positive pairs have cosine {last.positive:.3f} ± {last.positive_spread:.3f}, negative pairs "
+        f"{last.negative:.3f} ± {last.negative_spread:.3f}" + (": they aren't told apart." if bad else "."),
         "See the collapse checks; centre the embeddings.",
     )
 

@@ -19,9 +19,9 @@ from reelstore.doctor.sample import Sample, draw_sample
 from reelstore.doctor.training import chance_level, sample_checks, stats_of
 from reelstore.doctor.values import value_checks
 from reelstore.errors import ParamsError, StoreError, StoreNotFoundError
-from reelstore.evaluation import evaluate
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.matched import Matched, match
+from reelstore.fitting import validation_mrr
 from reelstore.io import replace_together
 from reelstore.pooling import POOLINGS
 from reelstore.project.align.findings import read_training_checks
@@ -152,15 +152,11 @@ def run_doctor_of_aligner(params: Params, model: str, aligner: str) -> DoctorRep
             fitted.check_rows(side, rows)
         matched = _some(match([videos], [texts], "validation"))
         sample = JointSample(
-            mapped(fitted.transform_video, videos.select(matched.videos)),
-            mapped(fitted.transform_text, texts.select(matched.captions)),
-            matched.video_of_caption,
+            video=mapped(fitted.transform_video, videos.select(matched.videos)),
+            text=mapped(fitted.transform_text, texts.select(matched.captions)),
+            video_of_caption=matched.video_of_caption,
         )
-        mrr = float(
-            evaluate(text=sample.text, video=sample.video, video_of_caption=sample.video_of_caption, ks=(1,)).metrics[
-                "t2v"
-            ]["MRR"]
-        )
+        mrr = validation_mrr(text=sample.text, video=sample.video, video_of_caption=sample.video_of_caption)
         checks = [
             *sample_checks(stats_of(sample)),
             chance_level(mrr, len(matched.videos), len(matched.captions)),

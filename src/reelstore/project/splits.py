@@ -16,12 +16,12 @@ from reelstore.datasets.splits import split_of_group
 from reelstore.errors import DamagedFileError, DatasetError, ParamsError, UnknownNameError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.resampled import SplitMean, over_splits
+from reelstore.fitting import validation_mrr
 from reelstore.io import write_atomically
 from reelstore.layout import RUNS
 from reelstore.plain import read_typed
 from reelstore.project import tracking
 from reelstore.project.align.rows import paired_rows
-from reelstore.project.align.stage import validation_mrr
 from reelstore.project.pairs import pairs_of_split
 from reelstore.project.settings import PairsParams, Params
 from reelstore.records import Dataset, model_name
@@ -296,14 +296,14 @@ class _Fitting:
         unfitted.fit(train, validation, validate=validation_mrr, context=context)
         test = self._test_rows(videos, captions)
         evaluation = evaluate(
-            text=mapped(unfitted.transform_text, test.captions),
-            video=mapped(unfitted.transform_video, test.videos),
+            text=mapped(unfitted.transform_text, test.text),
+            video=mapped(unfitted.transform_video, test.video),
             video_of_caption=test.video_of_caption,
             ks=self.params.evaluate.ks,
         )
         t2v, v2t = (dict(evaluation.metrics[direction]) for direction in DIRECTIONS)
         found = SplitResult(
-            self.aligner, self.seed, len(train.videos), len(test.videos), len(test.captions), max(tried), t2v, v2t
+            self.aligner, self.seed, len(train.video), len(test.video), len(test.text), max(tried), t2v, v2t
         )
         write_atomically(kept, (json.dumps(asdict(found), indent=1) + "\n").encode())
         progress(f"seed {self.seed}, {self.aligner}: t2v MRR {t2v['MRR']:.4f}, v2t MRR {v2t['MRR']:.4f}")
@@ -318,7 +318,7 @@ class _Fitting:
         keys = [(one.video_id, one.caption_index) for one in self.dataset.captions if one.video_id in place]
         keys = [key for key in keys if key in has_caption]
         owner = np.array([place[video_id] for video_id, _ in keys], dtype=np.int64)
-        return PairedRows(videos.select(ids), captions.select(keys), owner)
+        return PairedRows(video=videos.select(ids), text=captions.select(keys), video_of_caption=owner)
 
     def _key(self, settings: Mapping[str, Any], videos: Rows, captions: Rows) -> str:
         """Digest of all that the result depends on."""

@@ -95,10 +95,10 @@ class PairedVariants:
         with needed("A loader of pairs", extra="train"):
             from reelstore.align.loading.loader import PairLoader
             from reelstore.align.loading.ordered import OrderedPairs
-        given = self.video, self.text, self.video_of_caption
+        sides: dict[str, Any] = {"video": self.video, "text": self.text, "batch_size": batch_size}
         if shuffle:
-            return PairLoader(*given, batch_size=batch_size, seed=seed, **options)
-        return OrderedPairs(*given, batch_size=batch_size, **options)
+            return PairLoader(**sides, pairs=self.video_of_caption, seed=seed, **options)
+        return OrderedPairs(**sides, video_of_caption=self.video_of_caption, **options)
 
 
 def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVariants:

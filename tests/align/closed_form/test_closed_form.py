@@ -1,5 +1,6 @@
 """Closed forms against public implementations of the same, and against problems whose solution is known."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def fit(towers, context, validate):
 
 def by_hand(paired: PairedRows) -> tuple[np.ndarray, np.ndarray]:
     """Videos, and the mean of each one's captions, all of length 1, float64."""
-    video, captions = unit_rows(paired.video_array()), unit_rows(paired.text_array()).astype(np.float64)
+    video, captions = unit_rows(paired.video.array()), unit_rows(paired.text.array()).astype(np.float64)
     means = [captions[paired.video_of_caption == number].mean(axis=0) for number in range(len(video))]
     return video.astype(np.float64), unit_rows(np.array(means)).astype(np.float64)
 
@@ -53,9 +54,9 @@ def two_sides(tmp_path: Path, write_side):
         ids = [f"v{number}" for number in range(len(video))]
         folder = tmp_path / f"drawn-{video.shape[1]}-{text.shape[1]}"
         return PairedRows(
-            write_side(folder, "video", ids, video),
-            write_side(folder, "text", [(video_id, 0) for video_id in ids], text),
-            np.arange(len(video)),
+            video=write_side(folder, "video", ids, video),
+            text=write_side(folder, "text", [(video_id, 0) for video_id in ids], text),
+            video_of_caption=np.arange(len(video)),
         )
 
     return two_sides
@@ -78,14 +79,14 @@ def test_a_rotation_is_recovered_whatever_the_widths(fit, two_sides, video_dim, 
         wide = narrow @ np.linalg.qr(rng.normal(size=(8, 8)))[0]
     paired = two_sides(*((wide, narrow) if video_dim >= text_dim else (narrow, wide)))
     aligner = fit(Procrustes(preprocess=PLAIN), paired, paired)
-    video, text = aligner.transform_video(paired.video_array()), aligner.transform_text(paired.text_array())
+    video, text = aligner.transform_video(paired.video.array()), aligner.transform_text(paired.text.array())
     np.testing.assert_allclose((video * text).sum(axis=1), 1, atol=1e-5)
     # Neither side's own angles have changed.
     np.testing.assert_allclose(
-        video @ video.T, unit_rows(paired.video_array()) @ unit_rows(paired.video_array()).T, atol=1e-5
+        video @ video.T, unit_rows(paired.video.array()) @ unit_rows(paired.video.array()).T, atol=1e-5
     )
     np.testing.assert_allclose(
-        text @ text.T, unit_rows(paired.text_array()) @ unit_rows(paired.text_array()).T, atol=1e-5
+        text @ text.T, unit_rows(paired.text.array()) @ unit_rows(paired.text.array()).T, atol=1e-5
     )
 
 
@@ -116,8 +117,8 @@ def test_kernel_ridge_is_scikit_learns(fit, towers) -> None:
     test = towers.part(120, 150)
     aligner = fit(KernelRidge(gammas=[0.7], alphas=[0.2], preprocess=PLAIN))
     oracle = SklearnKernelRidge(alpha=0.2, kernel="rbf", gamma=rate_of(x, 0.7)).fit(x, y)
-    expected = unit_rows(oracle.predict(unit_rows(test.video_array()).astype(np.float64)))
-    np.testing.assert_allclose(aligner.transform_video(test.video_array()), expected, atol=1e-4)
+    expected = unit_rows(oracle.predict(unit_rows(test.video.array()).astype(np.float64)))
+    np.testing.assert_allclose(aligner.transform_video(test.video.array()), expected, atol=1e-4)
 
 
 def test_kernel_ridge_on_landmarks_is_ridge_on_scikit_learns_nystroem_features(fit, towers) -> None:
@@ -129,16 +130,16 @@ def test_kernel_ridge_on_landmarks_is_ridge_on_scikit_learns_nystroem_features(f
     features = Nystroem(kernel="rbf", gamma=rate_of(landmarks.astype(np.float64), 0.7), n_components=20)
     features.fit(landmarks.astype(np.float64))  # all of them, in some order
     oracle = SklearnRidge(alpha=0.2, fit_intercept=False).fit(features.transform(x), y)
-    expected = unit_rows(oracle.predict(features.transform(unit_rows(test.video_array()).astype(np.float64))))
-    np.testing.assert_allclose(aligner.transform_video(test.video_array()), expected, atol=2e-3)
+    expected = unit_rows(oracle.predict(features.transform(unit_rows(test.video.array()).astype(np.float64))))
+    np.testing.assert_allclose(aligner.transform_video(test.video.array()), expected, atol=2e-3)
 
 
 def test_cca_finds_the_correlations_that_scikit_learn_finds(fit, towers) -> None:
     train = towers.part(0, 90)
     aligner = fit(Cca(dims=[4], regularisations=[1e-6], powers=[0.0], preprocess=PLAIN))
     maps = aligner.tensors()
-    x = unit_rows(train.video_array())[train.video_of_caption].astype(np.float64)
-    y = unit_rows(train.text_array()).astype(np.float64)
+    x = unit_rows(train.video.array())[train.video_of_caption].astype(np.float64)
+    y = unit_rows(train.text.array()).astype(np.float64)
     oracle = CCA(n_components=4, max_iter=5000, tol=1e-10).fit(x, y)
     expected = [np.corrcoef(a, b)[0, 1] for a, b in zip(*(side.T for side in oracle.transform(x, y)), strict=True)]
     video, text = x @ maps["video_map"], y @ maps["text_map"]
@@ -160,7 +161,7 @@ def test_asif_compares_what_each_side_resembles(fit, two_sides) -> None:
     paired = two_sides(video, video[:, ::-1].copy())
     aligner = fit(Asif(kept=[2], powers=[2.0], preprocess=PLAIN), paired, paired)
     new = aligner.transform_video(np.array([[0.6, 0.8, 0.0]]))[0]
-    # Cosines .6, .8, 0 and .96: the two largest, squared, length 1.
+    # Cosines 0.6, 0.8, 0 and 0.96: the two largest, squared, length 1.
     np.testing.assert_allclose(new, unit_rows(np.array([[0, 0.64, 0, 0.9216]]))[0], atol=1e-3)
     text = aligner.transform_text(np.array([[0.0, 0.8, 0.6]]))[0]
     np.testing.assert_allclose(text, new, atol=1e-3)
@@ -184,9 +185,9 @@ def scores(aligner: ClosedForm, video: Rows, text: Rows) -> np.ndarray:
 @pytest.mark.parametrize("make", ALL)
 def test_blocks_of_any_size_give_the_same_map(make, fit, towers, monkeypatch) -> None:
     test = towers.part(120, 150)
-    one = scores(fit(make()), test.videos, test.captions)
+    one = scores(fit(make()), test.video, test.text)
     monkeypatch.setattr(base, "BLOCK_CAPTIONS", 10)
-    np.testing.assert_allclose(scores(fit(make()), test.videos, test.captions), one, atol=2e-4)
+    np.testing.assert_allclose(scores(fit(make()), test.video, test.text), one, atol=2e-4)
 
 
 @pytest.mark.parametrize("make", ALL)
@@ -198,13 +199,13 @@ def test_tokens_are_averaged_as_pooling_does(make, fit, towers, write_side, tmp_
     found = []
     for captions in (rows, pooled):
         train, validation, test = (with_captions(towers.part(*at), captions) for at in ((0, 90), (90, 120), (120, 150)))
-        found.append(scores(fit(make(), train, validation), test.videos, test.captions))
+        found.append(scores(fit(make(), train, validation), test.video, test.text))
     np.testing.assert_allclose(found[0], found[1], atol=2e-2)
 
 
 def with_captions(paired: PairedRows, captions: Rows) -> PairedRows:
     """The same keys' rows of another variant."""
-    return PairedRows(paired.videos, captions.select(paired.captions.ids), paired.video_of_caption)
+    return replace(paired, text=captions.select(paired.text.ids))
 
 
 @pytest.mark.parametrize("side", ["video", "text"])
@@ -222,7 +223,7 @@ def test_a_constant_side_is_chance_or_an_error_that_says_so(make, side, fit, two
         assert "same embedding" in str(error)
         return
     assert all(np.isfinite(tensor).all() for tensor in aligner.tensors().values())
-    found = scores(aligner, paired.videos, paired.captions)
+    found = scores(aligner, paired.video, paired.text)
     np.testing.assert_allclose(found.std(axis=0 if side == "video" else 1), 0, atol=1e-5)
 
 
@@ -246,11 +247,8 @@ def test_captions_are_read_a_few_at_a_time(make, fit, towers, monkeypatch) -> No
 def test_a_block_has_whole_videos_and_every_caption_once(fit, towers, monkeypatch) -> None:
     monkeypatch.setattr(base, "BLOCK_CAPTIONS", 10)
     whole = towers.part(0, 40)
-    shuffled = np.random.default_rng(0).permutation(len(whole.captions))
-    ids = whole.captions.ids
-    paired = PairedRows(
-        whole.videos, whole.captions.select([ids[n] for n in shuffled]), whole.video_of_caption[shuffled]
-    )
+    shuffled = np.random.default_rng(0).permutation(len(whole.text))
+    paired = replace(whole, text=whole.text.at(shuffled), video_of_caption=whole.video_of_caption[shuffled])
     aligner = fit(Ridge(alphas=[1.0], preprocess=PLAIN))
     blocks = list(aligner._blocks(paired))
     np.testing.assert_array_equal(np.concatenate([block.counts for block in blocks]), 3)
@@ -268,11 +266,11 @@ def test_a_video_with_more_captions_than_a_block_has_room_for_is_one(fit, towers
 
 def test_some_videos_are_drawn_with_their_captions(towers) -> None:
     some = drawn(towers.part(0, 90), 20, seed=3)
-    assert len(some.videos) == 20 and len(some.captions) == 60
-    owners = [some.videos.ids[video] for video in some.video_of_caption]
-    assert owners == some.captions.video_ids
-    assert drawn(towers.part(0, 90), 20, seed=3).videos.ids == some.videos.ids
-    assert drawn(towers.part(0, 90), 20, seed=4).videos.ids != some.videos.ids
+    assert len(some.video) == 20 and len(some.text) == 60
+    owners = [some.video.ids[video] for video in some.video_of_caption]
+    assert owners == some.text.video_ids
+    assert drawn(towers.part(0, 90), 20, seed=3).video.ids == some.video.ids
+    assert drawn(towers.part(0, 90), 20, seed=4).video.ids != some.video.ids
 
 
 def test_settings_may_differ_by_side(fit, towers) -> None:
@@ -307,12 +305,12 @@ def test_settings_that_cannot_be_are_refused(make) -> None:
 
 def test_the_best_of_all_settings_tried_is_kept(towers, validate, tmp_path) -> None:
     tried: list[dict] = []
-    context = FitContext(tmp_path, lambda row: tried.append(dict(row)), lambda line: None)
+    context = FitContext(tmp_path, lambda row: tried.append(dict(row)))
     aligner = KernelRidge(gammas=[0.5, 2.0], alphas=[0.01, 1.0, 100.0])
     validation = towers.part(90, 120)
     aligner.fit(towers.part(0, 90), validation, validate=validate, context=context)
-    video = aligner.transform_video(validation.video_array())
-    text = aligner.transform_text(validation.text_array())
+    video = aligner.transform_video(validation.video.array())
+    text = aligner.transform_text(validation.text.array())
     assert len(tried) == 6 and all({"gamma", "alpha", "validation_MRR"} == set(row) for row in tried)
     best = max(row["validation_MRR"] for row in tried)
-    assert validate(video, text, validation.video_of_caption) == pytest.approx(best)
+    assert validate(text=text, video=video, video_of_caption=validation.video_of_caption) == pytest.approx(best)

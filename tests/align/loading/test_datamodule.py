@@ -11,15 +11,15 @@ from reelstore.errors import AlignerError
 
 def test_an_epoch_has_every_video_once(towers) -> None:
     (batch,) = PairDataModule(towers.part(0, 7), batch_size=99, seed=0).train_dataloader()
-    videos = towers.part(0, 7).video_array()
+    videos = towers.part(0, 7).video.array()
     assert sorted(batch.video.tolist()) == sorted(videos.tolist())
     assert batch.video.dtype == batch.text.dtype == torch.float32
 
 
 def test_a_video_without_captions_is_left_out(towers) -> None:
     whole = towers.part(0, 3)
-    captions = whole.captions.select([key for key in whole.captions.ids if key[0] != "v1"])
-    paired = PairedRows(whole.videos, captions, np.repeat([0, 2], 3))
+    captions = whole.text.select([key for key in whole.text.ids if key[0] != "v1"])
+    paired = PairedRows(video=whole.video, text=captions, video_of_caption=np.repeat([0, 2], 3))
     (batch,) = PairDataModule(paired, batch_size=99, seed=0).train_dataloader()
     assert sorted(batch.video_positions.tolist()) == [0, 2]
 

@@ -66,7 +66,7 @@ class Drawn:
     def loader(self, shuffle: str = "rows", **settings) -> PairLoader:
         memory = {"memory_bytes": BLOCKS_BYTES[self.layout]} if shuffle == "blocks" else {}
         settings = {"batch_size": 8, "seed": 0, "block_rows": 6, "window_blocks": 4, **memory, **settings}
-        made = PairLoader(self.videos, self.captions, settings.pop("pairs", self.video_of_caption), **settings)
+        made = PairLoader(video=self.videos, text=self.captions, **{"pairs": self.video_of_caption, **settings})
         assert made.shuffle == shuffle
         return made
 
@@ -276,9 +276,9 @@ def test_a_state_of_other_rows_is_refused(drawn) -> None:
     state = few.loader().state_dict()
     kept = np.flatnonzero(few.video_of_caption != 5)
     other = PairLoader(
-        few.videos,
-        few.captions.select([few.captions.ids[n] for n in kept]),
-        few.video_of_caption[kept],
+        video=few.videos,
+        text=few.captions.at(kept),
+        pairs=few.video_of_caption[kept],
         batch_size=8,
         seed=0,
     )
@@ -290,7 +290,7 @@ def test_an_abandoned_epoch_leaves_no_thread_behind(drawn) -> None:
     before = threading.active_count()
     batches = iter(drawn["pooled"].loader("blocks"))
     next(batches)
-    assert sum(thread.name.startswith("reelstore-loader") for thread in threading.enumerate()) == 2
+    assert sum(thread.name.startswith("prefetch") for thread in threading.enumerate()) == 2
     batches.close()
     assert threading.active_count() == before
 
@@ -337,6 +337,6 @@ def test_what_cannot_be_is_refused(drawn, settings, message) -> None:
 
 def test_captions_of_videos_that_are_not_there_are_refused(drawn) -> None:
     stored = drawn["pooled"]
-    for wrong in (stored.video_of_caption[1:], stored.video_of_caption + 1):
+    for refused in (stored.video_of_caption[1:], stored.video_of_caption + 1):
         with pytest.raises(AlignerError, match="video_of_caption has"):
-            PairLoader(stored.videos, stored.captions, wrong, batch_size=8, seed=0)
+            PairLoader(video=stored.videos, text=stored.captions, pairs=refused, batch_size=8, seed=0)

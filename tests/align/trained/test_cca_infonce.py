@@ -9,28 +9,24 @@ from reelstore.align.base import FitContext
 from reelstore.align.items import read_items
 from reelstore.align.registry import make_aligner
 from reelstore.errors import ParamsError
-from reelstore.evaluation import evaluate
+from reelstore.fitting import validation_mrr
 
 CCA = {"dims": [6, 12], "regularisations": [0.1, 1.0]}
 
 
-def mrr(video, text, video_of_caption) -> float:
-    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
-
-
 def fitted(towers, folder: Path, settings: dict) -> tuple:
-    """The aligner, what it logged, said and was seen as."""
+    """The aligner, what it logged, echoed and told at epochs' ends."""
     rows: list[dict] = []
     said: list[str] = []
     views: list = []
     aligner, _ = make_aligner(settings)
-    place = FitContext(folder, lambda row: rows.append(dict(row)), said.append, views.append)
-    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=mrr, context=place)
+    context = FitContext(folder, lambda row: rows.append(dict(row)), said.append, views.append)
+    aligner.fit(towers.part(0, 90), towers.part(90, 120), validate=validation_mrr, context=context)
     return aligner, rows, said, views
 
 
 def joint(aligner, rows) -> tuple[np.ndarray, np.ndarray]:
-    videos, captions = (read_items(side, np.arange(len(side))) for side in (rows.videos, rows.captions))
+    videos, captions = (read_items(side, np.arange(len(side))) for side in (rows.video, rows.text))
     return aligner.transform_video(videos), aligner.transform_text(captions)
 
 

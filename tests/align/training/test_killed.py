@@ -58,7 +58,7 @@ def test_after_two_kills_the_weights_and_curves_are_bit_for_bit_those_of_no_kill
         command = [sys.executable, SCRIPT, towers.videos.folder, towers.captions.folder, tmp_path, str(step)]
         assert subprocess.run(command, check=False, capture_output=True).returncode == -signal.SIGKILL
     found = train(tmp_path)
-    assert f"goes on from {tmp_path / NAME}, step 18" in found[2][0]
+    assert f"continues from {tmp_path / NAME}, step 18" in found[2][0]
     assert_same(found, whole)
     assert not (tmp_path / NAME).exists()
 
@@ -125,7 +125,7 @@ def test_a_checkpoint_of_something_else_is_left_and_said(live, train, whole, cha
         torch.save(checkpoint, live)
     settings = {"lr": 0.02} if changed == "settings" else {}
     _, rows, lines = train(live.parent, **settings)
-    assert "begins anew" in lines[0]
+    assert "starts from the beginning" in lines[0]
     assert len(rows) == len(whole[1])
     assert (rows == whole[1]) == (changed != "settings")
 
@@ -142,7 +142,7 @@ def test_a_checkpoint_cannot_have_other_files_removed(live, train, whole, name) 
     state |= {"best_k_models": {path: torch.tensor(-1.0)}, "kth_best_model_path": path, "best_model_path": path}
     torch.save(checkpoint, live)
     found = train(live.parent)
-    assert "names checkpoints elsewhere" in found[2][0] and "begins anew" in found[2][0]
+    assert "names checkpoints elsewhere" in found[2][0] and "starts from the beginning" in found[2][0]
     assert_same(found, whole)
     assert (precious / "thesis.txt").read_text() == "years"
 
@@ -183,7 +183,7 @@ def test_a_checkpoint_whose_parts_are_others_ends_in_a_sentence(live, train, cha
     except AlignerError as error:
         assert str(live) in str(error) and "Remove it" in str(error)
     else:
-        assert "begins anew" in lines[0]
+        assert "starts from the beginning" in lines[0]
 
 
 def test_a_checkpoint_is_plain_data(live) -> None:

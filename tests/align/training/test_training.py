@@ -1,6 +1,8 @@
 """Training under Lightning: what it tells, what its options do, and what it refuses."""
 
 import math
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from reelstore.align.base import FitContext
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.trained.token_towers import AttentionPoolTower, TransformerTower
 from reelstore.align.trained.transformer import Transformer
+from reelstore.align.training import progress_bar
 from reelstore.align.training.losses import LOSSES
 from reelstore.align.training.module import Training
 from reelstore.align.training.trainer_options import n_steps, trainer_options
@@ -24,7 +27,7 @@ CHANCE = sum(1 / rank for rank in range(1, 31)) / 30
 
 @pytest.fixture
 def fit(towers, validate, tmp_path: Path):
-    """Settings -> the aligner, what was observed, logged and said."""
+    """Settings -> the aligner, what it was told at epochs' ends, logged and echoed."""
 
     def fit(aligner=None, *, train=None, **settings):
         views: list[EpochSnapshot] = []
@@ -38,7 +41,7 @@ def fit(towers, validate, tmp_path: Path):
     return fit
 
 
-def test_a_training_is_looked_at_before_its_first_epoch_and_after_each(fit, towers, validate) -> None:
+def test_a_training_is_measured_before_its_first_epoch_and_after_each(fit, towers, validate) -> None:
     aligner, views, rows, lines = fit()
     assert [view.epoch for view in views] == [0, 1, 2, 3]
     assert [view.step for view in views] == [0, 1, 2, 3]  # 90 videos are one batch
@@ -48,23 +51,23 @@ def test_a_training_is_looked_at_before_its_first_epoch_and_after_each(fit, towe
     for view in views:
         assert len(view.validation.video) == len(view.train.video) == 30
         for sample, told in ((view.validation, view.validation_mrr), (view.train, view.train_mrr)):
-            assert validate(sample.video, sample.text, sample.video_of_caption) == told
+            assert validate(text=sample.text, video=sample.video, video_of_caption=sample.video_of_caption) == told
     last, validation = views[-1], towers.part(90, 120)
     if last.validation_mrr == max(view.validation_mrr for view in views[1:]):
-        np.testing.assert_allclose(last.validation.video, aligner.transform_video(validation.video_array()), atol=1e-5)
+        np.testing.assert_allclose(last.validation.video, aligner.transform_video(validation.video.array()), atol=1e-5)
     assert len(views[0].train.text) == 30  # one caption a video
     assert "before training" in lines[0] and f"{views[0].validation_mrr:.4f}" in lines[0]
     best = max(view.validation_mrr for view in views[1:])
     assert "its best" in lines[-1] and f"{best:.4f}" in lines[-1]
-    assert "cosine of right pairs" in lines[0] and "of wrong ones" in lines[0]
+    assert "cosine of positive pairs" in lines[0] and "of negative pairs" in lines[0]
 
 
-def test_what_an_observer_raises_breaks_training_off(towers, validate, tmp_path) -> None:
+def test_an_error_at_an_epochs_end_stops_the_training(towers, validate, tmp_path) -> None:
     def refuse(view: EpochSnapshot) -> None:
         if view.epoch == 1:
             raise AlignerError("collapsed")
 
-    context = FitContext(tmp_path, lambda row: None, lambda line: None, refuse)
+    context = FitContext(tmp_path, on_epoch_end=refuse)
     with pytest.raises(AlignerError, match="collapsed"):
         Mlp(**SMALL).fit(towers.part(0, 90), towers.part(90, 120), validate=validate, context=context)
 
@@ -75,7 +78,7 @@ def test_every_loss_learns(fit, loss) -> None:
     assert max(view.validation_mrr for view in views) > 4 * CHANCE
     assert views[-1].train_loss < views[1].train_loss
     cosines = views[-1].validation.cosines()
-    assert cosines.right.mean() > cosines.wrong.mean() + 0.1
+    assert cosines.positive.mean() > cosines.negative.mean() + 0.1
 
 
 @pytest.mark.parametrize(
@@ -121,13 +124,19 @@ def test_a_tower_in_chunks_keeps_less_for_going_backward(fit, monkeypatch) -> No
     assert kept(10) < kept(0) / 3
 
 
-def test_progress_goes_to_stderr_alone(fit, capsys) -> None:
+@pytest.mark.parametrize(
+    ("is_terminal", "shown"), [(True, r"Epoch 1: 100%.* 1/1 .*train_loss=[\d.]+, validation_MRR=0\."),
+                               (False, r"^mlp: epoch 2 of 2, batch 1 of 1, train_loss \d.*, validation_MRR 0\.")]
+)  # fmt: skip
+def test_progress_goes_to_stderr_alone(fit, capsys, monkeypatch, is_terminal, shown) -> None:
+    monkeypatch.setattr(progress_bar, "SECONDS", 0.0)
+    monkeypatch.setattr(type(sys.stderr), "isatty", lambda stream: is_terminal)
     fit(max_epochs=2)
     out, err = capsys.readouterr()
     assert not out
-    assert "mlp: 100%" in err and "2/2" in err
+    assert re.search(shown, err, flags=re.MULTILINE)
     fit(max_epochs=1, trainer={"enable_progress_bar": False})
-    assert "mlp" not in capsys.readouterr().err
+    assert capsys.readouterr().err == ""
 
 
 def test_shared_towers_are_one(fit, towers) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
-from reelstore.evaluation import evaluate
+from reelstore.fitting import validation_mrr
 from reelstore.store.open import open_variant
 
 SETTINGS: dict[str, Any] = {
@@ -28,15 +28,12 @@ def train(videos: Path, captions: Path, checkpoints: Path, log: Callable, say: C
     rows, told = open_variant(videos), open_variant(captions)
     own = np.array([rows.index_of(video_id) for video_id in told.video_ids])
     late = np.flatnonzero(own >= 120)
-    validation = PairedRows(rows.select(rows.ids[120:]), told.select([told.ids[n] for n in late]), own[late] - 120)
+    validation = PairedRows(video=rows.at(range(120, len(rows))), text=told.at(late), video_of_caption=own[late] - 120)
     aligner = Mlp(**{**SETTINGS, **settings})
     context = FitContext(checkpoints, log, say, revision="abc")
-    aligner.fit(PairedRows(rows, told, own), validation, validate=mrr, context=context)
+    paired = PairedRows(video=rows, text=told, video_of_caption=own)
+    aligner.fit(paired, validation, validate=validation_mrr, context=context)
     return aligner
-
-
-def mrr(video: np.ndarray, text: np.ndarray, video_of_caption: np.ndarray) -> float:
-    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])
 
 
 def kill_behind(step: int) -> None:

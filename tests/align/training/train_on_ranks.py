@@ -70,10 +70,10 @@ def train_mlp(paired: PairedRows, loss: str, ranks: dict[str, Any], folder: Path
         trainer={"accelerator": "cpu", "limit_train_batches": 6, **ranks},
     )  # fmt: skip
     logged: list[float] = []
-    context = FitContext(folder / loss, lambda row: logged.append(row["train_loss"]), lambda line: None)
+    context = FitContext(folder / loss, lambda row: logged.append(row["train_loss"]))
     # Higher with every epoch: the last one is kept.
     mrrs = iter(range(1, 99))
-    aligner.fit(paired, paired, validate=lambda *_: float(next(mrrs)), context=context)
+    aligner.fit(paired, paired, validate=lambda **_: float(next(mrrs)), context=context)
     weights = [tensor.ravel() for name, tensor in sorted(aligner.tensors().items()) if name[:4] in ("towe", "loss")]
     return {"weights": np.concatenate(weights).tolist(), "train_loss": logged}
 
@@ -100,8 +100,8 @@ def main(videos: str, captions: str, out: str, devices: str) -> None:
     own = np.array([rows.index_of(video_id) for video_id in told.video_ids])
     label = (np.arange(len(told)) % 2).astype(np.float32)
     labelled = LabelledPairs(np.where(label == 1, own, (own + 1) % len(rows)), np.arange(len(told)), label)
-    shown = LabelledRows(rows, told, labelled)
-    paired = PairedRows(rows, told, own, shown)
+    with_labels = LabelledRows(video=rows, text=told, pairs=labelled)
+    paired = PairedRows(video=rows, text=told, video_of_caption=own, labelled=with_labels)
     ranks = {"devices": int(devices), "strategy": "ddp" if int(devices) > 1 else "auto"}
     found: dict[str, Any] = {shuffle: train_maps(paired, shuffle, ranks) for shuffle in MEMORY_BYTES}
     found |= {loss: train_mlp(paired, loss, ranks, Path(out, f"checkpoints-{devices}")) for loss in LOSSES}

@@ -4,21 +4,21 @@ settings by validation MRR."""
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from reelstore.align.base import ANY_LAYOUT, FitContext, PairedRows, Validate, check_width
+from reelstore.align.base import ANY_LAYOUT, NO_CONTEXT, FitContext, PairedRows, Validate, check_width
 from reelstore.align.items import Items, batches, read_items
 from reelstore.align.mapping import first_equal
 from reelstore.align.preprocess import Preprocessing
 from reelstore.align.tensors import Shape, check_tensors, named, under
 from reelstore.arrays import Array, Float32Array, Float64Array, IntArray, Tokens, unit_rows
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.records import SIDES
 from reelstore.store.read import Rows
 
 BLOCK_CAPTIONS = 4096
-SIDES = ("video", "text")
 
 Steps = Sequence[str] | Mapping[str, Sequence[str]]
 """Of both sides, or `{video: [...], text: [...]}`."""
@@ -65,7 +65,7 @@ class ClosedForm(ABC):
         shrinkage: of `whiten`.
     """
 
-    layouts = ANY_LAYOUT
+    layouts: ClassVar[tuple[str, ...]] = ANY_LAYOUT
 
     def __init__(self, preprocess: Steps, *, components: int, shrinkage: float) -> None:
         self._sides = {
@@ -86,23 +86,25 @@ class ClosedForm(ABC):
     def _map_text(self, values: Float32Array, maps: Mapping[str, Float32Array]) -> Float32Array:
         """The same of captions."""
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
         """Fit the preprocessing, then keep the candidate with the best validation MRR."""
-        for side, rows in (("video", train.videos), ("text", train.captions)):
+        for side, rows in train.by_side().items():
             if rows.layout != "pooled" and "mean" not in self._sides[side].steps:
                 raise AlignerError(
                     f"{side}/{rows.encoder}/{rows.variant} holds tokens, and preprocess has no `mean` that makes "
                     "embeddings of them. Put it in front, or name a pooled variant."
                 )
             self._sides[side].fit(rows)
-        video, place_of_video = self._distinct("video", validation.videos)
-        text, place_of_text = self._distinct("text", validation.captions)
+        video, place_of_video = self._distinct("video", validation.video)
+        text, place_of_text = self._distinct("text", validation.text)
         best = -1.0
         for settings, maps in self._candidates(train):
             mrr = validate(
-                unit_rows(self._map_video(video, maps))[place_of_video],
-                unit_rows(self._map_text(text, maps))[place_of_text],
-                validation.video_of_caption,
+                text=unit_rows(self._map_text(text, maps))[place_of_text],
+                video=unit_rows(self._map_video(video, maps))[place_of_video],
+                video_of_caption=validation.video_of_caption,
             )
             context.log({**settings, "validation_MRR": mrr})
             if mrr > best:
@@ -155,7 +157,7 @@ class ClosedForm(ABC):
                 stop = begin if begin > start else int(np.searchsorted(owner, owner[start], side="right"))
             videos, places = np.unique(owner[start:stop], return_inverse=True)
             yield VideoBlock(
-                self._read("video", train.videos, videos), self._read("text", train.captions, order[start:stop]), places
+                self._read("video", train.video, videos), self._read("text", train.text, order[start:stop]), places
             )
             start = stop
 
@@ -208,11 +210,10 @@ def drawn(train: PairedRows, n_videos: int, *, seed: int) -> PairedRows:
         return train
     chosen = np.sort(np.random.default_rng(seed).choice(captioned, n_videos, replace=False))
     captions = np.flatnonzero(np.isin(train.video_of_caption, chosen))
-    video_ids, keys = train.videos.ids, train.captions.ids
     return PairedRows(
-        train.videos.select([video_ids[video] for video in chosen]),
-        train.captions.select([keys[caption] for caption in captions]),
-        np.searchsorted(chosen, train.video_of_caption[captions]),
+        video=train.video.at(chosen),
+        text=train.text.at(captions),
+        video_of_caption=np.searchsorted(chosen, train.video_of_caption[captions]),
     )
 
 

@@ -42,7 +42,7 @@ class Ragged(NamedTuple):
 
 
 class PairBatch(NamedTuple):
-    """Videos and captions; item i of one was shown with item i of the other.
+    """Videos and captions; item i of one is paired with item i of the other.
 
     Attributes:
         video: (batch, dim) or (batch, n_tokens, dim); `Padded` or `Ragged` where the number of tokens varies.

@@ -19,10 +19,10 @@ class PairDataModule(LightningDataModule):
 
     Attributes:
         train: rows to train on.
-        n_pairs: shown in an epoch.
+        n_pairs: in an epoch.
 
     Args:
-        train: rows to train on; of labelled ones, every pair is shown once an epoch.
+        train: rows to train on; of labelled ones, an epoch has every pair once.
         batch_size: pairs in a batch of all ranks together; at most all of them.
         seed: of the order and the captions drawn.
         captions_per_video: `one`, drawn anew in every epoch, or `all`.
@@ -57,16 +57,16 @@ class PairDataModule(LightningDataModule):
         n_captioned = len(np.unique(train.video_of_caption))
         if n_captioned < 2:
             raise AlignerError(f"{n_captioned} training videos have captions; contrasting them needs at least 2.")
-        self.n_pairs = n_captioned if captions_per_video == "one" else len(train.captions)
+        self.n_pairs = n_captioned if captions_per_video == "one" else len(train.text)
 
     def train_dataloader(self) -> PairLoader:
         """Batches for this rank; what is left over at an epoch's end is dropped."""
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         all_of_them = self.n_pairs - self.n_pairs % world_size
         return PairLoader(
-            self.train.videos,
-            self.train.captions,
-            self._pairs,
+            video=self.train.video,
+            text=self.train.text,
+            pairs=self._pairs,
             batch_size=min(self._batch_size, all_of_them),
             seed=self._seed,
             captions_per_video=self._captions_per_video,

@@ -1,12 +1,11 @@
 """Batches for training, straight from the store: a whole batch in one gather a side, the next ones ahead of time."""
 
 import hashlib
+import itertools
 import os
-from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -16,7 +15,8 @@ from reelstore.align.loading.in_memory import InMemoryRows, Source
 from reelstore.align.loading.shuffle import block_order, row_order
 from reelstore.align.pairing import EpochPairs, LabelledPairs, ListedPairs
 from reelstore.arrays import IntArray
-from reelstore.errors import AlignerError
+from reelstore.errors import AlignerError, ReelstoreError
+from reelstore.prefetch import prefetch
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
 
@@ -46,12 +46,12 @@ class PairLoader:
     of torch's, puts no sampler of its own into it.
 
     Args:
-        videos: any layout.
-        captions: any layout.
-        pairs: (n_captions,) position in `videos` of each caption's video; or pairs listed one by one, right and wrong.
+        video: rows of the n_videos videos, of any layout.
+        text: rows of the n_captions captions, of any layout.
+        pairs: (n_captions,) position in `video` of each caption's video; or positive and negative pairs with labels.
         batch_size: pairs in a batch of all ranks together.
         seed: of order and captions drawn.
-        captions_per_video: `one`, drawn anew in every epoch, or `all`; of listed pairs, all are shown.
+        captions_per_video: `one`, drawn anew in every epoch, or `all`; of labelled pairs, always all.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
         prepare: side -> what is done to its rows before they become tensors, in the loader's thread.
@@ -66,17 +66,17 @@ class PairLoader:
             than `memory_bytes`.
 
     Example:
-        >>> loader = PairLoader(videos, captions, video_of_caption, batch_size=1024, seed=0)   # doctest: +SKIP
-        >>> for batch in loader:                                                               # doctest: +SKIP
-        ...     joint = video(batch.video), text(batch.text)
+        >>> loader = PairLoader(video=video, text=text, pairs=owners, batch_size=1024, seed=0)  # doctest: +SKIP
+        >>> for batch in loader:  # doctest: +SKIP
+        ...     joint = video_tower(batch.video), text_tower(batch.text)
     """
 
     def __init__(
         self,
-        videos: Rows,
-        captions: Rows,
-        pairs: IntArray | LabelledPairs,
         *,
+        video: Rows,
+        text: Rows,
+        pairs: IntArray | LabelledPairs,
         batch_size: int,
         seed: int,
         captions_per_video: Literal["one", "all"] = "one",
@@ -98,13 +98,13 @@ class PairLoader:
             raise AlignerError(
                 f"{world_size} ranks can't share a batch of {batch_size} evenly. Take {batch_size % world_size} off."
             )
-        _check_pairs(pairs, len(videos), len(captions))
+        _check_pairs(pairs, len(video), len(text))
         memory = _physical_memory() // 2 if memory_bytes is None else memory_bytes
-        n_bytes = _n_bytes(videos) + _n_bytes(captions)
-        in_memory = videos.in_memory and captions.in_memory
+        n_bytes = _n_bytes(video) + _n_bytes(text)
+        in_memory = video.in_memory and text.in_memory
         self.shuffle: Literal["rows", "blocks"] = "rows" if in_memory or n_bytes <= memory else "blocks"
         self.batch_size = batch_size
-        self._rows = videos, captions
+        self._rows = video, text
         self._given = pairs
         self._seed = seed
         self._block_rows = block_rows
@@ -114,7 +114,7 @@ class PairLoader:
         self._part = slice(rank * part, (rank + 1) * part)
         self._in_place: tuple[_InPlace, _InPlace] | None = None
         if self.shuffle == "blocks":
-            self._in_place = _InPlace(videos), _InPlace(captions)
+            self._in_place = _InPlace(video), _InPlace(text)
             for side in self._in_place:
                 side.rows.advise("sequential")
         place = self._in_place[0].place if self._in_place else None
@@ -123,7 +123,7 @@ class PairLoader:
             self._pairs = ListedPairs(pairs, place_of_video=place)
         else:
             self._pairs = EpochPairs(
-                pairs, len(videos), captions_per_video=captions_per_video, seed=seed, place_of_video=place
+                pairs, len(video), captions_per_video=captions_per_video, seed=seed, place_of_video=place
             )
         if len(self._pairs) < batch_size:
             raise AlignerError(f"{len(self._pairs)} pairs don't fill a batch of {batch_size}. Make batch_size smaller.")
@@ -200,7 +200,7 @@ class PairLoader:
     def order_of_batches(self) -> dict[str, Any]:
         """What it depends on, as plain values.
 
-        `pairs` is a sha256 over both variants, the rows of them, and which are shown together.
+        `pairs` is a sha256 over both variants, the rows of them, and which go together.
         """
         pairs = hashlib.sha256()
         for numbers in self._given if isinstance(self._given, LabelledPairs) else (self._given,):
@@ -225,12 +225,12 @@ class PairLoader:
             return
         windows = _ahead(self._windows(mine, videos, captions, first), WINDOWS_AHEAD)
         try:
-            for start, held in windows:
+            for start, window_rows in windows:
                 window = mine[start : start + self._window_batches]
                 places = np.arange(window.size).reshape(window.shape)
                 for number in range(max(first - start, 0), len(window)):
                     pairs = window[number]
-                    yield self._batch_of(held, (places[number],) * 2, videos, captions, pairs)
+                    yield self._batch_of(window_rows, (places[number],) * 2, videos, captions, pairs)
         finally:
             windows.close()
 
@@ -297,15 +297,17 @@ class _InPlace:
 
 def _ahead(items: Generator[Item], count: int) -> Generator[Item]:
     """The same items, `count` of them made in a thread while one is used."""
-    thread = ThreadPoolExecutor(1, "reelstore-loader")
     end = object()
+    ahead = prefetch(itertools.repeat(end), lambda end: next(items, end), workers=1, depth=count)
     try:
-        waiting: deque[Future[Any]] = deque(thread.submit(next, items, end) for _ in range(count))
-        while (item := waiting.popleft().result()) is not end:
-            waiting.append(thread.submit(next, items, end))
-            yield item
+        for _, item in ahead:
+            if isinstance(item, ReelstoreError):
+                raise item
+            if item is end:
+                return
+            yield cast(Item, item)
     finally:
-        thread.shutdown(cancel_futures=True)
+        ahead.close()
         items.close()
 
 

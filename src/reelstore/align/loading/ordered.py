@@ -16,9 +16,9 @@ class OrderedPairs:
     """Batches of pairs, the same at every `iter()`: each caption once, with its video; the last may be smaller.
 
     Args:
-        videos: any layout.
-        captions: any layout.
-        video_of_caption: (n_captions,) position in `videos` of each caption's video.
+        video: rows of the n_videos videos, of any layout.
+        text: rows of the n_captions captions, of any layout.
+        video_of_caption: (n_captions,) position in `video` of each caption's video.
         batch_size: pairs in a batch.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
@@ -28,16 +28,16 @@ class OrderedPairs:
         AlignerError: `batch_size` is less than 1.
 
     Example:
-        >>> [len(batch.video) for batch in OrderedPairs(videos, captions, of, batch_size=256)]    # doctest: +SKIP
+        >>> [len(batch.video) for batch in OrderedPairs(**sides, video_of_caption=of, batch_size=256)]  # doctest: +SKIP
         [256, 256, 88]
     """
 
     def __init__(
         self,
-        videos: Rows,
-        captions: Rows,
-        video_of_caption: IntArray,
         *,
+        video: Rows,
+        text: Rows,
+        video_of_caption: IntArray,
         batch_size: int,
         tokens: Literal["padded", "ragged"] = "padded",
         dtype: torch.dtype | None = torch.float32,
@@ -46,7 +46,7 @@ class OrderedPairs:
         if batch_size < 1:
             raise AlignerError(f"batch_size must be at least 1, not {batch_size}.")
         self.batch_size = batch_size
-        self._rows = videos, captions
+        self._rows = video, text
         self._video_of_caption = video_of_caption
         self._sides = [
             SideBatches(rows, tokens=tokens, dtype=dtype, pinned=torch.cuda.is_available(), prepare=made)

@@ -1,18 +1,20 @@
 """What trained aligners share: settings, a fit under Lightning, and the towers' application."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, Literal
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
 from reelstore import __version__
-from reelstore.align.base import FitContext, LabelledRows, PairedRows, Validate, check_width
-from reelstore.align.closed_form.base import SIDES, steps_of
+from reelstore.align.base import NO_CONTEXT, FitContext, LabelledRows, PairedRows, Validate, check_width
+from reelstore.align.closed_form.base import steps_of
 from reelstore.align.items import Items
 from reelstore.align.items import batches as batches_of
 from reelstore.align.loading.datamodule import PairDataModule
@@ -28,6 +30,7 @@ from reelstore.align.training.trainer_options import check_devices, n_steps, tra
 from reelstore.align.training.validation_callback import EpochEvaluator
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError, ParamsError
+from reelstore.records import SIDES
 from reelstore.store.read import Rows
 
 
@@ -54,18 +57,24 @@ class Trained(TrainedSettings, ABC):
         """Whether both sides have one tower."""
         return False
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
-        """Train until validation MRR no longer rises, from where a killed training of the same stood."""
-        torch.set_num_threads(self.threads)
-        lightning.seed_everything(self.seed, verbose=False)
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
+        """Train until validation MRR no longer rises, from where a killed training of the same stopped."""
+        with _isolated():
+            torch.set_num_threads(self.threads)
+            lightning.seed_everything(self.seed, verbose=False)
+            self._train(train, validation, validate, context)
+
+    def _train(self, train: PairedRows, validation: PairedRows, validate: Validate, context: FitContext) -> None:
         options = trainer_options(self.trainer, max_epochs=self.max_epochs)
         check_devices(options)
         data = self.batches(train)
-        shown, loader = data.train, data.train_dataloader()
+        rows, loader = data.train, data.train_dataloader()
         identity = self._identity(train, context.revision, loader.order_of_batches)
         self._make()
         assert self._towers is not None and self._loss is not None
-        labels = shown.pairs.label if isinstance(shown, LabelledRows) else np.ones(1)
+        labels = rows.pairs.label if isinstance(rows, LabelledRows) else np.ones(1)
         module = Training(
             self._towers,
             self._preprocessing,
@@ -76,8 +85,8 @@ class Trained(TrainedSettings, ABC):
             ),
             chunk=self.chunk,
             identity=identity,
-            sentence=first_equal(shown.captions) if not self._loss.labelled else np.zeros(len(shown.captions), int),
-            looks=EpochEvaluator(train, validation, validate=validate, seed=self.seed),
+            sentence=first_equal(rows.text) if not self._loss.labelled else np.zeros(len(rows.text), int),
+            evaluator=EpochEvaluator(train, validation, validate=validate, seed=self.seed),
             context=context,
         )
         run(
@@ -91,11 +100,11 @@ class Trained(TrainedSettings, ABC):
 
     def batches(self, train: PairedRows) -> PairDataModule:
         """What `fit` trains on; fits the preprocessing."""
-        for side, rows in (("video", train.videos), ("text", train.captions)):
+        for side, rows in train.by_side().items():
             self._refuse_rows(side, rows)
             self._preprocessing[side].fit(rows)
         return PairDataModule(
-            self._shown(train),
+            self._pairs_of_loss(train),
             batch_size=self.batch_size,
             seed=self.seed,
             captions_per_video=self._captions_per_video(),
@@ -156,13 +165,13 @@ class Trained(TrainedSettings, ABC):
         self._towers = Towers(self._tower("video", video), None if self._is_shared() else self._tower("text", text))
         self._loss = make_loss(self.loss, temperature=self.temperature, margin=self.margin, chunk=self.chunk)
 
-    def _shown(self, train: PairedRows) -> PairedRows | LabelledRows:
+    def _pairs_of_loss(self, train: PairedRows) -> PairedRows | LabelledRows:
         """What the loss learns from."""
         if not LOSSES[self.loss].labelled:
             return train
         if train.labelled is None or not 0 < train.labelled.pairs.label.mean() < 1:
             raise AlignerError(
-                f"{self.kind}: the loss {self.loss} learns from right and wrong pairs, and these are all of one kind. "
+                f"{self.kind}: {self.loss} learns from positive and negative pairs; these are all of one kind. "
                 "Name a set with `negatives` as the aligner's `pairs`, or take another loss."
             )
         return train.labelled
@@ -187,11 +196,23 @@ class Trained(TrainedSettings, ABC):
     def _identity(self, train: PairedRows, revision: str, order: Mapping[str, Any]) -> Identity:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init} | {"version": __version__}
         data = {
-            side: {"digest": rows.digest, "fingerprint": rows.fingerprint}
-            for side, rows in (("video", train.videos), ("text", train.captions))
+            side: {"digest": rows.digest, "fingerprint": rows.fingerprint} for side, rows in train.by_side().items()
         }
         return Identity(self.kind, settings, data, revision, order)
 
-    def _refuse(self, name: str, expected: str, wrong: bool) -> None:
-        if wrong:
+    def _refuse(self, name: str, expected: str, refused: bool) -> None:
+        if refused:
             raise ParamsError(f"{self.kind}: {name} is {getattr(self, name)!r:.80}; it must be {expected}.")
+
+
+@contextmanager
+def _isolated() -> Iterator[None]:
+    """Threads, random numbers and the choice of algorithms are the whole process's: afterwards they are as before."""
+    threads, is_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    with isolate_rng():
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.use_deterministic_algorithms(is_deterministic, warn_only=warns)

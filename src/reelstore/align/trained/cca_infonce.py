@@ -5,16 +5,16 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from reelstore.align.base import FitContext, PairedRows, Validate
-from reelstore.align.closed_form.base import SIDES, ClosedForm
+from reelstore.align.base import NO_CONTEXT, FitContext, PairedRows, Validate
 from reelstore.align.closed_form.cca import Cca
-from reelstore.align.mapping import mapped
+from reelstore.align.mapping import measured_mrr
 from reelstore.align.tensors import check_tensors
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.settings import CcaInfonceSettings
 from reelstore.align.trained.towers import StartedTower
 from reelstore.arrays import Float32Array
 from reelstore.errors import AlignerError
+from reelstore.records import SIDES
 
 
 @dataclass(kw_only=True)
@@ -30,7 +30,9 @@ class CcaInfonce(CcaInfonceSettings, Trained):
         self._cca()  # refuses what CCA does
         self._start: dict[str, Float32Array] = {}
 
-    def fit(self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext) -> None:
+    def fit(
+        self, train: PairedRows, validation: PairedRows, *, validate: Validate, context: FitContext = NO_CONTEXT
+    ) -> None:
         """Fit CCA, then train from there."""
         cca = self._cca()
         # Its tries aren't epochs: they would be points of the same curves.
@@ -38,9 +40,9 @@ class CcaInfonce(CcaInfonceSettings, Trained):
         self._start = {side: cca.tensors()[f"{side}_map"] for side in SIDES}
         super().fit(train, validation, validate=validate, context=context)
 
-        before, after = _mrr(cca, validation, validate), _mrr(self, validation, validate)
+        before, after = (measured_mrr(aligner, validation, validate) for aligner in (cca, self))
         if after < before:
-            context.say(f"{self.kind}: no epoch is better than CCA, validation t2v MRR {before:.4f}; CCA it is.")
+            context.echo(f"{self.kind}: no epoch is better than CCA, validation t2v MRR {before:.4f}; CCA it is.")
             context.log({"validation_MRR": before})
             self._make()
 
@@ -66,9 +68,3 @@ class CcaInfonce(CcaInfonceSettings, Trained):
             components=self.components,
             shrinkage=self.shrinkage,
         )
-
-
-def _mrr(aligner: ClosedForm | Trained, validation: PairedRows, validate: Validate) -> float:
-    video = mapped(aligner.transform_video, validation.videos)
-    text = mapped(aligner.transform_text, validation.captions)
-    return validate(video, text, validation.video_of_caption)

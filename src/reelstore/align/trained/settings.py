@@ -1,4 +1,4 @@
-"""Settings of trained aligners, apart from their networks: a wrong one is refused without torch."""
+"""Settings of trained aligners, apart from their networks: a value out of range is refused without torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,14 +42,14 @@ class TrainedSettings:
     Args:
         loss: of `losses.LOSSES`.
         temperature: to start from, where it is learned.
-        margin: cosine that wrong pairs may have, for `margin`.
+        margin: cosine that negative pairs may have, for `margin`.
         lr: AdamW's learning rate, at its highest.
         weight_decay: AdamW's.
         warm_up: share of all steps in which the learning rate rises.
         schedule: of the learning rate.
         batch_size: pairs a step, of all ranks together; all of them where there are fewer.
-        captions_per_video: shown in an epoch: `one`, drawn anew each time, `all`, or what the loss wants: all for
-            `multi-positive`, one for the others. Of labelled pairs, all are shown.
+        captions_per_video: in an epoch: `one`, drawn anew each time, `all`, or what the loss wants: all for
+            `multi-positive`, one for the others. Of labelled pairs, always all.
         chunk: items that a tower, and rows that a loss, takes at once, for batches whose activations or logits exceed
             memory; gradients are those of the whole batch. 0 for all.
         max_epochs: at most.

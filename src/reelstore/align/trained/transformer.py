@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from reelstore.align.closed_form.base import SIDES
 from reelstore.align.trained.base import Trained
 from reelstore.align.trained.settings import TransformerSettings
 from reelstore.align.trained.token_towers import TransformerTower
 from reelstore.errors import ParamsError
+from reelstore.records import SIDES
 
 
 @dataclass(kw_only=True)

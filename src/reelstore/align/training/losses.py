@@ -19,13 +19,13 @@ MAX_LOGIT_SCALE = math.log(100)
 
 @dataclass(frozen=True)
 class Pairs:
-    """A batch (this rank's part of it) in the joint space; row i of one side was shown with row i of the other.
+    """A batch (this rank's part of it) in the joint space; row i of one side is paired with row i of the other.
 
     Attributes:
         video: (n, dim), length 1.
         text: (n, dim), length 1.
         of_video: (n,) int64; equal numbers are one video.
-        sentence: (n,) int64; equal numbers are one sentence, whoever it describes.
+        sentence: (n,) int64; equal numbers are one sentence, of any video.
         label: (n,), 1 where the caption is the video's own, 0 where it isn't.
     """
 
@@ -43,8 +43,8 @@ class Loss(nn.Module):
     """Pairs -> a scalar, the mean over this rank's pairs.
 
     Attributes:
-        labelled: whether it learns from right and wrong pairs with their labels; if not, from right ones alone, each
-            against the others of its batch.
+        labelled: whether it learns from positive and negative pairs with their labels; if not, from positive pairs
+            alone, each against the others of its batch.
         learned_scale: whether cosines are multiplied by exp(logit_scale) first, which is learned.
     """
 
@@ -57,12 +57,12 @@ class Loss(nn.Module):
         if self.learned_scale:
             self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
-    def constant(self, batch_size: int, share_right: float) -> float:
+    def constant(self, batch_size: int, share_positive: float) -> float:
         """The least it can be while every pair has the same cosine.
 
         Args:
             batch_size: pairs in a batch of all ranks.
-            share_right: share of pairs with label 1.
+            share_positive: share of pairs with label 1.
         """
         raise NotImplementedError
 
@@ -74,7 +74,7 @@ class Loss(nn.Module):
 
 
 class Mse(Loss):
-    """Mean squared difference of cosine and label. Where cosines can't tell pairs apart, .25 is as good as it gets."""
+    """Mean squared difference of cosine and label. A constant cosine reaches at best 0.25."""
 
     labelled = True
     learned_scale = False
@@ -82,12 +82,12 @@ class Mse(Loss):
     def forward(self, pairs: Pairs) -> Tensor:
         return ((pairs.video * pairs.text).sum(dim=1) - pairs.label).square().mean()
 
-    def constant(self, batch_size: int, share_right: float) -> float:
-        return share_right * (1 - share_right)
+    def constant(self, batch_size: int, share_positive: float) -> float:
+        return share_positive * (1 - share_positive)
 
 
 class Margin(Loss):
-    """1 - cosine of right pairs, and what the cosine of wrong ones has above `margin`.
+    """1 - cosine of positive pairs, and what the cosine of negative pairs has above `margin`.
 
     Source: torch.nn.CosineEmbeddingLoss; the pairwise form of Hadsell et al. 2006.
     """
@@ -99,46 +99,46 @@ class Margin(Loss):
         cosine = (pairs.video * pairs.text).sum(dim=1)
         return torch.where(pairs.label > 0.5, 1 - cosine, (cosine - self._margin).clamp(min=0)).mean()
 
-    def constant(self, batch_size: int, share_right: float) -> float:
-        return (1 - self._margin) * min(share_right, 1 - share_right)
+    def constant(self, batch_size: int, share_positive: float) -> float:
+        return (1 - self._margin) * min(share_positive, 1 - share_positive)
 
 
 class InfoNce(Loss):
     """Symmetric InfoNCE: each video's caption against all captions of the batch, each caption's video against all.
 
     L = (CE(s V T', i) + CE(s T V', i)) / 2 with s = exp(logit_scale); log(batch) is what guessing gives. What has the
-    same sentence or the same video elsewhere in the batch isn't a wrong answer: it is left out of the sums.
+    same sentence or the same video elsewhere in the batch is no negative: it is masked out of the sums.
     Source: Radford et al. 2021, https://arxiv.org/abs/2103.00020, figure 3.
     """
 
     def forward(self, pairs: Pairs) -> Tensor:
         return _both_ways(pairs, self.logit_scale.exp(), _info_nce, self._chunk)
 
-    def constant(self, batch_size: int, share_right: float) -> float:
+    def constant(self, batch_size: int, share_positive: float) -> float:
         return math.log(batch_size)
 
 
 class MultiPositive(Loss):
-    """InfoNCE where all captions of a video that are in the batch are right, and all videos of a caption.
+    """InfoNCE where all captions of a video that are in the batch are positives, and all videos of a caption.
 
-    A query's loss is the mean of -log share over its right answers, each share among all answers; sentences that
-    describe another video too are left out.
+    A query's loss is the mean of -log share over its positives, each share among all candidates; sentences that
+    describe another video too are masked out.
     Source: Khosla et al. 2020, https://arxiv.org/abs/2004.11362, L_out (equation 2).
     """
 
     def forward(self, pairs: Pairs) -> Tensor:
         return _both_ways(pairs, self.logit_scale.exp(), _multi_positive, self._chunk)
 
-    def constant(self, batch_size: int, share_right: float) -> float:
+    def constant(self, batch_size: int, share_positive: float) -> float:
         return math.log(batch_size)
 
 
 class Siglip(Loss):
     """Every video with every caption of the batch as a yes or no question, with a learned temperature and bias.
 
-    L = -sum log sigmoid(z (s cosine + bias)) / batch, z = 1 for right pairs and -1 for wrong ones. All captions of a
-    video are right; sentences that describe another video too are left out. The bias starts at -10, as there: nearly
-    all pairs of a batch are wrong.
+    L = -sum log sigmoid(z (s cosine + bias)) / batch, z = 1 for positive pairs, -1 for negative ones. All captions of a
+    video are positives; sentences that describe another video too are masked out. The bias starts at -10, as there:
+    nearly all pairs of a batch are negative.
     Source: Zhai et al. 2023, https://arxiv.org/abs/2303.15343, equation 1.
     """
 
@@ -149,15 +149,15 @@ class Siglip(Loss):
     def forward(self, pairs: Pairs) -> Tensor:
         scale, bias = self.logit_scale.exp(), self.bias
 
-        def rows(cosines: Tensor, right: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-            sign = torch.where(right, 1.0, -1.0).to(cosines.dtype)
-            return -(logsigmoid(sign * (scale * cosines + bias)).masked_fill(left_out, 0)).sum()
+        def rows(cosines: Tensor, positive: Tensor, own: Tensor, masked: Tensor) -> Tensor:
+            sign = torch.where(positive, 1.0, -1.0).to(cosines.dtype)
+            return -(logsigmoid(sign * (scale * cosines + bias)).masked_fill(masked, 0)).sum()
 
-        return _by_rows(pairs.video, _Answers.of(pairs, "text"), rows, self._chunk) / len(pairs)
+        return _by_rows(pairs.video, _Candidates.of(pairs, "text"), rows, self._chunk) / len(pairs)
 
-    def constant(self, batch_size: int, share_right: float) -> float:
-        right = torch.tensor(1 / batch_size)
-        return float(batch_size * binary_cross_entropy_with_logits(torch.logit(right), right))
+    def constant(self, batch_size: int, share_positive: float) -> float:
+        share = torch.tensor(1 / batch_size)
+        return float(batch_size * binary_cross_entropy_with_logits(torch.logit(share), share))
 
 
 LOSSES: dict[str, type[Loss]] = {
@@ -175,7 +175,7 @@ def make_loss(name: str, *, temperature: float = 0.07, margin: float = 0.2, chun
     Args:
         name: of `LOSSES`.
         temperature: to start from, where it is learned.
-        margin: cosine that wrong pairs may have, for `margin`.
+        margin: cosine that negative pairs may have, for `margin`.
         chunk: rows of the (batch, batch) logits in memory at once, the gradients being those of the whole; 0 for all.
     """
     if name not in LOSSES:
@@ -184,62 +184,62 @@ def make_loss(name: str, *, temperature: float = 0.07, margin: float = 0.2, chun
 
 
 RowsLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""(cosines, right, own, left out), each (rows, batch): their losses' sum. `own` is what the row was shown with."""
+"""(cosines, positive, own, masked), each (rows, batch): their losses' sum. `own` is what the row is paired with."""
 
 
 @dataclass(frozen=True)
-class _Answers:
+class _Candidates:
     """What a rank's rows are compared with: the other side's of all ranks."""
 
-    answers: Tensor  # (batch, dim)
+    candidates: Tensor  # (batch, dim)
     of_video: Tensor  # (batch,)
     sentence: Tensor  # (batch,)
     mine: tuple[Tensor, Tensor]  # of_video and sentence of this rank's rows
     first: int  # place of this rank's first row in the batch
 
     @staticmethod
-    def of(pairs: Pairs, side: str) -> "_Answers":
-        answers = gathered(pairs.text if side == "text" else pairs.video)
+    def of(pairs: Pairs, side: str) -> "_Candidates":
+        candidates = gathered(pairs.text if side == "text" else pairs.video)
         of_video, sentence = gathered(pairs.of_video), gathered(pairs.sentence)
-        rank = torch.distributed.get_rank() if len(answers) > len(pairs) else 0
-        return _Answers(answers, of_video, sentence, (pairs.of_video, pairs.sentence), rank * len(pairs))
+        rank = torch.distributed.get_rank() if len(candidates) > len(pairs) else 0
+        return _Candidates(candidates, of_video, sentence, (pairs.of_video, pairs.sentence), rank * len(pairs))
 
     def masks(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
-        """right, own, left out: (stop - start, batch) bool."""
+        """positive, own, masked: (stop - start, batch) bool."""
         of_video, sentence = (numbers[start:stop, None] for numbers in self.mine)
-        right = of_video == self.of_video
-        places = torch.arange(len(self.answers), device=right.device)
+        positive = of_video == self.of_video
+        places = torch.arange(len(self.candidates), device=positive.device)
         own = places[start + self.first : stop + self.first, None] == places
-        return right, own, (sentence == self.sentence) & ~right
+        return positive, own, (sentence == self.sentence) & ~positive
 
 
 def _both_ways(pairs: Pairs, scale: Tensor, loss: RowsLoss, chunk: int) -> Tensor:
-    to_text = _by_rows(scale * pairs.video, _Answers.of(pairs, "text"), loss, chunk)
-    to_video = _by_rows(scale * pairs.text, _Answers.of(pairs, "video"), loss, chunk)
+    to_text = _by_rows(scale * pairs.video, _Candidates.of(pairs, "text"), loss, chunk)
+    to_video = _by_rows(scale * pairs.text, _Candidates.of(pairs, "video"), loss, chunk)
     return (to_text + to_video) / (2 * len(pairs))
 
 
-def _by_rows(queries: Tensor, among: _Answers, loss: RowsLoss, chunk: int) -> Tensor:
+def _by_rows(queries: Tensor, among: _Candidates, loss: RowsLoss, chunk: int) -> Tensor:
     """Sum of the queries' losses, `chunk` rows of logits in memory at once: they're computed again going backward."""
 
-    def part(rows: Tensor, answers: Tensor, start: int, stop: int) -> Tensor:
-        return loss(rows @ answers.T, *among.masks(start, stop))
+    def part(rows: Tensor, candidates: Tensor, start: int, stop: int) -> Tensor:
+        return loss(rows @ candidates.T, *among.masks(start, stop))
 
     n = len(queries)
     if not 0 < chunk < n:
-        return part(queries, among.answers, 0, n)
+        return part(queries, among.candidates, 0, n)
     total = queries.new_zeros(())
     for start in range(0, n, chunk):
         stop = min(start + chunk, n)
-        total = total + checkpoint(part, queries[start:stop], among.answers, start, stop, use_reentrant=False)
+        total = total + checkpoint(part, queries[start:stop], among.candidates, start, stop, use_reentrant=False)
     return total
 
 
-def _info_nce(logits: Tensor, right: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-    shares = logits.masked_fill((right & ~own) | left_out, -torch.inf).log_softmax(dim=1)
+def _info_nce(logits: Tensor, positive: Tensor, own: Tensor, masked: Tensor) -> Tensor:
+    shares = logits.masked_fill((positive & ~own) | masked, -torch.inf).log_softmax(dim=1)
     return -shares[own].sum()
 
 
-def _multi_positive(logits: Tensor, right: Tensor, own: Tensor, left_out: Tensor) -> Tensor:
-    shares = logits.masked_fill(left_out, -torch.inf).log_softmax(dim=1)
-    return -(shares.masked_fill(~right, 0).sum(dim=1) / right.sum(dim=1)).sum()
+def _multi_positive(logits: Tensor, positive: Tensor, own: Tensor, masked: Tensor) -> Tensor:
+    shares = logits.masked_fill(masked, -torch.inf).log_softmax(dim=1)
+    return -(shares.masked_fill(~positive, 0).sum(dim=1) / positive.sum(dim=1)).sum()

@@ -21,7 +21,7 @@ from reelstore.align.trained.towers import Towers
 from reelstore.align.training.gather import is_shared
 from reelstore.align.training.live_checkpoint import check_embeddings
 from reelstore.align.training.losses import Loss, Pairs
-from reelstore.align.training.validation_callback import EpochEvaluator, numbers, sentence
+from reelstore.align.training.validation_callback import EpochEvaluator, curve_values, summary_line
 from reelstore.arrays import Float32Array, IntArray, Tokens
 from reelstore.records import EpochSnapshot
 
@@ -91,8 +91,8 @@ class Training(lightning.LightningModule):
         chunk: items a tower takes at once; the others' activations are computed again going backward. 0 for all.
         identity: of checkpoints.
         sentence: (n_captions,) equal numbers for captions with equal embeddings.
-        looks: measures an epoch.
-        workplace: is told of it.
+        evaluator: measures an epoch.
+        context: is told of it.
     """
 
     _sentence: Tensor
@@ -108,13 +108,13 @@ class Training(lightning.LightningModule):
         chunk: int,
         identity: Identity,
         sentence: IntArray,
-        looks: EpochEvaluator,
+        evaluator: EpochEvaluator,
         context: FitContext,
     ) -> None:
         super().__init__()
         self.towers, self.loss = towers, loss
         self._preprocessing, self._optimisation, self._chunk = preprocessing, optimisation, chunk
-        self.identity, self._looks, self._workplace = identity, looks, context
+        self.identity, self._evaluator, self._context = identity, evaluator, context
         self._constant_loss = constant_loss
         self.register_buffer("_sentence", torch.from_numpy(sentence), persistent=False)
         self.has_stepped = False  # in this process
@@ -134,12 +134,12 @@ class Training(lightning.LightningModule):
         return loss
 
     def joint(self, side: str, items: Items) -> Float32Array:
-        """Items -> (n, joint dim) float32, length 1, as the towers stand."""
+        """Items -> (n, joint dim) float32, length 1, as the towers are now."""
         return joint(self.towers, self._preprocessing, side, items)
 
-    def look(self, train_loss: float = math.nan) -> EpochSnapshot:
-        """The towers as they stand."""
-        return self._looks.take(
+    def snapshot(self, train_loss: float = math.nan) -> EpochSnapshot:
+        """The towers as they are, measured."""
+        return self._evaluator.measure(
             self.joint,
             aligner=self.identity.kind,
             epoch=0 if math.isnan(train_loss) else self.current_epoch + 1,
@@ -150,21 +150,21 @@ class Training(lightning.LightningModule):
         )
 
     def on_train_start(self) -> None:
-        """Look before the first epoch; where training goes on, tell again what was told before."""
+        """Measure before the first epoch; a training that is resumed logs again what was logged before."""
         if self._history or self.global_step:
             if self.trainer.is_global_zero:
                 for row in self._history:
-                    self._workplace.log(row)
+                    self._context.log(row)
             return
         # Ranks start from equal weights, and drop different entries.
         torch.manual_seed(int(self.identity.settings["seed"]) + self.global_rank)
         if self.trainer.is_global_zero:
-            view = self.look()
-            self._workplace.say(sentence(view, "before training"))
-            self._workplace.observe(view)
+            snapshot = self.snapshot()
+            self._context.echo(summary_line(snapshot, "before training"))
+            self._context.on_epoch_end(snapshot)
 
     def on_train_batch_start(self, batch: PairBatch, batch_idx: int) -> None:
-        """Where training goes on, go on with the random numbers that were next."""
+        """A training that is resumed continues with the random numbers that were next."""
         if self._random is not None:
             mine = self._random[self.global_rank]
             torch.set_rng_state(mine["cpu"])
@@ -173,16 +173,18 @@ class Training(lightning.LightningModule):
             self._random = None
 
     def on_train_epoch_end(self) -> None:
-        """Measure, log, and be looked at."""
-        view = self.look(_mean_over_ranks(float(np.mean(self._losses)), self.device))
+        """Measure the epoch, log it, and tell the context."""
+        snapshot = self.snapshot(_mean_over_ranks(float(np.mean(self._losses)), self.device))
         self._losses.clear()
-        row = numbers(view) | self._temperature()
+        row = curve_values(snapshot) | self._temperature()
         self._history.append(row)
         if self.trainer.is_global_zero:
-            self._workplace.log(row)
-            self._workplace.observe(view)
+            self._context.log(row)
+            self._context.on_epoch_end(snapshot)
         # What stopping and keeping the best go by; it is the same on every rank.
-        self.log_dict({name: row[name] for name in ("train_loss", "validation_MRR")}, sync_dist=is_shared())
+        self.log_dict(
+            {name: row[name] for name in ("train_loss", "validation_MRR")}, sync_dist=is_shared(), prog_bar=True
+        )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         """Keep the temperature within bounds after every step."""
@@ -211,7 +213,7 @@ class Training(lightning.LightningModule):
         checkpoint["reelstore"] = {**self.identity.plain(), "history": list(self._history), "ranks": every}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on from there.
+        """Continue from there.
 
         Raises:
             AlignerError: it was trained on other embeddings.

@@ -1,51 +1,49 @@
-"""A bar over all of a training's batches, on stderr."""
+"""Progress of a training on stderr: Lightning's own bar on a terminal, a line now and then in a log file."""
 
 import sys
+import time
 from typing import Any
 
 import lightning
-from tqdm import tqdm
+from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm, TQDMProgressBar
+
+SECONDS = 15.0
+"""Between two lines of a log file."""
 
 
-class TrainingBar(lightning.Callback):
-    """A bar on a terminal, a line every now and then elsewhere; of several ranks, the first has it."""
+def progress_callbacks(label: str) -> list[lightning.Callback]:
+    """What shows progress where this process's stderr goes."""
+    return [StderrBar(refresh_rate=10)] if sys.stderr.isatty() else [LogLines(label)]
 
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._bar: Any = None
 
-    def on_train_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        n_batches = int(trainer.num_training_batches)
-        total = n_batches * (trainer.max_epochs or 0) if (trainer.max_epochs or -1) > 0 else None
-        done = trainer.current_epoch * n_batches + trainer.fit_loop.epoch_loop.batch_progress.current.completed
-        self._bar = tqdm(
-            total=total,
-            initial=done,
-            desc=self._label,
-            unit="batch",
-            mininterval=0.5 if sys.stderr.isatty() else 15,
-            file=sys.stderr,
-            disable=not trainer.is_global_zero,
-        )
+class StderrBar(TQDMProgressBar):
+    """Lightning's bar, which it would write to stdout."""
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule, *_: Any) -> None:
-        self._bar.update()
-
-    def on_train_epoch_start(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        # Numbers of the epoch before: this one's are measured after its last batch.
-        shown = {
-            name: f"{float(trainer.callback_metrics[name]):.4f}"
-            for name in ("train_loss", "validation_MRR")
-            if name in trainer.callback_metrics
-        }
-        self._bar.set_postfix(epoch=trainer.current_epoch + 1, **shown)
+    def init_train_tqdm(self) -> Tqdm:
+        """The one bar that a training has."""
+        settings: dict[str, Any] = {"disable": self.is_disabled, "bar_format": self.BAR_FORMAT, "smoothing": 0}
+        return Tqdm(desc=self.train_description, file=sys.stderr, leave=True, dynamic_ncols=True, **settings)
 
     def on_exception(self, trainer: lightning.Trainer, module: lightning.LightningModule, error: BaseException) -> None:
-        self._close()
+        """End the bar's line."""
+        if self._train_progress_bar is not None:
+            self._train_progress_bar.close()
 
-    def teardown(self, trainer: lightning.Trainer, module: lightning.LightningModule, stage: str) -> None:
-        self._close()
 
-    def _close(self) -> None:
-        if self._bar is not None:
-            self._bar.close()
+class LogLines(lightning.Callback):
+    """A line at most every `SECONDS`; of several ranks, the first writes it."""
+
+    def __init__(self, label: str) -> None:
+        self._label, self._last = label, time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if not trainer.is_global_zero or time.monotonic() - self._last < SECONDS:
+            return
+        self._last = time.monotonic()
+        # Numbers of the epoch before: this one's are measured after its last batch.
+        numbers = "".join(f", {name} {float(value):.4f}" for name, value in trainer.progress_bar_metrics.items())
+        where = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
+        batches = f"batch {batch_idx + 1} of {trainer.num_training_batches}"
+        print(f"{self._label}: {where}, {batches}{numbers}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Runs a training under Lightning: from where a killed one stood, until validation MRR no longer rises."""
+"""Runs a training under Lightning: from where a killed one stopped, until validation MRR no longer rises."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ from typing import Any
 
 import lightning
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, ProgressBar
 
 from reelstore.align.base import FitContext
 from reelstore.align.training.live_checkpoint import NAME, LiveCheckpoint, check_embeddings, load_checkpoint
 from reelstore.align.training.module import Identity, Training
 from reelstore.align.training.own_files import OwnFiles
-from reelstore.align.training.progress_bar import TrainingBar
-from reelstore.align.training.validation_callback import sentence
+from reelstore.align.training.progress_bar import progress_callbacks
+from reelstore.align.training.validation_callback import summary_line
 from reelstore.errors import AlignerError, IrregularFileError, ParamsError, ReelstoreError
 from reelstore.io import make_output_folder
 
@@ -42,35 +42,38 @@ def run(
         options: of the trainer; see `trainer_options`.
         patience: epochs without a better validation MRR before it stops.
         checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
-        workplace: has the checkpoints, and is told what was done.
+        context: has the checkpoints, and is told of progress.
     """
-    make_output_folder(context.checkpoints)
-    live = context.checkpoints / NAME
-    best = ModelCheckpoint(
-        dirpath=context.checkpoints,
-        filename=Path(BEST).stem,
-        monitor="validation_MRR",
-        mode="max",
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    stop = EarlyStopping("validation_MRR", mode="max", patience=patience, check_on_train_epoch_end=True)
-    bar = [TrainingBar(training.identity.kind)] if options.get("enable_progress_bar", True) else []
-    with _quiet():
-        callbacks = [stop, *bar, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)]
-        trainer = _new_trainer(options, callbacks, OwnFiles(context.checkpoints))
-        goes_on = _resumable(live, training.identity, context)
-        with _interruptible(), _restoring(training, live if goes_on else None):
-            trainer.fit(training, datamodule=data, ckpt_path=live if goes_on else None, weights_only=goes_on or None)
-    _take_best(training, context.checkpoints / BEST)
-    training.float().eval().cpu()
-    if trainer.is_global_zero:
-        context.say(sentence(training.look(), f"after {trainer.current_epoch} epochs, its best"))
-        live.unlink(missing_ok=True)
+    with context.checkpoint_folder() as folder:
+        make_output_folder(folder)
+        live = folder / NAME
+        best = ModelCheckpoint(
+            dirpath=folder,
+            filename=Path(BEST).stem,
+            monitor="validation_MRR",
+            mode="max",
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        stop = EarlyStopping("validation_MRR", mode="max", patience=patience, check_on_train_epoch_end=True)
+        progress = progress_callbacks(training.identity.kind) if options.get("enable_progress_bar", True) else []
+        with _quiet():
+            callbacks = [stop, *progress, best, LiveCheckpoint(live, every_n_steps=checkpoint_steps)]
+            trainer = _new_trainer(options, callbacks, OwnFiles(folder))
+            resumed = live if _is_resumable(live, training.identity, context) else None
+            with _interruptible(), _restoring(training, resumed):
+                trainer.fit(training, datamodule=data, ckpt_path=resumed, weights_only=True if resumed else None)
+        assert best.dirpath is not None
+        _take_best(training, Path(best.dirpath) / BEST)  # the first rank's folder: each has a temporary one of its own
+        trainer.strategy.barrier()
+        training.float().eval().cpu()
+        if trainer.is_global_zero:
+            context.echo(summary_line(training.snapshot(), f"after {trainer.current_epoch} epochs, its best"))
+            live.unlink(missing_ok=True)
 
 
-def _resumable(live: Path, identity: Identity, context: FitContext) -> bool:
-    """Whether a live checkpoint is there, of this very training; where it is of another, that is said."""
+def _is_resumable(live: Path, identity: Identity, context: FitContext) -> bool:
+    """Whether a live checkpoint is there, of this very training; where it is of another, the context is told."""
     if not live.is_file():
         return False
     best = live.with_name(BEST)
@@ -81,14 +84,14 @@ def _resumable(live: Path, identity: Identity, context: FitContext) -> bool:
         if _refuse_paths(checkpoint, live, best):
             _refuse_others(load_checkpoint(best), best, identity)
     except (AlignerError, FileNotFoundError, IrregularFileError) as error:
-        context.say(f"{identity.kind}: begins anew. {error}")
+        context.echo(f"{identity.kind}: starts from the beginning. {error}")
         return False
-    context.say(f"{identity.kind}: goes on from {live}, step {checkpoint.get('global_step')}.")
+    context.echo(f"{identity.kind}: continues from {live}, step {checkpoint.get('global_step')}.")
     return True
 
 
 def _refuse_others(checkpoint: Mapping[str, Any], path: Path, identity: Identity) -> None:
-    """Raise AlignerError where a checkpoint isn't of this very training, or lacks what goes on with it."""
+    """Raise AlignerError where a checkpoint isn't of this very training, or lacks what it continues with."""
     kept, mine = checkpoint.get("reelstore"), identity.plain()
     for name in ("kind", "settings", "data", "order"):
         if not isinstance(kept, dict) or kept.get(name) != mine[name]:
@@ -97,7 +100,7 @@ def _refuse_others(checkpoint: Mapping[str, Any], path: Path, identity: Identity
     ranks: Any = kept.get("ranks")
     rows: Any = kept.get("history")
     if not _are_mappings(ranks) or not _are_mappings(rows) or not all(set(rank) >= _RANK for rank in ranks):
-        raise AlignerError(f"{path} lacks what a training goes on with.")
+        raise AlignerError(f"{path} lacks what a training continues with.")
     if not all(isinstance(value, float) for row in rows for value in row.values()):
         raise AlignerError(f"{path} has curves that aren't numbers.")
 
@@ -109,15 +112,15 @@ def _are_mappings(values: Any) -> bool:
 def _refuse_paths(checkpoint: Mapping[str, Any], live: Path, best: Path) -> bool:
     """Whether there is a best checkpoint already; raise AlignerError where another file is named as one.
 
-    Lightning takes the paths in a checkpoint's word: it would read them, and remove them.
+    Lightning trusts the paths in a checkpoint: it would read them, and remove them.
     """
     states = checkpoint.get("callbacks")
     if not isinstance(states, dict):
-        raise AlignerError(f"{live} lacks what a training goes on with.")
+        raise AlignerError(f"{live} lacks what a training continues with.")
     named: set[Any] = set()
     for state in (state for name, state in states.items() if str(name).startswith("ModelCheckpoint")):
         if not isinstance(state, dict) or not isinstance(state.get("best_k_models"), dict):
-            raise AlignerError(f"{live} lacks what a training goes on with.")
+            raise AlignerError(f"{live} lacks what a training continues with.")
         named |= {str(state.get(key) or "") for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
         named |= set(state["best_k_models"])
     named -= {""}
@@ -144,14 +147,14 @@ def _take_best(training: Training, best: Path) -> None:
 
 @contextmanager
 def _restoring(training: Training, live: Path | None) -> Iterator[None]:
-    """What goes wrong before the first step of a training that goes on is said of its checkpoint."""
+    """An error before the first step of a resumed training is reported as one of its checkpoint."""
     try:
         yield
     except Exception as error:
         if live is None or training.has_stepped or isinstance(error, ReelstoreError | MemoryError):
             raise
         raise AlignerError(
-            f"The training can't go on from {live}: {_short(error)}. Remove it to train from the start."
+            f"The training can't continue from {live}: {_short(error)}. Remove it to train from the start."
         ) from error
 
 
@@ -162,7 +165,7 @@ def _short(error: Exception) -> str:
 def _new_trainer(options: Mapping[str, Any], callbacks: list[lightning.Callback], files: OwnFiles) -> lightning.Trainer:
     try:
         return lightning.Trainer(
-            **{**options, "enable_progress_bar": False},  # ours is on stderr
+            **{**options, "enable_progress_bar": any(isinstance(one, ProgressBar) for one in callbacks)},
             logger=False,  # `context.log` has the curves
             plugins=[files],
             callbacks=callbacks,

@@ -8,9 +8,8 @@ import numpy as np
 from reelstore.align.base import PairedRows, Validate
 from reelstore.align.items import Items, batches, read_items
 from reelstore.align.mapping import first_equal
-from reelstore.arrays import Float32Array, IntArray
+from reelstore.arrays import Float32Array
 from reelstore.records import EpochSnapshot, JointSample
-from reelstore.store.read import Rows
 
 Transform = Callable[[str, Items], Float32Array]
 """(side, items) -> their place in the joint space."""
@@ -32,18 +31,20 @@ class EpochEvaluator:
         self._validate = validate
         self._validation = _Sample(validation)
         rng = np.random.default_rng([seed, 2])
-        order = rng.permutation(len(train.captions))
+        order = rng.permutation(len(train.text))
         videos, first = np.unique(train.video_of_caption[order], return_index=True)
-        drawn = np.sort(rng.permutation(len(videos))[: len(validation.videos)])
+        drawn = np.sort(rng.permutation(len(videos))[: len(validation.video)])
         self._train = _Sample(
             PairedRows(
-                _at(train.videos, videos[drawn]), _at(train.captions, order[first[drawn]]), np.arange(len(drawn))
+                video=train.video.at(videos[drawn]),
+                text=train.text.at(order[first[drawn]]),
+                video_of_caption=np.arange(len(drawn)),
             )
         )
 
-    def take(self, transform: Transform, *, aligner: str, epoch: int, step: int, loss: str,
+    def measure(self, transform: Transform, *, aligner: str, epoch: int, step: int, loss: str,
              train_loss: float = math.nan, constant_loss: float) -> EpochSnapshot:  # fmt: skip
-        """Both samples mapped as training stands."""
+        """Both samples mapped by the towers as they are."""
         train, validation = self._train.mapped(transform), self._validation.mapped(transform)
         return EpochSnapshot(
             aligner=aligner,
@@ -54,8 +55,8 @@ class EpochEvaluator:
             constant_loss=constant_loss,
             train=train,
             validation=validation,
-            train_mrr=self._validate(train.video, train.text, train.video_of_caption),
-            validation_mrr=self._validate(validation.video, validation.text, validation.video_of_caption),
+            train_mrr=_mrr(self._validate, train),
+            validation_mrr=_mrr(self._validate, validation),
         )
 
 
@@ -64,13 +65,17 @@ class _Sample:
 
     def __init__(self, rows: PairedRows) -> None:
         self._rows = rows
-        self._sides = {"video": rows.videos, "text": rows.captions}
+        self._sides = rows.by_side()
         self._distinct = {
             side: np.unique(first_equal(its_rows), return_inverse=True) for side, its_rows in self._sides.items()
         }
 
     def mapped(self, transform: Transform) -> JointSample:
-        return JointSample(self._side("video", transform), self._side("text", transform), self._rows.video_of_caption)
+        return JointSample(
+            video=self._side("video", transform),
+            text=self._side("text", transform),
+            video_of_caption=self._rows.video_of_caption,
+        )
 
     def _side(self, side: str, transform: Transform) -> Float32Array:
         rows, (kept, place) = self._sides[side], self._distinct[side]
@@ -78,27 +83,27 @@ class _Sample:
         return joint[place]
 
 
-def _at(rows: Rows, positions: IntArray) -> Rows:
-    keys = rows.ids
-    return rows.select([keys[position] for position in positions.tolist()])
+def _mrr(validate: Validate, sample: JointSample) -> float:
+    return validate(text=sample.text, video=sample.video, video_of_caption=sample.video_of_caption)
 
 
-def numbers(view: EpochSnapshot) -> dict[str, float]:
-    """The curves' next points."""
-    cosines = view.validation.cosines()
+def curve_values(snapshot: EpochSnapshot) -> dict[str, float]:
+    """Name of each curve -> its next point."""
+    cosines = snapshot.validation.cosines()
     return {
-        "train_loss": view.train_loss,
-        "validation_MRR": view.validation_mrr,
-        "train_MRR": view.train_mrr,
-        "cosine_right": float(cosines.right.mean()),
-        "cosine_wrong": float(cosines.wrong.mean()),
+        "train_loss": snapshot.train_loss,
+        "validation_MRR": snapshot.validation_mrr,
+        "train_MRR": snapshot.train_mrr,
+        "cosine_positive": float(cosines.positive.mean()),
+        "cosine_negative": float(cosines.negative.mean()),
     }
 
 
-def sentence(view: EpochSnapshot, when: str) -> str:
-    """A line for people: cosines of right and wrong pairs with their spread, and MRRs."""
-    right, wrong = view.validation.cosines()
+def summary_line(snapshot: EpochSnapshot, when: str) -> str:
+    """A line for people: MRRs, and cosines of positive and negative pairs with their standard deviation."""
+    positive, negative = snapshot.validation.cosines()
     return (
-        f"{view.aligner} {when}: validation t2v MRR {view.validation_mrr:.4f} (train {view.train_mrr:.4f}), cosine of "
-        f"right pairs {right.mean():.3f} ± {right.std():.3f}, of wrong ones {wrong.mean():.3f} ± {wrong.std():.3f}"
+        f"{snapshot.aligner} {when}: validation t2v MRR {snapshot.validation_mrr:.4f} (train "
+        f"{snapshot.train_mrr:.4f}), cosine of positive pairs {positive.mean():.3f} ± {positive.std():.3f}, of "
+        f"negative pairs {negative.mean():.3f} ± {negative.std():.3f}"
     )

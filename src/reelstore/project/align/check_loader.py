@@ -31,22 +31,22 @@ class BatchSummary:
         video: shape and dtype.
         text: shape and dtype.
         pairs: keys of its first pairs: a video, a caption.
-        n_right: pairs with label 1.
-        n_wrong: pairs with label 0.
+        n_positive: pairs with label 1.
+        n_negative: pairs with label 0.
         padding: share of places in `text` and `video` that hold no token; 0 where there is no padding.
     """
 
     video: str
     text: str
     pairs: Sequence[tuple[Key, Key]]
-    n_right: int
-    n_wrong: int
+    n_positive: int
+    n_negative: int
     padding: float
 
     def __str__(self) -> str:
         pairs = ", ".join(f"{video} with {caption[0]}/{caption[1]}" for video, caption in self.pairs)
         return (
-            f"video {self.video}, text {self.text}; {self.n_right} right and {self.n_wrong} wrong pairs; "
+            f"video {self.video}, text {self.text}; {self.n_positive} positive and {self.n_negative} negative pairs; "
             f"{self.padding:.0%} padding; {pairs}, …"
         )
 
@@ -57,7 +57,7 @@ class LoaderReport:
 
     Attributes:
         name: <dataset>/<model>/<aligner>.
-        n_pairs: shown in an epoch.
+        n_pairs: of an epoch.
         n_batches: of an epoch.
         shuffle: see `PairLoader`.
         batches: some of them.
@@ -100,7 +100,7 @@ def check_loader(params: Params, *, video: str, text: str, aligner: str, n_descr
         raise ParamsError(f"{aligner} is of the kind {rows.settings['kind']}, which isn't trained from batches.")
     torch.set_num_threads(rows.aligner.threads)
     data = rows.aligner.batches(rows.train)
-    videos, captions = data.train.videos.ids, data.train.captions.ids
+    videos, captions = data.train.video.ids, data.train.text.ids
     loader = data.train_dataloader()
     n_read = min(N_READ, len(loader))
     started = time.perf_counter()
@@ -140,7 +140,7 @@ def _mark(batch: PairBatch) -> int:
 
 
 def _described(batch: PairBatch, videos: Sequence[Key], captions: Sequence[Key]) -> BatchSummary:
-    n_right = int(batch.label.sum())
+    n_positive = int(batch.label.sum())
     masks = [side.mask for side in (batch.video, batch.text) if isinstance(side, Padded)]
     n_places = sum(mask.numel() for mask in masks)
     return BatchSummary(
@@ -152,8 +152,8 @@ def _described(batch: PairBatch, videos: Sequence[Key], captions: Sequence[Key])
                 batch.video_positions[:N_KEYS].tolist(), batch.caption_positions[:N_KEYS].tolist(), strict=True
             )
         ],
-        n_right=n_right,
-        n_wrong=len(batch.label) - n_right,
+        n_positive=n_positive,
+        n_negative=len(batch.label) - n_positive,
         padding=sum(int((~mask).sum()) for mask in masks) / n_places if n_places else 0.0,
     )
 

@@ -15,7 +15,7 @@ FINDINGS = "doctor.json"
 
 
 def training_files(
-    watch: TrainingMonitor, diagnosis: Diagnosis, *, models: Path, plots: Path
+    monitor: TrainingMonitor, diagnosis: Diagnosis, *, models: Path, plots: Path
 ) -> dict[Path, bytes | None]:
     """Checks and looks as models/doctor.json, curves as plots/doctor/*.tsv.
 
@@ -25,12 +25,12 @@ def training_files(
     if not diagnosis.checks:
         return files
     # Without what isn't a number: an untrained tower has no loss yet.
-    looks = [{name: value for name, value in asdict(look).items() if np.isfinite(value)} for look in watch.looks]
+    looks = [{name: value for name, value in asdict(look).items() if np.isfinite(value)} for look in monitor.epochs]
     checks = [{**check, "value": float(np.nan_to_num(check["value"]))} for check in diagnosis.as_json()]
     found = json.dumps({"checks": checks, "looks": looks}, indent=1, allow_nan=False) + "\n"
     files[models / FINDINGS] = found.encode()
-    for curve in watch.looks[-1].curves():
-        lines = [f"{look.epoch}\t{look.curves()[curve]:.6g}" for look in watch.looks if curve in look.curves()]
+    for curve in monitor.epochs[-1].curves():
+        lines = [f"{look.epoch}\t{look.curves()[curve]:.6g}" for look in monitor.epochs if curve in look.curves()]
         files[plots / "doctor" / f"{curve}.tsv"] = ("\n".join([f"step\t{curve}", *lines]) + "\n").encode()
     return files
 

@@ -79,15 +79,15 @@ def paired_rows(videos: Rows, captions: Rows, pairs: Iterable[Pair]) -> PairedRo
         for pair in pairs
         if pair.video_id in video_of and (pair.caption_video_id, pair.caption_index) in caption_of
     ]
-    right = list(dict.fromkeys(pair for pair in kept if pair.label == 1))
+    positive = list(dict.fromkeys(pair for pair in kept if pair.label == 1))
     labelled = None
     if any(pair.label != 1 for pair in kept):
-        labelled = LabelledRows(*_shown(videos, captions, kept))
-    its_videos, its_captions, positive = _shown(videos, captions, right)
-    return PairedRows(its_videos, its_captions, positive.video, labelled)
+        labelled = _labelled_rows(videos, captions, kept)
+    rows = _labelled_rows(videos, captions, positive)
+    return PairedRows(video=rows.video, text=rows.text, video_of_caption=rows.pairs.video, labelled=labelled)
 
 
-def _shown(videos: Rows, captions: Rows, pairs: Sequence[Pair]) -> tuple[Rows, Rows, LabelledPairs]:
+def _labelled_rows(videos: Rows, captions: Rows, pairs: Sequence[Pair]) -> LabelledRows:
     """Videos and captions of the pairs, each once, in the order in which they come."""
     video_ids = [pair.video_id for pair in pairs]
     caption_keys = [(pair.caption_video_id, pair.caption_index) for pair in pairs]
@@ -98,4 +98,4 @@ def _shown(videos: Rows, captions: Rows, pairs: Sequence[Pair]) -> tuple[Rows, R
         np.array([caption_at[key] for key in caption_keys], dtype=np.int64),
         np.array([pair.label for pair in pairs], dtype=np.float32),
     )
-    return videos.select(list(video_at)), captions.select(list(caption_at)), labelled
+    return LabelledRows(video=videos.select(list(video_at)), text=captions.select(list(caption_at)), pairs=labelled)

@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from reelstore.align.base import FitContext
 from reelstore.align.registry import FittedAligner
 from reelstore.doctor.findings import Diagnosis
 from reelstore.doctor.training import TrainingMonitor
-from reelstore.evaluation import evaluate
+from reelstore.fitting import validation_mrr
 from reelstore.io import make_output_folder, replace_together
 from reelstore.project import tracking
 from reelstore.project.align.curves import curve_files, live_curves
@@ -56,7 +55,7 @@ def run_align(
     name, model, layout, revision = rows.name, model_name(video, text), params.layout, tracking.revision()
     checkpoints = layout.run("align", model, aligner)
     if _is_helper():
-        silent = FitContext(checkpoints, lambda row: None, lambda line: None, revision=revision)
+        silent = FitContext(checkpoints, revision=revision)
         rows.aligner.fit(rows.train, rows.validation, validate=validation_mrr, context=silent)
         return None
     folder, plots = layout.aligner(model, aligner), layout.training(model, aligner)
@@ -81,11 +80,11 @@ def run_align(
                     live.log_metric(metric, value)
                 live.next_step()
 
-            doctor = TrainingMonitor()
-            context = FitContext(checkpoints, watch, progress, doctor.look, revision)
+            monitor = TrainingMonitor()
+            context = FitContext(checkpoints, watch, progress, monitor.on_epoch_end, revision)
             rows.aligner.fit(rows.train, rows.validation, validate=validation_mrr, context=context)
         log.summary({"validation": {"best_MRR": max(tried)}})
-    diagnosis = Diagnosis.of(name, doctor.checks())
+    diagnosis = Diagnosis.of(name, monitor.checks())
     for check in diagnosis.checks:
         if check.level in ("warning", "fatal"):
             progress(str(check))
@@ -93,19 +92,14 @@ def run_align(
     replace_together(
         {
             **curve_files(live_folder, plots),
-            **training_files(doctor, diagnosis, models=folder, plots=plots),
+            **training_files(monitor, diagnosis, models=folder, plots=plots),
             **{folder / file: content for file, content in fitted.files().items()},
         }
     )
     seconds = time.perf_counter() - started
-    return AlignReport(name, folder, len(rows.train.videos), len(rows.train.captions), max(tried), seconds)
+    return AlignReport(name, folder, len(rows.train.video), len(rows.train.text), max(tried), seconds)
 
 
 def _is_helper() -> bool:
     """Lightning runs the same command again for every further process, and numbers them from 1."""
     return any(int(os.environ.get(name) or 0) > 0 for name in ("RANK", "LOCAL_RANK"))
-
-
-def validation_mrr(video: Any, text: Any, video_of_caption: Any) -> float:
-    """Text-to-video MRR, by which settings and epochs are chosen."""
-    return float(evaluate(text=text, video=video, video_of_caption=video_of_caption, ks=(1,)).metrics["t2v"]["MRR"])

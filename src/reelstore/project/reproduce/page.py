@@ -154,7 +154,7 @@ def _pictures(outcome: Outcome) -> list[str]:
     curves = {
         "Training loss": ("train_loss", "constant_loss"),
         "MRR within training and validation videos": ("train_mrr", "validation_mrr"),
-        "Cosine of right and wrong pairs": ("right", "wrong"),
+        "Cosine of positive and negative pairs": ("positive", "negative"),
         "Mean cosine of random rows": ("video_cosine", "text_cosine"),
     }
     pictures = []
