@@ -43,8 +43,8 @@ def fit(
             i is of video i.
         validation: pairs by which settings and epochs are chosen: what `Store.pairs` gives, or any object or mapping
             with `text`, `video` and, as above, `video_of_caption`. Without, a tenth of the videos (at least 2) with all
-            their captions is held out for it, drawn by `seed`: the aligner isn't fitted on these. `echo` is told how
-            many.
+            their captions is held out for it, drawn by `seed`: the aligner isn't fitted on these. `echo` gets a
+            line that says how many.
         seed: of the videos held out, and of a trained kind's weights and order.
         checkpoints: folder in which a trained kind keeps live checkpoints: after a kill, the same call continues from
             there. None: nothing is kept.

@@ -154,7 +154,7 @@ def test_all_rows_of_both_sides_are_mapped_under_their_keys_and_splits(project, 
             "fingerprint": source.fingerprint,
         }
         assert rows.recipe["aligner"] == {"name": name, "kind": "ridge", "digest": fitted.digest}
-    assert "60 rows, 58 mapped, 2 failed, 0 taken over" in report.summary()
+    assert "60 rows, 58 mapped, 2 failed, 0 reused" in report.summary()
     assert found() == []
 
 

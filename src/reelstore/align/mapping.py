@@ -40,7 +40,7 @@ def mapped_batches(transform: Transform, rows: Rows) -> Iterator[tuple[IntArray,
 
     A matrix product may round a row differently at different places, and equal embeddings, such as those of a caption
     that repeats, must tie: so each distinct row is mapped once, where it first occurs, and batches of embeddings are
-    filled up to one size, lest a row's numbers depend on how many others came with it.
+    filled up to one size, so that a row's numbers don't depend on how many others came with it.
     """
     first = first_equal(rows)
     repeated = np.unique(first[first != np.arange(len(first))])

@@ -53,7 +53,7 @@ class EpochPairs:
     Args:
         video_of_caption: (n_captions,) position of each caption's video.
         n_videos: videos there are.
-        captions_per_video: `one`, drawn anew by (seed, epoch, video), or `all`.
+        captions_per_video: `one`, drawn by (seed, epoch, video), or `all`.
         seed: of what is drawn.
         place_of_video: (n_videos,) what pairs are listed by; by default the video's position.
 

@@ -21,7 +21,7 @@ class Directions:
         mean: (dim,) of the rows.
         directions: (dim, k) orthonormal columns, the largest variance first.
         variances: (k,) of the rows along them.
-        mean_variance: over all `dim` dimensions, those left out too.
+        mean_variance: over all `dim` dimensions, those without a direction too.
     """
 
     mean: Float64Array
@@ -58,7 +58,7 @@ def top_eigenpairs(symmetric: Float64Array, k: int) -> tuple[Float64Array, Float
     """The k largest eigenvalues, descending, and their eigenvectors as columns.
 
     Where k is a small part of a wide matrix, by block iteration with a fixed start, until each residual is within 1e-6
-    of the largest eigenvalue, or the eigenvalues' sum no longer grows by 1e-4 of itself: what is left to gain then lies
+    of the largest eigenvalue, or the eigenvalues' sum no longer grows by 1e-4 of itself: what is left to gain is then
     among eigenvalues that hardly differ, whose vectors are as good as any of their span. Else all of them by LAPACK.
     """
     dim = len(symmetric)

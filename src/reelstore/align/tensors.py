@@ -15,7 +15,7 @@ MAX_WIDTH = 2**20
 MAX_LAYERS = 256
 
 Shape = Sequence[int | str]
-"""Widths; a name stands for a width that is the same wherever the name is."""
+"""Widths; a name is a width that is the same in every shape with that name."""
 
 
 def check_tensors(tensors: Mapping[str, Array], shapes: Mapping[str, Shape]) -> dict[str, int]:

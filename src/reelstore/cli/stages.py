@@ -151,7 +151,7 @@ def check_loader(video: str, text: str, aligner: str, batches: int) -> None:
 def apply(video: str, text: str, aligner: str) -> None:
     """Store what ALIGNER makes of all embeddings of the encoders VIDEO and TEXT, as `aligned` variants.
 
-    Rows whose embedding and aligner haven't changed are taken over.
+    Rows whose embedding and aligner haven't changed are reused.
 
     Example:
 

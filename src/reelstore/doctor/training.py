@@ -125,7 +125,7 @@ def sample_checks(stats: EpochStats) -> list[Check]:
 
 
 def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "") -> Check:
-    """An MRR beside that of guessing: no more than four standard deviations above it means nothing."""
+    """An MRR compared with that of guessing: no more than four standard deviations above it means nothing."""
     reciprocal = 1 / np.arange(1, n_videos + 1)
     chance = float(reciprocal.mean())
     # Captions of one video aren't independent: as many draws as videos, at worst.

@@ -53,3 +53,27 @@ def test_the_mean_of_two_ranks_gradients_is_the_gradient_of_the_batch(trained, l
     assert np.linalg.norm(alone) > 0
     for rank in ranks:
         np.testing.assert_allclose(rank, alone, rtol=1e-10, atol=1e-14)
+
+
+FIT = """
+import numpy as np
+import reelstore
+
+rng = np.random.default_rng(0)
+video = rng.normal(size=(80, 6))
+ranks = {"accelerator": "cpu", "devices": 2, "strategy": "ddp"}
+text = video @ rng.normal(size=(6, 4))
+aligner = reelstore.fit("mlp", text=text, video=video, widths=[4], batch_size=16, max_epochs=2, trainer=ranks)
+print(aligner.digest)
+"""
+
+
+def test_fit_in_two_processes_needs_no_folder_of_checkpoints(tmp_path) -> None:
+    """Each process has a temporary folder of its own; the best epoch is in the first one's."""
+    (tmp_path / "fit.py").write_text(FIT)
+    command = [sys.executable, str(tmp_path / "fit.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    one, other = done.stdout.split()
+    assert one == other
+    assert "Warning" not in done.stderr

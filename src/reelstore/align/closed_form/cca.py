@@ -19,8 +19,8 @@ class Cca(ClosedForm):
 
     Cxx^-1/2 Cxy Cyy^-1/2 = U S V', where a multiple of the mean variance is added to both sides' variances; each side
     is projected on its first `dims` directions, scaled by S ** power. All three covariances are summed over blocks of
-    videos: memory doesn't grow with their number or that of captions. The preprocessing's shrinkage is 1 unless told
-    otherwise: principal components are taken as they are, and `regularisations` alone say how far they are whitened.
+    videos: memory doesn't grow with their number or that of captions. The preprocessing's shrinkage is 1 by
+    default: principal components are taken as they are, and `regularisations` alone say how far they are whitened.
     Source: Hotelling 1936, https://doi.org/10.1093/biomet/28.3-4.321; weights by correlation: CSA, Li et al. 2024,
     https://arxiv.org/abs/2410.07610.
 

@@ -12,7 +12,7 @@ from reelstore.align.tensors import Shape, above_zero
 from reelstore.arrays import Float32Array, Float64Array, unit_rows
 
 JITTER = 1e-9
-"""Of the kernel among landmarks, relative to its diagonal, lest rounding make it singular."""
+"""Of the kernel among landmarks, relative to its diagonal, so that rounding doesn't make it singular."""
 
 
 class KernelRidge(ClosedForm):

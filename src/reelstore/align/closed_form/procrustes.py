@@ -15,7 +15,7 @@ from reelstore.arrays import Float32Array, unit_rows
 class Procrustes(ClosedForm):
     """R = argmin |X R - Y| over orthogonal R, X the videos, Y the mean of each one's captions, scaled to length 1.
 
-    Where the widths differ, the narrower side is rotated into the wider one, R R' = 1: what zeros beside it would give.
+    Where the widths differ, the narrower side is rotated into the wider one, R R' = 1, as if it were padded with zeros.
     Lengths and angles within each side stay as they are. X'Y is summed over blocks of videos.
     Source: Schönemann 1966, https://doi.org/10.1007/BF02289451.
     """

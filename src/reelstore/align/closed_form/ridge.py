@@ -1,4 +1,4 @@
-"""Ridge regression of a video's mean caption on the video: closed form, the floor for whatever is trained."""
+"""Ridge regression of a video's mean caption on the video: closed form, the baseline for trained aligners."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -25,7 +25,7 @@ class PairDataModule(LightningDataModule):
         train: rows to train on; of labelled ones, an epoch has every pair once.
         batch_size: pairs in a batch of all ranks together; at most all of them.
         seed: of the order and the captions drawn.
-        captions_per_video: `one`, drawn anew in every epoch, or `all`.
+        captions_per_video: `one`, drawn again in every epoch, or `all`.
         prepare: side -> what is done to its rows before they become tensors.
         memory_bytes: what rows may take before they are shuffled block by block; by default half of the memory.
         block_rows: videos in such a block.

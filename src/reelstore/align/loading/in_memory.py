@@ -1,4 +1,4 @@
-"""Rows of a store read at once in the order they lie in, then handed out from memory in any order."""
+"""Rows of a store read at once in stored order, then handed out from memory in any order."""
 
 from typing import Any, Protocol
 

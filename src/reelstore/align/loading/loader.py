@@ -39,7 +39,7 @@ class PairLoader:
     slice each, so that any number of them sees the same batches; a rank reads only its own rows. What is left over at
     an epoch's end is dropped; the next epoch has another order.
 
-    Rows are shuffled as a whole if both variants fit `memory_bytes`. If not, blocks of rows that lie side by side are
+    Rows are shuffled as a whole if both variants fit `memory_bytes`. If not, blocks of neighbouring rows are
     read one after the other into a window of `window_blocks` blocks, and shuffled there (`shuffle` says which).
 
     Lightning asks for the place in an epoch (`state_dict`), sets the epoch (`sampler`), and as this is no DataLoader
@@ -51,7 +51,7 @@ class PairLoader:
         pairs: (n_captions,) position in `video` of each caption's video; or positive and negative pairs with labels.
         batch_size: pairs in a batch of all ranks together.
         seed: of order and captions drawn.
-        captions_per_video: `one`, drawn anew in every epoch, or `all`; of labelled pairs, always all.
+        captions_per_video: `one`, drawn again in every epoch, or `all`; of labelled pairs, always all.
         tokens: how tokens whose number varies are handed out.
         dtype: of values; None leaves them as stored.
         prepare: side -> what is done to its rows before they become tensors, in the loader's thread.
@@ -182,7 +182,7 @@ class PairLoader:
         return {"epoch": self.epoch, "batch": self._batch, **self.order_of_batches}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The next `iter()` goes on behind the last batch that had been handed out.
+        """The next `iter()` continues after the last batch that had been handed out.
 
         Raises:
             AlignerError: the state is of other pairs, or of another order of them.
@@ -191,8 +191,8 @@ class PairLoader:
             if state.get(name) != mine:
                 hint = " memory_bytes decides on the shuffle." if name == "shuffle" else ""
                 raise AlignerError(
-                    f"Batches can't go on where the checkpoint's ended: their {name} was {state.get(name)!r}, here it "
-                    f"is {mine!r}. Resume with what was trained on, or begin anew.{hint}"
+                    f"Batches can't continue where the checkpoint's ended: their {name} was {state.get(name)!r}, here "
+                    f"it is {mine!r}. Resume with what was trained on, or start from the beginning.{hint}"
                 )
         self.epoch, self._batch, self._loaded = int(state["epoch"]), int(state["batch"]), True
 
@@ -256,8 +256,8 @@ class PairLoader:
         video, text = (
             side.make(source, at) for side, source, at in zip(self._side_batches, sources, places, strict=True)
         )
-        told = (torch.from_numpy(numbers[pairs]) for numbers in (videos, captions, self._pairs.labels))
-        return PairBatch(video, text, *told)
+        tensors = (torch.from_numpy(numbers[pairs]) for numbers in (videos, captions, self._pairs.labels))
+        return PairBatch(video, text, *tensors)
 
 
 def _check_pairs(pairs: IntArray | LabelledPairs, n_videos: int, n_captions: int) -> None:
@@ -276,7 +276,7 @@ def _check_pairs(pairs: IntArray | LabelledPairs, n_videos: int, n_captions: int
 
 
 class _InPlace:
-    """Rows in the order they lie in, opened apart: what is advised here touches nobody else's reading.
+    """Rows in stored order, opened separately, so that `advise` affects no other reader.
 
     Attributes:
         rows: of the whole variant.
@@ -286,7 +286,7 @@ class _InPlace:
     def __init__(self, rows: Rows) -> None:
         self.rows = open_variant(rows.folder)
         if self.rows.digest != rows.digest:
-            raise AlignerError(f"{rows.folder} was written anew since it was opened. Open it again.")
+            raise AlignerError(f"{rows.folder} was rewritten since it was opened. Open it again.")
         row_of = self.rows.table.row_of
         self.place: IntArray = np.array([row_of[key] for key in rows.ids], dtype=np.int64)
 

@@ -1,4 +1,4 @@
-"""The order of an epoch's items: a pure function of seed and epoch, whoever computes it."""
+"""The order of an epoch's items: a pure function of seed and epoch, the same in every process."""
 
 import numpy as np
 

@@ -48,7 +48,7 @@ class TrainedSettings:
         warm_up: share of all steps in which the learning rate rises.
         schedule: of the learning rate.
         batch_size: pairs a step, of all ranks together; all of them where there are fewer.
-        captions_per_video: in an epoch: `one`, drawn anew each time, `all`, or what the loss wants: all for
+        captions_per_video: in an epoch: `one`, drawn again each time, `all`, or what the loss wants: all for
             `multi-positive`, one for the others. Of labelled pairs, always all.
         chunk: items that a tower, and rows that a loss, takes at once, for batches whose activations or logits exceed
             memory; gradients are those of the whole batch. 0 for all.
@@ -105,7 +105,7 @@ class MlpSettings(TrainedSettings):
 
     Args:
         widths: of the layers; the last is the joint space's.
-        block: `residual`, a linear map plus an MLP beside it, or `report`: Linear, ReLU, LayerNorm, dropout.
+        block: `residual`, a linear map plus an MLP, or `report`: Linear, ReLU, LayerNorm, dropout.
         shared: whether both sides have one tower; they must be as wide.
         dropout: share of entries dropped in training.
     """

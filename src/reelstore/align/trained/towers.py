@@ -11,7 +11,7 @@ from reelstore.arrays import Float32Array
 
 
 class ResidualTower(nn.Module):
-    """A linear map plus an MLP beside it, then length 1.
+    """The sum of a linear map and an MLP, then length 1.
 
     The MLP's last layer starts at zero: training starts from the linear map and adds what helps.
 
@@ -37,7 +37,7 @@ class ResidualTower(nn.Module):
             self.mlp = nn.Sequential(*layers, last)
 
     def forward(self, values: Tensor) -> Tensor:
-        # Entries near 1, as layers expect, whatever the length of an embedding.
+        # Entries near 1, as layers expect, for embeddings of any length.
         scaled = nn.functional.normalize(values, dim=-1) * values.shape[-1] ** 0.5  # (batch, dim_in)
         joint = self.linear(self.dropout(scaled))  # (batch, dim_out)
         if self.mlp is not None:

@@ -1,4 +1,4 @@
-"""Where a training stands, on disk every so many steps: what was killed goes on from there."""
+"""The state of a training, on disk every so many steps: a killed one continues from there."""
 
 import os
 import zipfile

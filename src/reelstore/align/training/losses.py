@@ -14,7 +14,7 @@ from reelstore.align.training.gather import gathered
 from reelstore.errors import ParamsError
 
 MAX_LOGIT_SCALE = math.log(100)
-"""As CLIP caps it, lest training diverge."""
+"""As CLIP caps it, so that training doesn't diverge."""
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ class Training(lightning.LightningModule):
         identity: of checkpoints.
         sentence: (n_captions,) equal numbers for captions with equal embeddings.
         evaluator: measures an epoch.
-        context: is told of it.
+        context: gets the numbers.
     """
 
     _sentence: Tensor

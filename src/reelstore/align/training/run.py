@@ -42,7 +42,7 @@ def run(
         options: of the trainer; see `trainer_options`.
         patience: epochs without a better validation MRR before it stops.
         checkpoint_steps: optimizer steps between two live checkpoints; 0 for none.
-        context: has the checkpoints, and is told of progress.
+        context: has the checkpoints, and gets lines of progress.
     """
     with context.checkpoint_folder() as folder:
         make_output_folder(folder)
@@ -64,7 +64,7 @@ def run(
             with _interruptible(), _restoring(training, resumed):
                 trainer.fit(training, datamodule=data, ckpt_path=resumed, weights_only=True if resumed else None)
         assert best.dirpath is not None
-        _take_best(training, Path(best.dirpath) / BEST)  # the first rank's folder: each has a temporary one of its own
+        _take_best(training, Path(best.dirpath) / BEST)  # rank 0's: temporary folders differ between ranks
         trainer.strategy.barrier()
         training.float().eval().cpu()
         if trainer.is_global_zero:
@@ -192,7 +192,12 @@ def _quiet() -> Iterator[None]:
     level = logger.level
     logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
-        for message in (".*LeafSpec.*", ".*Checkpoint directory .* exists and is not empty.*"):
+        # all_gather: deprecated in torch 2.13, whose other differentiable one is private; Lightning calls it too.
+        for message in (
+            ".*LeafSpec.*",
+            ".*Checkpoint directory .* exists and is not empty.*",
+            ".*functional.all_gather.*",
+        ):
             warnings.filterwarnings("ignore", message=message)
         try:
             yield

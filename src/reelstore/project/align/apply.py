@@ -34,7 +34,7 @@ class ApplyReport:
         """A line a side."""
         return "\n".join(
             f"{folder}: {update.n_rows} rows, {mapped} mapped, {update.n_failed} failed, "
-            f"{update.n_rows - update.n_failed - mapped} taken over."
+            f"{update.n_rows - update.n_failed - mapped} reused."
             for folder, update, mapped in zip(self.folders, self.updates, self.n_mapped, strict=True)
         )
 
@@ -48,7 +48,7 @@ def run_apply(params: Params, *, video: str, text: str, aligner: str, progress: 
     """Bring `<side>/<video>+<text>/aligned.<aligner>` up to date with the embeddings it is mapped from and the aligner.
 
     All splits are mapped; a row that failed stays so, with its reason. A row whose embedding and aligner are the same
-    as before is taken over. Memory is bounded by a batch and, where many rows are equal, by a temporary file.
+    as before is reused. Memory is bounded by a batch and, where many rows are equal, by a temporary file.
 
     Raises:
         AlignerError: the aligner isn't there, or was fitted on other embeddings.
@@ -107,7 +107,7 @@ def _mapped(
 ) -> tuple[UpdateReport, int]:
     """Bring one side up to date, and say how many rows were mapped."""
     table = RowTable(rows.table.keys, rows.table.splits, aligned_fingerprints(spec, rows))
-    # A failed row costs nothing to look at again, and its embedding may have come since.
+    # Trying a failed row again costs nothing, and its embedding may exist by now.
     with VariantUpdate(folder, spec, table, retry_failed=True) as update:
         n_mapped = _map_todo(rows, update, transform, progress)
         return update.finish(), n_mapped

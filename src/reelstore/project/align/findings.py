@@ -1,4 +1,4 @@
-"""What the doctor saw of a training, beside the aligner it made: doctor.json, and a curve a number."""
+"""Files of a training's checks: doctor.json next to the aligner, and a curve for each number."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -17,7 +17,7 @@ FINDINGS = "doctor.json"
 def training_files(
     monitor: TrainingMonitor, diagnosis: Diagnosis, *, models: Path, plots: Path
 ) -> dict[Path, bytes | None]:
-    """Checks and looks as models/doctor.json, curves as plots/doctor/*.tsv.
+    """Checks and the numbers of each epoch as models/doctor.json, curves as plots/doctor/*.tsv.
 
     None stands for files of an earlier training: for all of them where the aligner isn't trained.
     """
@@ -25,12 +25,12 @@ def training_files(
     if not diagnosis.checks:
         return files
     # Without what isn't a number: an untrained tower has no loss yet.
-    looks = [{name: value for name, value in asdict(look).items() if np.isfinite(value)} for look in monitor.epochs]
+    epochs = [{name: value for name, value in asdict(one).items() if np.isfinite(value)} for one in monitor.epochs]
     checks = [{**check, "value": float(np.nan_to_num(check["value"]))} for check in diagnosis.as_json()]
-    found = json.dumps({"checks": checks, "looks": looks}, indent=1, allow_nan=False) + "\n"
+    found = json.dumps({"checks": checks, "looks": epochs}, indent=1, allow_nan=False) + "\n"
     files[models / FINDINGS] = found.encode()
     for curve in monitor.epochs[-1].curves():
-        lines = [f"{look.epoch}\t{look.curves()[curve]:.6g}" for look in monitor.epochs if curve in look.curves()]
+        lines = [f"{one.epoch}\t{one.curves()[curve]:.6g}" for one in monitor.epochs if curve in one.curves()]
         files[plots / "doctor" / f"{curve}.tsv"] = ("\n".join([f"step\t{curve}", *lines]) + "\n").encode()
     return files
 
@@ -40,8 +40,8 @@ def read_training_checks(models: Path) -> list[Check]:
     return _read(models).checks
 
 
-def read_looks(models: Path) -> list[dict[str, float]]:
-    """Its numbers, look by look."""
+def read_epochs(models: Path) -> list[dict[str, float]]:
+    """The numbers of its epochs, in order."""
     return _read(models).looks
 
 

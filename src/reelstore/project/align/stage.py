@@ -22,7 +22,7 @@ from reelstore.records import model_name
 
 @dataclass(frozen=True)
 class AlignReport:
-    """A fitted aligner, what validation said of it, and where it lies."""
+    """A fitted aligner, its validation MRR, and its folder."""
 
     name: str
     folder: Path

@@ -19,7 +19,7 @@ from reelstore.errors import (
 from reelstore.evaluation.files import write_json
 from reelstore.io import replace_together
 from reelstore.plain import read_typed, typed
-from reelstore.project.align.findings import read_looks
+from reelstore.project.align.findings import read_epochs
 from reelstore.project.align.stage import run_align
 from reelstore.project.dataset import build_dataset
 from reelstore.project.doctor import run_doctor, run_doctor_of_aligner
@@ -172,7 +172,7 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
                 "n_captions": len(evaluated.matched.captions),
                 "seconds": 0.0 if fitted is None else fitted.seconds,
                 "checks": checks.as_json(),
-                "looks": read_looks(params.layout.aligner(model, experiment.name)),
+                "looks": read_epochs(params.layout.aligner(model, experiment.name)),
             }
             write_json(kept, found)
     except (StoreNotFoundError, ParamsError) as error:
