@@ -204,6 +204,26 @@ def test_validation_is_any_object_with_both_sides() -> None:
     assert with_object.history == with_mapping.history
 
 
+@pytest.mark.parametrize(
+    ("kind", "given", "expected"),
+    [
+        ("ridge", {"alphas": np.array([0.1, 1.0])}, {"alphas": [0.1, 1.0]}),
+        ("ridge", {"alphas": torch.tensor([0.5, 1.0])}, {"alphas": [0.5, 1.0]}),
+        ("kernel-ridge", {"landmarks": np.int64(20), "gammas": (np.float64(0.5),)}, {"landmarks": 20, "gammas": [0.5]}),
+        ("asif", {"kept": range(5, 20, 5)}, {"kept": [5, 10, 15]}),
+        ("mlp", {**TRAINED["mlp"], "widths": np.array([8, 4])}, {"widths": [8, 4]}),
+    ],
+)
+def test_settings_may_be_arrays_and_numbers_of_numpy(
+    tmp_path: Path, kind: str, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    aligner = reelstore.fit(kind, **TRAIN, **given)
+    aligner.save(tmp_path)
+    again = reelstore.load_aligner(tmp_path)
+    assert {name: again.settings[name] for name in expected} == expected
+    assert again.digest == aligner.digest
+
+
 REFUSED: dict[str, tuple[dict[str, Any], type[ReelstoreError], str]] = {
     "an unknown kind": ({"kind": "rigde"}, UnknownNameError, "Did you mean ridge"),
     "an unknown setting": ({"alpha": [1.0]}, ParamsError, "Did you mean alphas"),
@@ -212,6 +232,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[ReelstoreError], str]] = {
     "owners of another length": ({"video_of_caption": OF[:100]}, AlignerError, r"\(240,\)"),
     "owners that aren't whole": ({"video_of_caption": OF[:240] / 2}, AlignerError, "whole numbers"),
     "no owners": ({"video_of_caption": None}, AlignerError, "240 captions of 120 videos"),
+    "a seed below 0": ({"seed": -1}, ParamsError, "seed is -1; a whole number from 0"),
+    "a seed that is a name": ({"seed": "one"}, ParamsError, "seed is 'one'"),
+    "a set of a project": ({"pairs": "labelled"}, ParamsError, "pairs is a project's setting"),
+    "a loss of labels": ({"kind": "mlp", "loss": "mse"}, AlignerError, "positive and negative pairs"),
+    "values beyond float32": ({"text": TEXT[:240].astype(float) * 1e300}, EmbeddingsError, "row 0 .* beyond float32"),
     "NaN": ({"text": np.where(np.arange(240)[:, None] == 7, np.nan, TEXT[:240])}, EmbeddingsError, "text: row 7"),
     "integers": ({"video": np.ones((120, 3), int)}, EmbeddingsError, "int64"),
     "a vector": ({"video": VIDEO[0]}, EmbeddingsError, r"\(20,\)"),

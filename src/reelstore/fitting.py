@@ -9,8 +9,9 @@ import numpy as np
 from reelstore.align.base import FitContext, PairedRows, check_layout
 from reelstore.align.registry import FittedAligner, all_settings, make_aligner
 from reelstore.arrays import Float32Array, IntArray
-from reelstore.errors import AlignerError
+from reelstore.errors import AlignerError, ParamsError
 from reelstore.evaluation import evaluate
+from reelstore.settings import MAX_SEED, plain
 from reelstore.store.memory import as_rows
 
 HELD_OUT = 0.1
@@ -67,10 +68,19 @@ def fit(
         >>> aligner.transform(video=video).shape                                   # doctest: +SKIP
         (100, 64)
     """
-    given = {"kind": kind, **settings}
+    given = plain({"kind": kind, **settings})
+    seed = plain(seed)
+    if type(seed) is not int or not 0 <= seed <= MAX_SEED:
+        raise ParamsError(f"seed is {seed!r:.60}; a whole number from 0 to {MAX_SEED} is expected.", key="seed")
+    if "pairs" in given:
+        raise ParamsError(
+            "pairs is a project's setting, the name of a set in params.yaml; from Python give text=, video= and "
+            "video_of_caption=.",
+            key="pairs",
+        )
     if "seed" in all_settings({"kind": kind}):
         given.setdefault("seed", seed)
-    aligner, _ = make_aligner(given)  # before any rows are looked at: a wrong setting costs nothing
+    aligner, _ = make_aligner(given)  # before any rows are read: a wrong setting costs nothing
     train, its_validation = _train_and_validation(
         _pairs("training", text, video, video_of_caption), validation, seed, echo or _ignore
     )

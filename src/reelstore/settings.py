@@ -274,11 +274,13 @@ def options_of(owner: Any, *, skip: frozenset[str] = frozenset(), base: type[Set
 
 
 def plain(value: Any) -> Any:
-    """A value as YAML would have given it; callers from Python have tuples and paths too."""
+    """A value as YAML would have given it; callers from Python have tuples, ranges, paths, arrays and tensors too."""
     if isinstance(value, Mapping):
         return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | range):
         return [plain(item) for item in value]
+    if hasattr(value, "tolist"):  # NumPy's and torch's arrays and numbers
+        return value.tolist()
     return str(value) if isinstance(value, Path) else value
 
 

@@ -44,11 +44,12 @@ def as_rows(values: Any, *, side: Side) -> Rows:
     if flat.dtype.kind != "f":
         raise EmbeddingsError(f"{side}: embeddings are floating point, these are {flat.dtype}.")
     if flat.dtype.name not in _STORED:
-        flat = flat.astype(np.float32)
+        with np.errstate(over="ignore"):
+            flat = flat.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(flat).reshape(len(flat), -1).all(axis=1))
     if len(bad):
         row = int(bad[0]) if offsets is None else int(np.searchsorted(offsets, bad[0], side="right")) - 1
-        raise EmbeddingsError(f"{side}: row {row} holds NaN or infinity.")
+        raise EmbeddingsError(f"{side}: row {row} holds NaN, infinity, or a value beyond float32.")
     return Rows(_MemoryVariant(side, np.ascontiguousarray(flat), offsets, n_tokens), None)
 
 

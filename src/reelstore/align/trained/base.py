@@ -172,7 +172,7 @@ class Trained(TrainedSettings, ABC):
         if train.labelled is None or not 0 < train.labelled.pairs.label.mean() < 1:
             raise AlignerError(
                 f"{self.kind}: {self.loss} learns from positive and negative pairs; these are all of one kind. "
-                "Name a set with `negatives` as the aligner's `pairs`, or take another loss."
+                "In a project, name a set with `negatives` as the aligner's `pairs`; or take another loss."
             )
         return train.labelled
 
