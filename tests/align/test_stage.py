@@ -159,7 +159,7 @@ def test_wrong_pairs_are_there_for_losses_of_labels(project, towers):
 def test_a_loss_of_labels_refuses_right_pairs_alone(project):
     aligners = {"report": {**PARAMS.aligners["report"], "pairs": "captions"}}
     params = PARAMS.model_copy(update={"aligners": aligners})
-    with pytest.raises(AlignerError, match="Name a set with `negatives`"):
+    with pytest.raises(AlignerError, match="name a set with `negatives`"):
         run_align(params, video="fake-video", text="fake-text", aligner="report", progress=lambda line: None)
 
 
