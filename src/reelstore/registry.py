@@ -21,7 +21,7 @@ class Registry(Mapping[str, str]):
 
     Args:
         what: what a name stands for, for messages: `aligner`.
-        group: `datasets`, `encoders` or `aligners`.
+        group: `datasets`, `encoders`, `aligners` or `rerankers`.
         builtin: the names that reelstore has.
         extra: that brings the packages these need.
         extras: name -> another extra, which brings all that this one needs.

@@ -158,10 +158,12 @@ def test_other_weights_than_those_that_embedded_are_refused(project: Path, tmp_p
 def test_settings_that_are_not_a_scorer_s_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="Known: maxsim, none, xclip"):
         make_reranker("mine", {"rerank": "magic"})
-    with pytest.raises(ParamsError, match=r"scorers\.mine: unknown setting 'patches'.*prompts"):
+    with pytest.raises(ParamsError, match=r"scorers\.mine\.patches is unknown\..*prompts"):
         make_reranker("mine", {"rerank": "xclip", "patches": "x"})
-    with pytest.raises(ParamsError, match=r"video is 3"):
+    with pytest.raises(ParamsError, match=r"scorers\.mine\.video is 3; a text is expected"):
         make_reranker("mine", {"rerank": "none", "video": 3})
+    with pytest.raises(ParamsError, match=r"scorers\.mine\.over is 'words'; it must be text, video or both"):
+        make_reranker("mine", {"rerank": "maxsim", "over": "words"})
     with pytest.raises(ParamsError, match=r"scorers\.mine has no `rerank`"):
         parse_params({"scorers": {"mine": {}}})
     with pytest.raises(ParamsError, match="under aligners and under scorers"):

@@ -2,20 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from inspect import signature
 from typing import Any, Protocol
 
-from reelstore.errors import ParamsError, UnknownNameError
+from reelstore.errors import ParamsError
 from reelstore.evaluation.unaligned import pad_to_same_width
 from reelstore.records import Side
+from reelstore.registry import Registry
+from reelstore.settings import options_of, parsed, plain
 from reelstore.store.read import Rows
 
-RERANKERS: dict[str, str] = {
+_BUILT_IN = {
     "none": "reelstore.evaluation.rerank:NoReranker",
     "maxsim": "reelstore.evaluation.rerank_maxsim:MaxSimReranker",
     "xclip": "reelstore.evaluation.rerank_xclip:XClipReranker",
 }
+RERANKERS = Registry("reranker", "rerankers", _BUILT_IN, extra="encode")
+"""Name -> class of a reranker; others come through entry points of the group `reelstore.rerankers`."""
 
 
 @dataclass(frozen=True)
@@ -88,21 +90,11 @@ def make_reranker(name: str, settings: Mapping[str, Any]) -> Reranker:
 
     Raises:
         UnknownNameError: there is no such reranker.
-        ParamsError: a setting isn't the reranker's.
+        MissingExtraError: it needs torch, which isn't installed.
+        ParamsError: a setting isn't the reranker's, or has another type or value than it takes.
     """
-    kind = settings["rerank"]
-    if kind not in RERANKERS:
-        raise UnknownNameError("reranker", str(kind), RERANKERS)
-    module, _, attribute = RERANKERS[kind].partition(":")
-    cls = getattr(import_module(module), attribute)
-    own = {setting: value for setting, value in settings.items() if setting != "rerank"}
-    defaults = {setting: parameter.default for setting, parameter in signature(cls).parameters.items()}
-    for setting, value in own.items():
-        if setting not in defaults:
-            raise ParamsError(f"scorers.{name}: unknown setting {setting!r}. Known: {', '.join(defaults)}.")
-        if type(value) is not type(defaults[setting]):
-            raise ParamsError(
-                f"scorers.{name}: {setting} is {value!r}; something like {defaults[setting]!r} is expected."
-            )
+    own = dict(settings)
+    cls = RERANKERS.load(str(own.pop("rerank")))
+    parsed(options_of(cls), plain(own), key=f"scorers.{name}")
     reranker: Reranker = cls(**own)
     return reranker

@@ -1,7 +1,7 @@
 """Late interaction over stored tokens: a scorer's `rerank: maxsim`."""
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -9,7 +9,7 @@ from reelstore.arrays import Array, IntArray
 from reelstore.errors import ParamsError
 from reelstore.evaluation.rerank import Stored
 from reelstore.ranking import MaxSim
-from reelstore.ranking.token_scores import Interaction
+from reelstore.ranking.token_scores import Interaction, Over, TokenSimilarity, Total
 from reelstore.records import Side
 from reelstore.store.read import Rows
 
@@ -28,12 +28,9 @@ class MaxSimReranker:
 
     video: str = "tokens"
     text: str = "tokens"
-    similarity: str = "cosine"
-    over: str = "text"
-    total: str = "mean"
-
-    def __post_init__(self) -> None:
-        self._interaction()
+    similarity: TokenSimilarity = "cosine"
+    over: Over = "text"
+    total: Total = "mean"
 
     @property
     def description(self) -> str:
@@ -58,7 +55,7 @@ class MaxSimReranker:
         return {"scores": MaxSim(text=text, video=video, **vars(self._interaction()))}
 
     def _interaction(self) -> Interaction:
-        return Interaction(cast(Any, self.similarity), cast(Any, self.over), cast(Any, self.total))
+        return Interaction(self.similarity, self.over, self.total)
 
 
 class _Widened:
