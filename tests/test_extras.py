@@ -14,6 +14,7 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra(package: str) -
         f"embedding needs {package}, which isn't installed. Run: pip install 'reelstore[{EXTRA_OF[package]}]'."
     )
     assert isinstance(found.value, ReelstoreError) and isinstance(found.value, ImportError)
+    assert found.value.__suppress_context__, "one traceback, not two"
 
 
 def test_the_extra_that_has_all_that_is_needed_is_named() -> None:

@@ -3,6 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,19 +54,21 @@ def test_a_folder_in_the_way_of_one_leaves_all_as_they_were(tmp_path: Path) -> N
     assert len(list(tmp_path.iterdir())) == 3
 
 
-@pytest.fixture
+@contextmanager
 def no_room() -> Iterator[None]:
-    """No file of this process may have more than 100 bytes."""
+    """No file of this process may have more than 100 bytes: for as short as possible, as pytest's output may be one."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("write", [write_atomically, lambda path, content: replace_together({path: content})])
-def test_where_there_is_no_room_the_error_names_the_output_and_nothing_is_left(tmp_path, no_room, write) -> None:
+def test_where_there_is_no_room_the_error_names_the_output_and_nothing_is_left(tmp_path, write) -> None:
     (tmp_path / "found.json").write_text("old")
-    with pytest.raises(OSError, match=r"File too large: '.*/found\.json'$"):
+    with pytest.raises(OSError, match=r"File too large: '.*/found\.json'$"), no_room():
         write(tmp_path / "found.json", bytes(200))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"found.json": "old"}
 

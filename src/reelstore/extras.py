@@ -43,7 +43,7 @@ def needed(what: str, *, extra: str = "") -> Iterator[None]:
         found = missing(error, what, extra=extra)
         if found is None:
             raise
-        raise found from error
+        raise found from None  # the import's traceback says nothing more
 
 
 def missing(error: ModuleNotFoundError, what: str, *, extra: str = "") -> MissingExtraError | None:

@@ -158,9 +158,9 @@ class TestEveryAligner:
     def test_embeddings_of_another_width_are_refused(self, kind, fit, towers) -> None:
         aligner = fit(kind)
         test = part(towers, aligner.aligner, 120, 122)
-        with pytest.raises(AlignerError, match=r"video .* 24 wide; these are \(\d+, 16\)"):
+        with pytest.raises(AlignerError, match=r"video .* 24 wide; these are 16 wide"):
             aligner.transform_video(whole(test.text))
-        with pytest.raises(AlignerError, match=r"text .* 16 wide; these are \(\d+, 24\)"):
+        with pytest.raises(AlignerError, match=r"text .* 16 wide; these are 24 wide"):
             aligner.transform_text(whole(test.video))
 
     def test_embeddings_of_another_fingerprint_are_refused(self, kind, fit) -> None:

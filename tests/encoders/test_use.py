@@ -59,6 +59,12 @@ def test_an_encoder_of_texts_takes_no_frames() -> None:
         ReadyEncoder(Numbering()).encode_frames(np.zeros((1, 1, 2, 2, 3), np.uint8))
 
 
+def test_a_name_may_have_its_side_in_front() -> None:
+    with pytest.raises(ParamsError, match=r"encoders\.text/clip needs `model`"):
+        reelstore.encoder("text/clip")
+    assert repr(ReadyEncoder(Numbering())) == "ReadyEncoder(text/numbering)"
+
+
 def test_an_unknown_encoder_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="'video/minilm-l6'"):
         reelstore.encoder("minilm-l6")

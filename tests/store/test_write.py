@@ -243,6 +243,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an unknown dtype": ({"dtype": "float8"}, "float16, float32"),
     "another source": ({"source": "other"}, "one source"),
     "no variant's name": ({"variant": "clip/mean"}, "video/ENCODER/VARIANT"),
+    "no name": ({"variant": 3}, "3 isn't a variant's name"),
     "a name that leaves the store": ({"variant": "video/../mean"}, "video/ENCODER/VARIANT"),
     "a reserved name": ({"variant": "video/values/mean"}, "reserved"),
     "another side": ({"variant": "text/clip/new"}, "caption_index"),

@@ -67,7 +67,7 @@ class PairedRows:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where a fit keeps what isn't its result, and who is told of its progress; all of it may be left out.
+    """Where a fit keeps what isn't its result, and what is called as it goes on; all of it may be left out.
 
     Attributes:
         checkpoints: folder of live checkpoints, outside of the stage's outputs: a fit that was killed continues from
@@ -173,7 +173,8 @@ def check_width(items: Items, width: int, side: str) -> None:
     values = items.values if isinstance(items, Tokens) else items
     if values.ndim != 2 or values.shape[1] != width:
         what = "tokens" if isinstance(items, Tokens) else "embeddings"
-        raise AlignerError(f"This aligner was fitted on {side} {what} {width} wide; these are {values.shape}.")
+        has = f"{values.shape[1]} wide" if values.ndim == 2 else f"{values.shape}"  # rows come in blocks, filled up
+        raise AlignerError(f"This aligner was fitted on {side} {what} {width} wide; these are {has}.")
 
 
 def embeddings(items: Items, width: int, side: str) -> Float32Array:

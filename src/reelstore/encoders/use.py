@@ -12,7 +12,7 @@ from reelstore.bounds import ItemBounds
 from reelstore.encoders.base import Encoder, EncoderSpec
 from reelstore.encoders.registry import load_weights, make_encoder
 from reelstore.errors import ParamsError
-from reelstore.records import Frames, Side
+from reelstore.records import SIDES, Frames, Side
 
 if TYPE_CHECKING:
     from reelstore.encoders.input_statistics import InputStatistics
@@ -24,8 +24,8 @@ def encoder(
     """An encoder with its weights.
 
     Args:
-        name: registry name, `efficientnet-lite0`.
-        side: `video` or `text`.
+        name: registry name, `efficientnet-lite0`; or with its side in front, `text/minilm-l6`.
+        side: `video` or `text`, where the name doesn't say it.
         device: `auto` (a GPU where there is one), `cpu`, `cuda`, `cuda:1`.
         threads: CPU threads; they move the last bits.
         options: the encoder's own, as in params.yaml.
@@ -46,6 +46,9 @@ def unloaded_encoder(
     name: str, *, side: Side = "video", device: str = "auto", threads: int = 1, **options: Any
 ) -> "ReadyEncoder":
     """As `encoder`, before its weights are read: for its `spec`. `load_weights(one.encoder)` makes it ready."""
+    for one in SIDES:
+        if name.startswith(f"{one}/"):
+            side, name = one, name.removeprefix(f"{one}/")
     return ReadyEncoder(make_encoder(side, name, options=options, device=device, threads=threads))
 
 
@@ -54,6 +57,9 @@ class ReadyEncoder:
     """An encoder that takes any number of items and sorts them into batches itself."""
 
     encoder: Encoder
+
+    def __repr__(self) -> str:
+        return f"ReadyEncoder({self.spec.side}/{self.spec.name})"
 
     @property
     def spec(self) -> EncoderSpec:

@@ -292,7 +292,9 @@ def _shape_of(folder: Path, batch: Any, here: Sequence[int]) -> GivenShape:
     """Of the first batch that has a value; `here`: where it has one."""
     if isinstance(batch, np.ndarray):
         if batch.ndim not in (2, 3) or 0 in batch.shape[1:]:
-            raise StoreError(f"{folder}: values of shape {batch.shape}; (n, dim) or (n, n_tokens, dim) is expected.")
+            raise StoreError(
+                f"{folder}: values of shape {batch.shape}; (n, dim) or (n, n_tokens, dim) is expected, none of them 0."
+            )
         return GivenShape(batch.shape[-1], 0 if batch.ndim == 2 else batch.shape[1])
     first = as_numpy(batch[here[0]])
     if first.ndim not in (1, 2) or not first.shape[-1]:

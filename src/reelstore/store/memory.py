@@ -76,7 +76,7 @@ def _flat(values: Any, side: Side) -> tuple[Array, IntArray | None, int | None]:
     if array.ndim not in (2, 3) or 0 in array.shape:
         raise EmbeddingsError(
             f"{side} is {type(values).__name__} {array.shape}; (n, dim), (n, n_tokens, dim), or a list of (n_tokens, "
-            "dim) is expected."
+            "dim) is expected, none of them 0."
         )
     return array, None, 0 if array.ndim == 2 else array.shape[1]
 

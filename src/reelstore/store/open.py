@@ -254,7 +254,7 @@ class Store(Mapping[str, Rows]):
 
     def _place(self, name: str) -> tuple[Path, Side]:
         """Folder and side of a variant's name, be it there or not."""
-        folder, parts = self._folder(name), name.split("/")
+        folder, parts = (self._folder(name), name.split("/")) if isinstance(name, str) else (None, [])
         if folder is None or len(parts) not in (3, 4) or parts[-3] not in SIDES:
             raise StoreError(
                 f"{name!r} isn't a variant's name: it is video/ENCODER/VARIANT or text/ENCODER/VARIANT, such as "

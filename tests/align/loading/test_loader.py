@@ -327,6 +327,8 @@ def test_an_error_of_the_store_reaches_the_reader(tmp_path, shuffle) -> None:
         ({"batch_size": 104}, "103 pairs don't fill a batch of 104"),
         ({"world_size": 3}, "3 ranks can't share a batch of 8"),
         ({"rank": 1}, "rank"),
+        ({"captions_per_video": "some"}, "captions_per_video is 'some'; it must be one of one, all"),
+        ({"tokens": "packed"}, "tokens is 'packed'; it must be one of padded, ragged"),
         ({"memory_bytes": 1000}, "Two windows of 24 pairs take about 1,440 bytes"),
     ],
 )

@@ -10,6 +10,7 @@ from torch import Tensor
 from reelstore.align.items import Items
 from reelstore.align.loading.in_memory import Source
 from reelstore.arrays import IntArray, Tokens
+from reelstore.errors import AlignerError
 from reelstore.store.arrays import aligned_empty
 from reelstore.store.read import Rows
 
@@ -59,6 +60,16 @@ class PairBatch(NamedTuple):
     label: Tensor
 
 
+def check_choice(what: str, value: object, known: tuple[str, ...]) -> None:
+    """Refuse a value that is none of those known.
+
+    Raises:
+        AlignerError: it isn't.
+    """
+    if value not in known:
+        raise AlignerError(f"{what} is {value!r}; it must be one of {', '.join(known)}.")
+
+
 class SideBatches:
     """One side's rows -> tensors.
 
@@ -79,6 +90,7 @@ class SideBatches:
         pinned: bool,
         prepare: Prepare | None = None,
     ) -> None:
+        check_choice("tokens", tokens, ("padded", "ragged"))
         self._ragged = rows.layout == "ragged"
         self._tokens = tokens
         self._row_shape = (rows.n_tokens, rows.dim) if rows.n_tokens else (rows.dim,)

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 import numpy as np
 import torch
 
-from reelstore.align.loading.batches import PairBatch, Prepare, SideBatches
+from reelstore.align.loading.batches import PairBatch, Prepare, SideBatches, check_choice
 from reelstore.align.loading.in_memory import InMemoryRows, Source
 from reelstore.align.loading.shuffle import block_order, row_order
 from reelstore.align.pairing import EpochPairs, LabelledPairs, ListedPairs
@@ -89,6 +89,7 @@ class PairLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
+        check_choice("captions_per_video", captions_per_video, ("one", "all"))
         if min(batch_size, block_rows, window_blocks, world_size) < 1 or not 0 <= rank < world_size or seed < 0:
             raise AlignerError(
                 f"batch_size ({batch_size}), block_rows ({block_rows}), window_blocks ({window_blocks}) and world_size "
