@@ -11,7 +11,7 @@ from reelstore.doctor.embeddings import common_mean, kinds, lengths
 from reelstore.doctor.examine import examine
 from reelstore.doctor.findings import Check
 from reelstore.doctor.hubs import hubs
-from reelstore.doctor.pairing import probe_checks, wrong_captions
+from reelstore.doctor.pairing import mismatched_captions, probe_checks
 from reelstore.doctor.probe import Probe
 from reelstore.doctor.sample import Sample
 from reelstore.doctor.shifts import off_by_one
@@ -294,14 +294,16 @@ def test_captions_of_one_embedding_are_named_unless_their_texts_are_one(noise: f
 @pytest.mark.parametrize("n_captions", [3, 6])
 def test_captions_given_to_wrong_videos_are_named_with_their_share(share: float, n_captions: int) -> None:
     sample = drawn(n_captions=n_captions)
-    assert raised(wrong_captions(Probe(sample))) == set()
+    assert raised(mismatched_captions(Probe(sample))) == set()
     rows = np.random.default_rng(0).permutation(len(sample.text))[: round(share * len(sample.text))]
     text = with_rows(sample.text, rows, np.roll(sample.text[rows], 1, axis=0))
-    found = {check.about: check for check in wrong_captions(Probe(dataclasses.replace(sample, text=text)))}
+    found = {check.about: check for check in mismatched_captions(Probe(dataclasses.replace(sample, text=text)))}
     assert found["train"].level == "warning" and found["train"].value == pytest.approx(share, abs=0.15)
 
 
 def test_captions_given_to_wrong_videos_in_one_split_are_named_there() -> None:
     rows = np.random.default_rng(0).permutation(np.flatnonzero(HEALTHY.caption_splits == "test"))[:80]
     text = with_rows(HEALTHY.text, rows, np.roll(HEALTHY.text[rows], 1, axis=0))
-    assert raised(wrong_captions(Probe(dataclasses.replace(HEALTHY, text=text)))) == {"warning wrong-captions test"}
+    assert raised(mismatched_captions(Probe(dataclasses.replace(HEALTHY, text=text)))) == {
+        "warning wrong-captions test"
+    }

@@ -1,4 +1,4 @@
-"""Pairs: every caption with its own video, right and wrong ones with labels, on disk and back."""
+"""Pairs: every caption with its own video, positive and negative ones with labels, on disk and back."""
 
 from collections import Counter
 from pathlib import Path
@@ -71,28 +71,28 @@ def test_the_seed_draws_and_orders_labelled_pairs() -> None:
     assert len({tuple(labelled_pairs(captions, **{**settings, "seed": seed})) for seed in range(9)}) == 9
 
 
-def test_every_wrong_caption_is_drawn_about_as_often() -> None:
+def test_every_negative_caption_is_drawn_about_as_often() -> None:
     captions = SplitCaptions(drawn([1] * 11), "train")
-    drawn_ones = [int(captions.random_wrong(0, 1, np.random.default_rng(seed))[0]) for seed in range(4000)]
+    drawn_ones = [int(captions.random_negatives(0, 1, np.random.default_rng(seed))[0]) for seed in range(4000)]
     counts = np.bincount(drawn_ones, minlength=11)
     assert counts[0] == 0
     assert np.all(abs(counts[1:] - 400) < 4 * 400**0.5 * 1.5)
 
 
-def test_neither_the_group_nor_the_text_of_a_right_caption_is_wrong() -> None:
+def test_neither_the_group_nor_the_text_of_a_positive_caption_is_negative() -> None:
     captions = SplitCaptions(drawn([2, 1, 1, 1], groups=[0, 0, 1, 2], texts=["a", "B  b", "c", "b B", "d"]), "train")
     pairs = labelled_pairs(captions, **{**SETTINGS, "negatives": 9})
     text_of = {(c.video_id, c.caption_index): number for number, c in enumerate(captions.captions)}
-    wrong = {pair.video_id: set() for pair in pairs}
+    negatives = {pair.video_id: set() for pair in pairs}
     for pair in pairs:
         if not pair.label:
-            wrong[pair.video_id].add(captions.captions[text_of[pair.caption_video_id, pair.caption_index]].text)
-    assert wrong == {"v0": {"d"}, "v1": {"b B", "d"}, "v2": {"a", "c", "d"}, "v3": {"a", "B  b", "c", "b B"}}
+            negatives[pair.video_id].add(captions.captions[text_of[pair.caption_video_id, pair.caption_index]].text)
+    assert negatives == {"v0": {"d"}, "v1": {"b B", "d"}, "v2": {"a", "c", "d"}, "v3": {"a", "B  b", "c", "b B"}}
 
 
-def test_a_video_for_which_no_caption_is_wrong_is_named() -> None:
+def test_a_video_for_which_no_caption_is_negative_is_named() -> None:
     captions = SplitCaptions(drawn([1, 1], texts=["a", "A"]), "train")
-    with pytest.raises(DatasetError, match="'v0' has no wrong caption"):
+    with pytest.raises(DatasetError, match="'v0' has no negative caption"):
         labelled_pairs(captions, **{**SETTINGS, "negatives": 1})
 
 

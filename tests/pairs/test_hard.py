@@ -1,4 +1,4 @@
-"""Hard negatives: the nearest of the wrong captions, by either side's embeddings."""
+"""Hard negatives: the nearest of the negative captions, by either side's embeddings."""
 
 from pathlib import Path
 
@@ -54,10 +54,10 @@ def test_the_nearest_are_those_a_whole_matrix_of_cosines_shows(captions, write_v
         assert all(allowed(video, number) and score[number] >= threshold - 1e-6 for number in drawn)
 
 
-def test_pairs_take_their_wrong_captions_from_them(captions, write_variant) -> None:
+def test_pairs_take_their_negatives_from_them(captions, write_variant) -> None:
     values = np.random.default_rng(3).standard_normal((N_VIDEOS, 6)).astype(np.float32)
     hard = HardNegatives(captions, open_variant(write_variant(KEYS, values, ["train"] * N_VIDEOS)), among=4)
-    pairs = labelled_pairs(captions, positives=1, negatives=2, doubled=False, seed=0, wrong=hard)
+    pairs = labelled_pairs(captions, positives=1, negatives=2, doubled=False, seed=0, sampler=hard)
     assert sum(pair.label for pair in pairs) == N_VIDEOS and len(pairs) == 3 * N_VIDEOS
     for pair in pairs:
         number = CAPTION_KEYS.index((pair.caption_video_id, pair.caption_index))
@@ -66,7 +66,7 @@ def test_pairs_take_their_wrong_captions_from_them(captions, write_variant) -> N
         assert pair.label or number in hard(video, 4, np.random.default_rng(0))
 
 
-def test_fewer_wrong_captions_than_asked_for_are_all_there_are(captions, write_variant) -> None:
+def test_fewer_negatives_than_asked_for_are_all_there_are(captions, write_variant) -> None:
     values = np.random.default_rng(4).standard_normal((N_VIDEOS, 6)).astype(np.float32)
     rows = open_variant(write_variant(KEYS, values, ["train"] * N_VIDEOS))
     hard = HardNegatives(captions, rows, among=1000)

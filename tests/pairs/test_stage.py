@@ -55,12 +55,12 @@ def test_train_and_validation_are_written_and_test_is_not():
     assert "captions: 2 pairs to train, 1 pairs to validation" in report.summary()
 
 
-def test_right_and_wrong_captions_are_written_twice():
+def test_positive_and_negative_captions_are_written_twice():
     write("train train validation validation test")
     report = run("labelled")
     want = [("v0", "v0", 1), ("v0", "v1", 0), ("v1", "v0", 0), ("v1", "v1", 1)]
     assert pairs_of("labelled", "train") == sorted(want * 2)
-    assert "4 pairs and 4 wrong ones to train, 4 pairs and 4 wrong ones to validation" in report.summary()
+    assert "4 pairs and 4 negative ones to train, 4 pairs and 4 negative ones to validation" in report.summary()
 
 
 def test_hard_ones_come_from_the_store(write_variant):
@@ -68,8 +68,8 @@ def test_hard_ones_come_from_the_store(write_variant):
     values = np.array([[1, 0], [1, 0.1], [0, 1], [0.1, 1], [1, 0], [0, 1]], dtype=np.float32)
     write_variant([f"v{n}" for n in range(6)], values, ["train"] * 4 + ["validation"] * 2)
     run("hard")
-    wrong = [pair[:2] for pair in pairs_of("hard", "train") if not pair[2]]
-    assert wrong == [("v0", "v1"), ("v1", "v0"), ("v2", "v3"), ("v3", "v2")]
+    negatives = [pair[:2] for pair in pairs_of("hard", "train") if not pair[2]]
+    assert negatives == [("v0", "v1"), ("v1", "v0"), ("v2", "v3"), ("v3", "v2")]
 
 
 def test_a_set_that_params_do_not_have_names_those_they_do():

@@ -167,9 +167,7 @@ def test_a_store_is_looked_at_without_a_project(drawn: Drawn) -> None:
     drawn.write(["mean", "max"])
     Path("params.yaml").unlink()
     said = run(*STORE, "drawn/max")
-    assert (
-        "store/drawn: drawn+drawn/max" in said and "Not looked at: a store alone doesn't have files or texts." in said
-    )
+    assert "store/drawn: drawn+drawn/max" in said and "Not checked: a store alone doesn't have files or texts." in said
     assert not Path("plots").exists() and not Path("metrics").exists()
     drawn.video[320:] *= 3
     drawn.write()

@@ -26,7 +26,7 @@ def write_clip(path: Path, content: bytes) -> None:
 def video_files(source: Path) -> list[str]:
     """Every video and picture below `source`, relative to it, sorted. Linked directories aren't entered.
 
-    Only regular files, and links to such: a folder, pipe or device isn't a clip, whatever its name.
+    Only regular files, and links to such: a folder, pipe or device isn't a clip, with any name.
     """
     return sorted(
         path.relative_to(source).as_posix()
@@ -59,7 +59,7 @@ def clips_by_stem(source: Path, video_ids: Iterable[str]) -> dict[str, str]:
     """video_id -> its file, for those that have one.
 
     Raises:
-        DatasetError: a video has two files, or its file lies outside of `source`.
+        DatasetError: a video has two files, or its file is outside of `source`.
     """
     by_stem, files = stems(source), {}
     for video_id in video_ids:

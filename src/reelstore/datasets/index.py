@@ -49,7 +49,7 @@ class _About:
 
 
 def read_index(folder: Path, *, name: str | None = None) -> Dataset:
-    """The dataset whose tables lie in `folder`.
+    """The dataset whose tables are in `folder`.
 
     Args:
         folder: data/<name>.

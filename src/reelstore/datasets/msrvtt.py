@@ -94,7 +94,7 @@ def _share(params: DatasetParams) -> float:
 def _captions(
     cut: Cut, part_of: Mapping[str, str], annotations: Annotations, lists: Lists, *, limit: int
 ) -> dict[str, list[Caption]]:
-    """Captions of every video; a number stays with its sentence in whatever cut, so that no cut embeds it anew."""
+    """Captions of every video; a number stays with its sentence in every cut, so that no cut embeds it again."""
     captions = {}
     for video_id, part in part_of.items():
         texts = annotations.captions.get(video_id, ())

@@ -34,7 +34,7 @@ class Annotations:
 
 
 def read_annotations(source: Path) -> Annotations:
-    """The official JSON, in one file or two, wherever it lies below `source`; none gives empty annotations.
+    """The official JSON, in one file or two, wherever it is below `source`; none gives empty annotations.
 
     Raises:
         DatasetError: a file isn't of the published shape, or two say different things of one video.
@@ -84,7 +84,7 @@ def _is_sentence(text: Any) -> bool:
 
 
 class Lists:
-    """The lists of other cuts, found by their published names wherever they lie below `source`."""
+    """The lists of other cuts, found by their published names wherever they are below `source`."""
 
     def __init__(self, source: Path) -> None:
         self._source = source

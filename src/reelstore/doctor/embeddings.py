@@ -22,7 +22,7 @@ from reelstore.doctor.permutation import PermutationTest
 from reelstore.store.read import Rows
 
 MAX_ROWS = 2000
-"""Rows looked at where pairs of them count; drawn with a fixed seed."""
+"""Rows in a sample where pairs of them count; drawn with a fixed seed."""
 MAX_READ = 200_000
 """Rows of a variant that are read to find how many are distinct."""
 COMMON_MEAN = 0.75
@@ -202,19 +202,17 @@ def agreement(*, text: Array, video: Array, learned: bool, seed: int = 0) -> lis
     return checks
 
 
-def leakage(kind: str, n_shared: int, words: str, *, allowed: bool) -> Check:
+def leakage(kind: str, n_shared: int, description: str, *, allowed: bool) -> Check:
     """What splits share of one kind."""
     level: Level = "ok" if not n_shared else "note" if allowed else "fatal"
-    meaning = words or "Splits share none."
+    meaning = description or "Splits share none."
     advice = "Give what is alike one group, or remove it."
     return Check("leakage", kind, n_shared, "0", level, meaning, advice)
 
 
 def not_looked_at(kind: str, why: str) -> Check:
     """What splits may share of a kind that can't be known here."""
-    return Check(
-        "leakage", kind, 0, "0", "note", f"Not looked at: {why}.", "Run reelstore doctor MODEL in the project."
-    )
+    return Check("leakage", kind, 0, "0", "note", f"Not checked: {why}.", "Run reelstore doctor MODEL in the project.")
 
 
 def kinds(values: Array, names: Sequence[str], about: str) -> Check:

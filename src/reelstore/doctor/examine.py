@@ -10,7 +10,7 @@ from reelstore.doctor.drift import drift
 from reelstore.doctor.findings import Check
 from reelstore.doctor.geometry import same_width
 from reelstore.doctor.hubs import hubs
-from reelstore.doctor.pairing import LEARNED, probe_checks, wrong_captions
+from reelstore.doctor.pairing import LEARNED, mismatched_captions, probe_checks
 from reelstore.doctor.permutation import PermutationTest, permutation_test
 from reelstore.doctor.probe import LEAST, Probe
 from reelstore.doctor.sample import Sample
@@ -39,7 +39,7 @@ def examine(
         sample: of a store.
         video: what checks of videos are about.
         text: what checks of captions are about.
-        split: whose scores are looked at as they are.
+        split: whose scores are checked as they are.
         files: (n_videos,) digests of the files, where they're known.
         texts: (n_captions,) texts, where they're known.
     """
@@ -81,7 +81,7 @@ def examine(
         hopeless = any(check.level == "fatal" for check in of_probe if check.name == "probe")
         rows = sample.videos_of(probe.fitted_on)[:MAX_AGREEING]
         checks += embeddings.agreement(text=sample.mean_captions[rows], video=sample.video[rows], learned=not hopeless)
-        checks += [*of_probe, *off_by_one(probe), *wrong_captions(probe)]
+        checks += [*of_probe, *off_by_one(probe), *mismatched_captions(probe)]
     shared = found.p <= LEARNED
     checks += _common(sample, (video, text), harmless=shared and found.mrr >= HARMLESS * best)
     known = any(check.level == "warning" for check in checks if check.name in ("common-mean", "outliers"))

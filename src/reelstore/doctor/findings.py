@@ -45,13 +45,13 @@ CHECKS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at.
+    """One measured value with its threshold and what it means.
 
     Attributes:
         name: of `CHECKS`.
         about: which variant or side, `text/llm-like/first`; empty where it is about the whole model.
         value: what was measured.
-        threshold: what it should be, in words with the number.
+        threshold: what it should be, as text with the number.
         level: `ok`; `note`, worth knowing; `warning`, it hurts; `fatal`, results mean nothing.
         meaning: what the value says.
         advice: what to do; empty where nothing is to be done.
@@ -84,7 +84,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks of one model, the gravest first."""
+    """All checks of one model, the most severe first."""
 
     name: str
     checks: tuple[Check, ...]

@@ -1,4 +1,4 @@
-"""Numbers that say how rows lie: parallel, in few dimensions, as neighbours of the same rows."""
+"""Geometry of rows: mean cosine, effective rank, common neighbours."""
 
 import numpy as np
 
@@ -30,7 +30,7 @@ def two_kinds(values: Array) -> tuple[float, BoolArray]:
     """How far rows fall into two groups by their cosine with the common direction, and the smaller group.
 
     Returns:
-        The share of the cosines' variance that lies between the two best groups: 0.64 of a normal distribution, 0.75
+        The share of the cosines' variance that is between the two best groups: 0.64 of a normal distribution, 0.75
         of a uniform one, 1 of two points. Source: Otsu 1979.
         (n,) True in the smaller group.
     """
@@ -66,7 +66,7 @@ def mean_cosine(values: Array) -> float:
 
 
 def effective_rank(values: Array) -> float:
-    """exp of the entropy of the centred rows' variances along principal directions: 1 where they lie on a line, 0
+    """exp of the entropy of the centred rows' variances along principal directions: 1 where they are on a line, 0
     where they are one point. Source: Roy and Vetterli 2007.
     """
     centred = values.astype(np.float64) - values.astype(np.float64).mean(axis=0)

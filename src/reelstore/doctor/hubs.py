@@ -1,4 +1,4 @@
-"""Hubs: items that are among the nearest of most queries, whatever is asked."""
+"""Hubs: items that are among the nearest of most queries, whichever they are."""
 
 import numpy as np
 from scipy.stats import skew
@@ -11,7 +11,7 @@ from reelstore.doctor.sample import Sample
 
 NEAREST = 10
 LEAST = 40
-"""Items from which a hub can be told."""
+"""Items from which a hub can be detected."""
 MAX_QUERIES = 4000
 HUB = 0.95
 """Share of queries that have the largest hub among their nearest, from which it is one."""
@@ -32,13 +32,13 @@ N_PERMUTATIONS = 99
 
 
 def hubs(sample: Sample, probe: Probe | None, *, shared: bool, stored: bool = True) -> list[Check]:
-    """Hubs of every split, both directions, as stored and after the probe: the gravest of each direction.
+    """Hubs of every split, both directions, as stored and after the probe: the most severe of each direction.
 
     Args:
         sample: of the store.
         probe: fitted on it, if it could be.
         shared: whether the towers are better than chance as they are.
-        stored: whether to look at rows as they are stored too; a common mean or an outlier dimension makes hubs there.
+        stored: whether to check rows as they are stored too; a common mean or an outlier dimension makes hubs there.
     """
     checks: dict[str, list[Check]] = {"t2v": [], "v2t": []}
     spaces = [("as stored", *same_width(text=sample.text, video=sample.video), not shared)] if stored else []

@@ -24,13 +24,13 @@ LESS = 0.5
 SIBLINGS = 3
 """Captions of a video from which one can be compared with the others."""
 TAIL = 0.1
-WRONG = 0.12
-"""Share of wrong captions from which it is said, beyond what a healthy set of this AUC has."""
+MISMATCHED = 0.12
+"""Share of mismatched captions from which it is reported, beyond what a healthy set of this AUC has."""
 SPARE = 0.03
 """Of it, what is granted before it counts as more than chance."""
-WRONG_VIDEOS = 0.2
-"""The same of all of a video's captions, of which some are hard to find without being wrong."""
-WRONG_SINGLE = 0.28
+MISMATCHED_VIDEOS = 0.2
+"""The same of all of a video's captions, of which some are hard to find without being mismatched."""
+MISMATCHED_SINGLE = 0.28
 """The same of videos with one or two captions."""
 
 
@@ -128,7 +128,7 @@ def _splits(probe: Probe, found: dict[str, PermutationTest]) -> list[Check]:
 
 
 @dataclass(frozen=True)
-class _Wrong:
+class _Mismatched:
     what: str
     share: float
     expected: float
@@ -143,11 +143,11 @@ class _Wrong:
         return bool(binom.sf(count - 1, self.n, min((self.expected + SPARE) * TAIL, 1)) < 0.003)
 
 
-def wrong_captions(probe: Probe) -> list[Check]:
+def mismatched_captions(probe: Probe) -> list[Check]:
     """Share of captions that look like captions of other videos, by the video's other captions and by the probe.
 
-    A caption of another video has a place among the videos that is as likely one as another; a right one is rarely
-    among the lowest tenth. Ten times the share that is there estimates the share of wrong ones.
+    A caption of another video has a place among the videos that is as likely one as another; one of its own video is
+    rarely among the lowest tenth. Ten times the share that is there estimates the share of mismatched captions.
     """
     checks = []
     for split in probe.sample.names:
@@ -155,12 +155,12 @@ def wrong_captions(probe: Probe) -> list[Check]:
         videos = probe.sample.videos_of(split)
         if len(videos) < ENOUGH:
             continue
-        looked = [_among_siblings(probe.sample.text[rows], owner, len(videos))]
+        measured = [_among_siblings(probe.sample.text[rows], owner, len(videos))]
         queries, items = probe.means[videos], probe.predicted[videos]
-        allowed = WRONG_VIDEOS if len(rows) >= SIBLINGS * len(videos) else WRONG_SINGLE
+        allowed = MISMATCHED_VIDEOS if len(rows) >= SIBLINGS * len(videos) else MISMATCHED_SINGLE
         places = _places(unit(queries) @ unit(items).T, np.arange(len(videos)))
-        looked.append(_of("videos' captions", places, allowed))
-        known = [one for one in looked if one is not None]
+        measured.append(_of("videos' captions", places, allowed))
+        known = [one for one in measured if one is not None]
         worst = max(known, key=lambda one: (one.found, one.share - one.expected - one.allowed))
         checks.append(
             Check(
@@ -170,14 +170,14 @@ def wrong_captions(probe: Probe) -> list[Check]:
                 f"below {worst.expected + worst.allowed:.2f}",
                 "warning" if worst.found else "ok",
                 f"About {min(worst.share, 1):.0%} of {split}'s {worst.what} look like those of other videos"
-                + (": they were given to wrong ones." if worst.found else "."),
+                + (": they are paired with other videos than their own." if worst.found else "."),
                 "Join captions and videos again by key; look at some of the pairs.",
             )
         )
     return checks
 
 
-def _among_siblings(text: Array, owner: IntArray, n_videos: int) -> _Wrong | None:
+def _among_siblings(text: Array, owner: IntArray, n_videos: int) -> _Mismatched | None:
     """Each caption against the other captions of its video, and against those of others.
 
     Rows are centred, or standardised too: whichever makes a video's captions more alike.
@@ -197,18 +197,18 @@ def _among_siblings(text: Array, owner: IntArray, n_videos: int) -> _Wrong | Non
         alone = unit(total[owner[chosen]] - lengthened[chosen])
         scores[np.arange(len(chosen)), owner[chosen]] = (lengthened[chosen] * alone).sum(axis=1)
         found.append(_places(scores, owner[chosen]))
-    return _of("captions", max(found, key=lambda places: float(places.mean())), WRONG)
+    return _of("captions", max(found, key=lambda places: float(places.mean())), MISMATCHED)
 
 
-def _of(what: str, places: Float64Array, allowed: float) -> _Wrong:
+def _of(what: str, places: Float64Array, allowed: float) -> _Mismatched:
     """The lowest tenth against that of two normal distributions with this AUC (the binormal model of an ROC curve)."""
     auc = float(np.clip(places.mean(), 0.5, 0.999))
     expected = float(norm.cdf(norm.ppf(TAIL) - 2**0.5 * norm.ppf(auc))) / TAIL
-    return _Wrong(what, float((places < TAIL).mean()) / TAIL, expected, allowed, len(places))
+    return _Mismatched(what, float((places < TAIL).mean()) / TAIL, expected, allowed, len(places))
 
 
 def _places(scores: Float64Array, own: IntArray) -> Float64Array:
     """(n,) share of other items that score lower than the query's own."""
-    right = scores[np.arange(len(scores)), own][:, None]
-    lower = (scores < right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2
+    relevant = scores[np.arange(len(scores)), own][:, None]
+    lower = (scores < relevant).sum(axis=1) + ((scores == relevant).sum(axis=1) - 1) / 2
     return np.asarray(lower / max(scores.shape[1] - 1, 1))

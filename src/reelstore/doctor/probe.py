@@ -68,7 +68,7 @@ class Probe:
 
 
 class _Fit:
-    """One regression: its inputs whitened, its Gram matrix made, for whatever targets."""
+    """One regression: its inputs whitened, its Gram matrix made, for any targets."""
 
     def __init__(self, video: Array, known: IntArray, asked: IntArray) -> None:
         self.known, self.asked = known, asked

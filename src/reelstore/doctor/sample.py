@@ -1,4 +1,4 @@
-"""Rows of a store -> the sample of videos and captions that checks of pairs look at."""
+"""Rows of a store -> the sample of videos and captions for checks of pairs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from reelstore.pooling import pool
 from reelstore.store.read import Rows
 
 MAX_VIDEOS = 2000
-"""Videos of a split that are looked at; drawn with a fixed seed."""
+"""Videos of a split in the sample; drawn with a fixed seed."""
 MAX_CAPTIONS = 10_000
-"""Captions of a split that are looked at: as many of each video."""
+"""Captions of a split in the sample: as many of each video."""
 RUN = 50
 """Videos that follow one another in the store are drawn together, so that keys which are off by one show."""
 _BLOCK = 1024

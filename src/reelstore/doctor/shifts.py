@@ -12,7 +12,7 @@ from reelstore.doctor.probe import Probe
 from reelstore.doctor.sample import Sample
 
 LEAST = 20
-"""Videos of a split from which a shift can be told."""
+"""Videos of a split from which a shift can be detected."""
 MOST = 1000
 """Videos of a split that are ranked."""
 ERRORS = 4.0
@@ -55,8 +55,8 @@ def off_by_one(probe: Probe) -> list[Check]:
     best = {name: max((t for t in tried if t.split == name), key=lambda t: (t.found, t.errors)) for name in splits}
     found = [shift for shift in best.values() if shift.found]
     if not found:
-        wrong = [shift for shift in rows if shift.found]
-        return _captions_check(wrong, rows) if wrong else [_fine(list(best.values()))]
+        shifted = [shift for shift in rows if shift.found]
+        return _captions_check(shifted, rows) if shifted else [_fine(list(best.values()))]
     of_fit = [shift for shift in found if shift.of_fit and not shift.of_split]
     places = {probe.fitted_on} if of_fit else {shift.split for shift in found}
     worst = max(of_fit or found, key=lambda shift: shift.errors)
@@ -164,8 +164,8 @@ def _reciprocals(queries: Float64Array, items: Float64Array, own: IntArray | Non
 
 def _reciprocal(scores: Float64Array, own: IntArray) -> Float64Array:
     """1 / rank of each query's item, half of the ties above it."""
-    right = scores[np.arange(len(scores)), own][:, None]
-    return np.asarray(1 / (1 + (scores > right).sum(axis=1) + ((scores == right).sum(axis=1) - 1) / 2))
+    relevant = scores[np.arange(len(scores)), own][:, None]
+    return np.asarray(1 / (1 + (scores > relevant).sum(axis=1) + ((scores == relevant).sum(axis=1) - 1) / 2))
 
 
 def _compared(
@@ -194,9 +194,9 @@ def _check(shift: _Shift, about: str, side: str, split: str) -> Check:
     )
 
 
-def _captions_check(wrong: list[_Shift], tried: list[_Shift]) -> list[Check]:
-    worst = max(wrong, key=lambda shift: shift.errors)
-    places = {shift.split for shift in wrong if shift.split}
+def _captions_check(found: list[_Shift], tried: list[_Shift]) -> list[Check]:
+    worst = max(found, key=lambda shift: shift.errors)
+    places = {shift.split for shift in found if shift.split}
     everywhere = not worst.split or places >= {shift.split for shift in tried if shift.split}
     about = "captions" if everywhere or not places else ", ".join(f"captions of {name}" for name in sorted(places))
     return [_check(worst, about, "text", "")]

@@ -14,7 +14,7 @@ from reelstore.records import EpochSnapshot, JointSample
 LOSS_SHARE = 0.97
 """Of the constant predictor's loss: above it, nothing was learned."""
 APART = 0.5
-"""Distance of the means of positive and negative cosines, in standard deviations, from which they are told apart."""
+"""Distance of the means of positive and negative cosines, in standard deviations, from which they are separated."""
 COLLAPSED_COSINE = 0.98
 COLLAPSED_RANK = 2.0
 MAX_ROWS = 1000
@@ -211,7 +211,7 @@ def _cosines(last: EpochStats) -> Check:
         f"{APART} or more standard deviations",
         "warning" if bad else "ok",
         f"Positive pairs have cosine {last.positive:.3f} ± {last.positive_spread:.3f}, negative pairs "
-        f"{last.negative:.3f} ± {last.negative_spread:.3f}" + (": they aren't told apart." if bad else "."),
+        f"{last.negative:.3f} ± {last.negative_spread:.3f}" + (": they aren't separated." if bad else "."),
         "See the collapse checks; centre the embeddings.",
     )
 

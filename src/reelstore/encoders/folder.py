@@ -50,7 +50,7 @@ _SIZES = {
 }
 """Settings that are whole numbers of at least 1, and the largest that is believed: far above any published model.
 
-Libraries make lists as long as some of these before a tensor is looked at."""
+Libraries make lists as long as some of these before a tensor is read."""
 _LARGEST = {"layers": 4096, "num_labels": 2**20}
 """Endings of other such settings, which may be 0."""
 _FLOATS = ("float64", "float32", "float16", "bfloat16")

@@ -56,7 +56,7 @@ class Geometry:
     video_concepts: float = 0.65
     """Length of a video's concepts in every token."""
     slot: float = 0.5
-    """Length of what a video token holds by its place, whatever the video."""
+    """Length of what a video token holds by its place, the same for all videos."""
     video_private: float = 0.6
     """Of what only the video's side knows."""
     video_noise: float = 1.0
@@ -80,9 +80,9 @@ class Geometry:
         if self.width < 16:
             raise ParamsError(f"llm-like: width is {self.width}; it must be at least 16.")
         if not 0 <= self.overlap <= 1 or not 0 <= self.outlier_share < 1 or not 0 <= self.memory < 1:
-            raise ParamsError("llm-like: overlap, outlier_share and memory must lie between 0 and 1.")
+            raise ParamsError("llm-like: overlap, outlier_share and memory must be between 0 and 1.")
         if not 0 <= self.bos_share <= 1:
-            raise ParamsError("llm-like: bos_share must lie between 0 and 1.")
+            raise ParamsError("llm-like: bos_share must be between 0 and 1.")
         if min(self.rank, self.private_rank) < 1 or not 0 <= self.outliers < self.width:
             raise ParamsError("llm-like: rank and private_rank must be at least 1, outliers less than width.")
 
@@ -95,7 +95,7 @@ class _Side:
         width, rank = geometry.width, min(geometry.rank, geometry.width)
         shared = np.random.default_rng([seed, 0])
         own = np.random.default_rng([seed, 1 if side == "video" else 2])
-        # (rank, width), orthonormal rows: where in the states these dimensions lie
+        # (rank, width), orthonormal rows: where in the states these dimensions are
         self._spread = np.linalg.qr(shared.standard_normal((width, rank)))[0].T.astype(np.float32)
         common = _directions(shared, N_CONCEPTS, rank)
         apart = np.float32((1 - geometry.overlap**2) ** 0.5)
@@ -107,7 +107,7 @@ class _Side:
         spectrum = np.sqrt(spectrum / spectrum.sum()).astype(np.float32)
         self.private = spectrum[:, None] * _directions(own, geometry.private_rank, rank) @ self._spread
         self.slots = np.float32(geometry.slot) * _directions(own, N_SLOTS, rank) @ self._spread
-        # (n_slots, n_concepts): each place looks at some concepts more than at others; 1 on average
+        # (n_slots, n_concepts): each place weighs some concepts more than others; 1 on average
         self.attention = own.exponential(size=(N_SLOTS, N_CONCEPTS)).astype(np.float32)
         self.outliers = own.choice(width, size=geometry.outliers, replace=False)
         held = np.sqrt(2.0 ** -np.arange(geometry.outliers))

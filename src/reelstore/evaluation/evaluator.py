@@ -53,7 +53,7 @@ def evaluate(
     """Retrieval metrics of two sets of embeddings, in both directions from one product, or of a matrix of scores.
 
     Either `text`, `video` and `video_of_caption` (or `relevance`); or `scores` and `relevance`, which is one direction
-    of whatever queries and items, or `scores` and `video_of_caption`, which is captions and videos in both.
+    of any queries and items, or `scores` and `video_of_caption`, which is captions and videos in both.
 
     Queries without a relevant item (a video without captions, a caption of no video) are excluded from all means and
     counted in `health.no_relevant`; they stay among the items.

@@ -40,7 +40,7 @@ def _order_statistic(groups: TieGroups, place: int) -> float:
         return _at_least(1.0 - later_than(np.maximum(rank - above, 0), relevant, non_relevant), place)
 
     # The mean of a whole number from low to high: low, and each further rank as often as it isn't reached before. It is
-    # surely not reached at first and surely reached in the end; only what lies between is summed.
+    # surely not reached at first and surely reached in the end; only what is between is summed.
     first = bisect_right(range(low, high), 0.0, key=reached)
     last = bisect_left(range(low, high), 1.0, key=reached)
     return float(low + first) + sum(1.0 - reached(rank) for rank in range(low + first, low + last))

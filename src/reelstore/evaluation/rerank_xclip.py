@@ -85,7 +85,7 @@ def conditioned_scores(
 class Conditioned:
     """X-CLIP's own score as a scorer, for `evaluate(scores=Conditioned(...), video_of_caption=...)`.
 
-    Scores come by tiles whose place depends on the rows alone, so that a pair has the same bits in whatever block it is
+    Scores come by tiles whose place depends on the rows alone, so that a pair has the same bits in any block it is
     asked for. Embeddings of both sides are held; prompt tokens and scores are not.
 
     Args:
@@ -263,7 +263,7 @@ class _Network:
     def added(self, captions: Tensor, keys: list[tuple[Tensor, Tensor]]) -> Tensor:
         """(captions, dim) and the keys of some videos -> (videos, captions, dim)."""
         n_videos = len(keys[0][0])
-        states = captions[None]  # (1, captions, dim) until a video has been looked at
+        states = captions[None]  # (1, captions, dim) until the first attention over a video
         for layer, (key, value) in zip(self._layers(), keys, strict=True):
             normed = self._norm(states, f"{layer}.norm1", self.generator.text_epsilon)
             query = self._heads(self._linear(normed, f"{layer}.cross_attn.q_proj")).expand(n_videos, -1, -1, -1)

@@ -1,8 +1,9 @@
 """Rescoring: dual softmax, inverted softmax and QB-Norm. Their numbers aren't retrieval as usual.
 
 A plain score of a caption and a video depends on the two alone. These scale it by how much other queries like the item.
-Dual softmax and inverted softmax look at the other test queries, which nobody knows who answers one query at a time.
-QB-Norm looks at a bank of training queries. None is an option of `evaluate`: they have names of their own, and the
+Dual softmax and inverted softmax use the other test queries, which a system that answers one query at a time
+doesn't have.
+QB-Norm uses a bank of training queries. None is an option of `evaluate`: they have names of their own, and the
 pipeline writes them to files of their own.
 """
 
@@ -286,7 +287,7 @@ def _blocks(bank: Any) -> Iterable[Any]:
 
 
 def _log_sum(values: Float64Array) -> Float64Array:
-    """(n_items,) logarithm of the sum over queries of exponentials, the same in whatever order queries come."""
+    """(n_items,) logarithm of the sum over queries of exponentials, the same in any order of the queries."""
     highest = values.max(axis=0)
     summed: Float64Array = np.sort(np.exp(values - highest), axis=0).sum(axis=0)
     logs: Float64Array = highest + np.log(summed)

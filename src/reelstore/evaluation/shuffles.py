@@ -17,7 +17,7 @@ _BLOCK = 256
 
 @dataclass(frozen=True)
 class Cells:
-    """Text-to-video MRR of every cell, and the interval in which all of them lie when nothing is matched.
+    """Text-to-video MRR of every cell, and the interval that holds all of them when nothing is matched.
 
     Attributes:
         mrr: cell -> MRR.
@@ -51,7 +51,7 @@ def shuffled_cells(
     """MRR of every cell against random permutations of which video belongs to which group of captions.
 
     Each shuffle is applied to all cells alike, and its lowest and highest cell are kept; the interval runs from the
-    lower 2.5 % of the lowest to the upper 2.5 % of the highest. Under the null all cells together lie inside with
+    lower 2.5 % of the lowest to the upper 2.5 % of the highest. Under the null all cells together are inside with
     probability 95 %: a max-statistic permutation test, which corrects for the number of cells and for how much they
     resemble one another, where a Bonferroni quantile would need far more shuffles and ignore the latter. Ends are
     order statistics, rounded outwards: below 39 shuffles they are the extremes, and the level is lower than stated.

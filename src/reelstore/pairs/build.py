@@ -1,4 +1,4 @@
-"""Which caption is shown with which video in training, right ones and wrong ones: keys, not embeddings."""
+"""Which caption is shown with which video in training, positive and negative pairs: keys, not embeddings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from reelstore.records import Caption, Dataset, same_text
 TRAINING_SPLITS = ("train", "validation")
 
 Rng = np.random.Generator
-WrongCaptions = Callable[[int, int, Rng], IntArray]
-"""(video, how many, random numbers) -> positions of that many captions, or fewer, that aren't its own."""
+NegativeSampler = Callable[[int, int, Rng], IntArray]
+"""(video, how many, random numbers) -> positions of that many negative captions, or fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +28,14 @@ class Pair:
 
 
 class SplitCaptions:
-    """The videos and captions of one split by position, and which captions would be wrong for a video.
+    """The videos and captions of one split by position, and which captions may be negatives of a video.
 
     Attributes:
         video_ids: n_videos keys, of the videos that have captions.
         captions: n_captions captions.
         video_of_caption: (n_captions,) position of each caption's video.
         group: (n_videos,) equal numbers for videos of one group.
-        text: (n_captions,) equal numbers for captions of one text, whatever their case and blanks.
+        text: (n_captions,) equal numbers for captions of one text; case and blanks don't count.
     """
 
     def __init__(self, dataset: Dataset, split: str) -> None:
@@ -57,16 +57,16 @@ class SplitCaptions:
         """Positions of a video's captions."""
         return self._own[video]
 
-    def right(self, video: int) -> IntArray:
-        """Positions of captions that may be right for a video: of its group, or of the text of one of its own."""
+    def positives(self, video: int) -> IntArray:
+        """Positions of captions that are never negatives of a video: of its group, or of the text of one of its own."""
         texts = np.unique(self.text[self.own(video)])
         return np.unique(np.concatenate([self._of_group[self.group[video]], *(self._of_text[text] for text in texts)]))
 
-    def random_wrong(self, video: int, n: int, rng: Rng) -> IntArray:
-        """`n` wrong captions drawn without replacement, or all there are."""
-        right, total = self.right(video), len(self.captions)
-        drawn = rng.choice(total, size=min(total, n + len(right)), replace=False)
-        return drawn[~np.isin(drawn, right)][:n]
+    def random_negatives(self, video: int, n: int, rng: Rng) -> IntArray:
+        """`n` negative captions drawn without replacement, or all there are."""
+        excluded, total = self.positives(video), len(self.captions)
+        drawn = rng.choice(total, size=min(total, n + len(excluded)), replace=False)
+        return drawn[~np.isin(drawn, excluded)][:n]
 
 
 def positive_pairs(captions: SplitCaptions, *, seed: int) -> list[Pair]:
@@ -83,34 +83,36 @@ def labelled_pairs(
     negatives: int,
     doubled: bool,
     seed: int,
-    wrong: WrongCaptions | None = None,
+    sampler: NegativeSampler | None = None,
 ) -> list[Pair]:
-    """Some right and some wrong captions of every video, shuffled.
+    """Some positive and some negative captions of every video, shuffled.
 
     Args:
         captions: of a split.
         positives: captions of each video, drawn without replacement; 0 for all of them.
-        negatives: wrong captions of each video; a video with fewer captions than `positives` gets fewer in proportion.
+        negatives: of each video; a video with fewer captions than `positives` gets fewer in proportion.
         doubled: whether each pair is there twice.
         seed: of what is drawn, and of the order.
-        wrong: draws the wrong captions; by default they are random ones of the split. Captions of a video of the same
-            group, or of the text of a right one, are never wrong.
+        sampler: draws the negatives; by default they are random captions of the split. Captions of a video of the
+            same group, or of the text of a positive one, are never negatives.
 
     Raises:
-        DatasetError: negatives are asked for, and a video has no wrong caption.
+        DatasetError: negatives are asked for, and a video has no negative caption.
     """
     rng = np.random.default_rng(seed)
-    draw = wrong or captions.random_wrong
+    draw = sampler or captions.random_negatives
     pairs = []
     for video, video_id in enumerate(captions.video_ids):
         own = captions.own(video)
-        right = rng.permutation(own)[: positives or len(own)]
-        share = len(right) / positives if positives else 1
-        n_wrong = max(1, round(negatives * share)) if negatives else 0
-        found = draw(video, n_wrong, rng)
-        if n_wrong and not len(found):
-            raise DatasetError(f"Video {video_id!r} has no wrong caption in its split; all are of its group or text.")
-        for label, positions in ((1, right), (0, found)):
+        chosen = rng.permutation(own)[: positives or len(own)]
+        share = len(chosen) / positives if positives else 1
+        n_negatives = max(1, round(negatives * share)) if negatives else 0
+        found = draw(video, n_negatives, rng)
+        if n_negatives and not len(found):
+            raise DatasetError(
+                f"Video {video_id!r} has no negative caption in its split; all are of its group or text."
+            )
+        for label, positions in ((1, chosen), (0, found)):
             for caption in (captions.captions[position] for position in positions):
                 pairs.append(Pair(video_id, caption.video_id, caption.caption_index, label))
     pairs *= 2 if doubled else 1

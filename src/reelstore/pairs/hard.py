@@ -1,4 +1,4 @@
-"""Hard negatives: of the captions that are wrong for a video, those whose embedding lies nearest to it."""
+"""Hard negatives: of the negative captions of a video, those with the nearest embeddings."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ _VIDEOS, _CAPTIONS = 512, 16384
 
 
 class HardNegatives:
-    """The wrong captions nearest to each video of a split; some of them are drawn.
+    """The negative captions nearest to each video of a split; some of them are drawn.
 
     A video variant says which videos are alike, and their captions are near; a text variant says which captions are
     like the mean of the video's own. Both by cosine, the mean of the split taken off first.
@@ -56,7 +56,7 @@ class HardNegatives:
 def _nearest(
     captions: SplitCaptions, videos: Float32Array, candidates: Float32Array, row: IntArray | None, among: int
 ) -> list[IntArray]:
-    """For each video the `among` wrong captions of the highest score, nearest first; `row` is each one's candidate."""
+    """For each video the `among` hardest negatives, nearest first; `row` is each caption's candidate."""
     found: list[IntArray] = []
     every = np.arange(len(captions.captions))
     for first in range(0, len(videos), _VIDEOS):
@@ -67,8 +67,8 @@ def _nearest(
             some = every[start : start + _CAPTIONS]
             new = block @ candidates[some if row is None else row[some]].T
             for at in range(len(block)):
-                right = captions.right(first + at) - start
-                new[at, right[(right >= 0) & (right < len(some))]] = -np.inf
+                excluded = captions.positives(first + at) - start
+                new[at, excluded[(excluded >= 0) & (excluded < len(some))]] = -np.inf
             scores = np.concatenate([scores, new], axis=1)
             kept = np.concatenate([kept, np.broadcast_to(some, new.shape)], axis=1)
             if scores.shape[1] > among:

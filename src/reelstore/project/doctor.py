@@ -41,7 +41,7 @@ N_BINS = 60
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What the doctor says of a model or an aligner, and where it lies."""
+    """What the doctor says of a model or an aligner, and where it is."""
 
     diagnosis: Diagnosis
     refused: tuple[Check, ...]
@@ -67,7 +67,7 @@ class DoctorReport:
 def run_doctor(params: Params, model: str) -> DoctorReport:
     """Check a model's stored embeddings.
 
-    Numbers go to metrics/<dataset>/<model>/doctor.json, words and pictures to plots/<dataset>/<model>/doctor.
+    Numbers go to metrics/<dataset>/<model>/doctor.json, texts and charts to plots/<dataset>/<model>/doctor.
     """
     video, text = split_model(model)
     name = f"{params.dataset.name}/{model}"
@@ -89,7 +89,7 @@ def run_doctor_of_store(store: Path, *, video: str, text: str) -> DoctorReport:
 
     Args:
         store: folder of a dataset's store.
-        video: `<encoder>` or `<encoder>/<variant>`; `mean` is looked at first, then the first pooled variant.
+        video: `<encoder>` or `<encoder>/<variant>`; `mean` is tried first, then the first pooled variant.
         text: the same of captions.
 
     Raises:
@@ -113,7 +113,7 @@ def _examined(
     dataset: Dataset | None,
     allowed: LeakageParams,
 ) -> tuple[Diagnosis, Sample]:
-    """All checks of a model's rows, and the sample they looked at."""
+    """All checks of a model's rows, and the sample they are of."""
     variants = {side: _variants(store, side, encoder, wanted[side]) for side, encoder in encoders.items()}
     primary = {side: _primary(of_side, side, wanted[side]) for side, of_side in variants.items()}
     pooled = [rows for of_side in variants.values() for rows in of_side if rows.layout == "pooled"]
@@ -189,7 +189,7 @@ def _primary(variants: Sequence[Rows], side: str, wanted: str) -> Rows:
 
 
 def _values_of_other(rows: Rows) -> list[Check]:
-    """What is wrong with the values of a variant that isn't looked at otherwise."""
+    """What is wrong with the values of a variant that isn't checked otherwise."""
     some = of_embeddings.sampled(rows.ok())
     if len(some) < 2:
         return []
@@ -198,7 +198,7 @@ def _values_of_other(rows: Rows) -> list[Check]:
 
 
 def _contents(dataset: Dataset | None, sample: Sample) -> dict[str, Sequence[str] | None]:
-    """What the sample's rows were made of, where the tables are at hand."""
+    """What the sample's rows were made of, where the dataset's tables are there."""
     if dataset is None:
         return {"files": None, "texts": None}
     files = {video.video_id: video.sha256 for video in dataset.videos}
@@ -226,16 +226,16 @@ def _leaked(dataset: Dataset | None, videos: Rows, sample: Sample, params: Leaka
             continue
         of_kind = [one for one in found if one.kind == kind]
         n_shared = sum(len(one.rows) for one in of_kind)
-        words = "; ".join(map(str, of_kind))
+        shared = "; ".join(map(str, of_kind))
         allowed = kind in params.allow
         if kind == "near-video" and n_shared and _crowded(sample, params.near):
-            allowed, words = True, f"{words}. Rows of one split are as near to one another"
-        checks.append(of_embeddings.leakage(kind, n_shared, f"{words}." if words else "", allowed=allowed))
+            allowed, shared = True, f"{shared}. Rows of one split are as near to one another"
+        checks.append(of_embeddings.leakage(kind, n_shared, f"{shared}." if shared else "", allowed=allowed))
     return checks
 
 
 def _crowded(sample: Sample, near: float) -> bool:
-    """Whether rows are so near to one another that a near-duplicate isn't told from a neighbour."""
+    """Whether rows are so near to one another that a near-duplicate can't be told from a neighbour."""
     rows = sample.video[sample.splits == sample.names[0]] if sample.names else sample.video
     return len(rows) > 2 and usual_nearest(rows[:MAX_CROWDED]) >= 1 - 4 * (1 - near)
 

@@ -23,7 +23,7 @@ from reelstore.store.read import Rows
 
 @dataclass(frozen=True)
 class GridReport:
-    """What the grid of one model shows, and where it lies."""
+    """What the grid of one model shows, and where it is."""
 
     name: str
     outputs: OutputsParams
@@ -128,7 +128,7 @@ def _write(report: GridReport) -> None:
     lines += [f"{row},{column},{mrr:.6f}" for (row, column), mrr in cells.mrr.items()]
     notes = (
         f"{report.name}, {report.matched.counts(report.split)}",
-        f"chance {cells.chance:.4f}; with pairs shuffled all cells lie in {cells.low:.4f} to {cells.high:.4f} "
+        f"chance {cells.chance:.4f}; with pairs shuffled all cells are in {cells.low:.4f} to {cells.high:.4f} "
         f"(95 %, {cells.n_shuffles} shuffles)",
         f"{len(cells.outside)} of {len(cells.mrr)} cells outside (framed)",
     )

@@ -21,7 +21,7 @@ from reelstore.store.open import open_store
 
 @dataclass(frozen=True)
 class PairsReport:
-    """Right and wrong pairs of each split, and what the splits share."""
+    """Positive and negative pairs of each split, and what the splits share."""
 
     folder: Path
     n_pairs: dict[str, Counter[int]]
@@ -31,8 +31,8 @@ class PairsReport:
         """Lines for people."""
         counts = []
         for split, by_label in self.n_pairs.items():
-            wrong = f" and {by_label[0]} wrong ones" if by_label[0] else ""
-            counts.append(f"{by_label[1]} pairs{wrong} to {split}")
+            negative = f" and {by_label[0]} negative ones" if by_label[0] else ""
+            counts.append(f"{by_label[1]} pairs{negative} to {split}")
         return "\n".join([f"{self.folder}: {', '.join(counts)}", *(f"  {found}" for found in self.leakage)])
 
 
@@ -96,17 +96,17 @@ def pairs_of_split(params: Params, dataset: Dataset, split: str, settings: Pairs
     captions = SplitCaptions(dataset, split)
     if not settings.positives and not settings.negatives and not settings.doubled:
         return positive_pairs(captions, seed=settings.seed)
-    wrong = None
+    sampler = None
     if isinstance(settings, MinedParams):
         rows = open_store(params.layout.store)[settings.embedding]
-        wrong = HardNegatives(captions, rows, among=settings.among)
+        sampler = HardNegatives(captions, rows, among=settings.among)
     return labelled_pairs(
         captions,
         positives=settings.positives,
         negatives=settings.negatives,
         doubled=settings.doubled,
         seed=settings.seed,
-        wrong=wrong,
+        sampler=sampler,
     )
 
 

@@ -47,7 +47,7 @@ def _refuse_other_splits(videos: Rows, split: str, folder: Path) -> None:
     if moved:
         raise DatasetError(
             f"{videos.folder} has {len(moved)} videos in the split {split} that {folder} has in another one, such as "
-            f"{moved[0]!r} ({split_of[str(moved[0])]}): the tables were made anew after it was written. Run dvc repro, "
+            f"{moved[0]!r} ({split_of[str(moved[0])]}): the tables were written again after it. Run dvc repro, "
             "or reelstore embed; rows that are there stay."
         )
 

@@ -163,7 +163,7 @@ def run_splits(
     seeds: Sequence[int],
     progress: Callable[[str], None],
 ) -> SplitsReport:
-    """Fit and measure aligners on random splits drawn anew for each seed, group by group.
+    """Fit and measure aligners on random splits drawn for each seed, group by group.
 
     The shares are those of `dataset.splits`; where the dataset's splits weren't drawn by them, the proportions of its
     own splits. Each result is kept in runs/splits, by what determines it, so that a stopped run goes on.
@@ -200,7 +200,7 @@ def run_splits(
 
 
 def redrawn(dataset: Dataset, shares: Mapping[str, float], *, seed: int) -> Dataset:
-    """The dataset with its groups drawn into splits anew.
+    """The dataset with its groups drawn into new splits.
 
     Raises:
         DatasetError: a split has no videos.

@@ -2,7 +2,7 @@
 
 Every tile of scores is computed at the fastest level that decides nearly all of its comparisons. What a level leaves
 undecided is scored by the reference; a caption with too much of it moves to the next level for good. So the counts are
-those of the reference, whatever the blocks, threads or device.
+those of the reference, with any blocks, threads or device.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def count_pairs(
     """Counts of the directions asked for, from one pass, in bounded memory.
 
     Args:
-        text: (n_captions, dim) real numbers: arrays, tensors, or whatever `Source` reads block by block.
+        text: (n_captions, dim) real numbers: arrays, tensors, or a `Source` that is read block by block.
         video: (n_videos, dim).
         caption: (n_pairs,) int; with `video_of`, the relevant pairs. A caption or video may have several, or none.
         video_of: (n_pairs,) int.
@@ -191,7 +191,7 @@ class _Counter:
         self._plan(memory, many)
         self.first: Level = first or self._fastest(many, device)
         if self.first == "bfloat16" and (state.group is not None or not has_torch()):
-            self.first = "float32"  # what it leaves open is looked at pair by pair, not group by group
+            self.first = "float32"  # what it leaves open is compared pair by pair, not group by group
 
     @property
     def may_estimate(self) -> bool:

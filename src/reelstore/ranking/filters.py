@@ -5,8 +5,8 @@ the textbook inequalities: the rounding of both operands, a sum of products in a
 the reference itself. For unit vectors of dimension n it is about n * 2**-24 in float32, and 2 * 2**-8 in bfloat16,
 where the operands dominate.
 
-A shift is a term that belongs to one row, whatever it is multiplied with. It rides along in the product, in a few more
-dimensions in which the other side is 1.
+A shift is a term that belongs to one row and is the same for all that it is multiplied with. It is part of the product,
+in a few more dimensions in which the other side is 1.
 """
 
 from dataclasses import dataclass, replace
@@ -79,7 +79,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Centres:
-    """What is taken off both sides where embeddings lie so close together that a product loses their differences.
+    """What is taken off both sides where embeddings are so close together that a product loses their differences.
 
     a.b = (a - t).(b - v) + t.(b - v) + (a - t).v + t.v for any t and v: the first term is small and may be coarse, the
     others cost one product with a single vector a row.
@@ -101,7 +101,7 @@ class OperandBlock:
         stored: (n, dim) stored values.
         similarity: what they are scored by.
         own, other: (dim,) float64 centres of this side and of the other; both None where nothing is taken off.
-        left: whether it is the left operand of products; the shifts of the two lie in different dimensions.
+        left: whether it is the left operand of products; the shifts of the two are in different dimensions.
         precise: whether a narrow bound in float32 is worth some time.
 
     Attributes:
@@ -208,7 +208,7 @@ class OperandBlock:
             with np.errstate(over="ignore"):
                 self._squares = np.vecdot(self._values, self._values)
         if self._in_range("float64"):
-            # Minus a distance is negative, which is looked through slowly in bfloat16.
+            # Minus a distance is negative, which is searched slowly in bfloat16.
             coarse: Level = "float32" if self.similarity == "euclidean" else "bfloat16"
             self.lowest = coarse if self._in_range("float32") else "float64"
 
@@ -257,7 +257,7 @@ class OperandBlock:
 
 
 def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -> Band:
-    """How far a product of this level, shifts included, may lie from the reference."""
+    """How far a product of this level, shifts included, may be from the reference."""
     dim = text.values.shape[1]
     product = text.reach * video.reach
     shifts = text.shift + video.shift
@@ -267,7 +267,7 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     error += (dim + 4) * unit * (product + shifts) + dim * _TINY[level] * (1 + text.reach + video.reach)
     error += text.shift_error + video.shift_error
     # The reference itself, its threshold and the terms taken off it: a few dozen roundings in float64 of numbers of
-    # this size at most, whatever the level.
+    # this size at most, at every level.
     off = 0.0 if centres is None else float(np.linalg.norm(centres.text) + np.linalg.norm(centres.video))
     error += 64 * _UNIT["float64"] * (text.reach + video.reach + off) ** 2
     slope = 1.01 * _UNIT["bfloat16"] if level == "bfloat16" else 0.0

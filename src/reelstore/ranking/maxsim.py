@@ -23,7 +23,7 @@ class MaxSim:
     """A scorer on tokens, for `evaluate(scores=MaxSim(text=text, video=video), video_of_caption=...)`.
 
     Args:
-        text: tokens of the captions, whatever `TokenSource` reads: ragged (values, offsets), (n, n_tokens, dim), a list
+        text: tokens of the captions: ragged (values, offsets), (n, n_tokens, dim), a list
             of arrays, or a store's rows of tokens, which stream.
         video: tokens of the videos, of the same width.
         similarity: of two tokens: `cosine` (a zero token scores 0 with everything) or `dot`.

@@ -104,7 +104,7 @@ def _nearest(
 def _candidates(
     queries: OperandBlock, block: OperandBlock, known: Float64Array, k: int, similarity: Similarity
 ) -> tuple[IntArray, IntArray, Float64Array]:
-    """Query, row of the block and score of whatever may be among the k best: `known` (n_queries,) must be met."""
+    """Query, row of the block and score of what may be among the k best: `known` (n_queries,) must be met."""
     level = max(queries.lowest, block.lowest, "float32", key=LEVELS.index)
     if level == "exact":
         scores = block_scores(queries.stored, block.stored, similarity)  # (n_block, n_queries)

@@ -157,7 +157,7 @@ def _widened(halves: Array) -> Array:
 
 
 class TorchTile(Tile):
-    """A tile on a device; what is looked at comes over as float32 or float64."""
+    """A tile on a device; what is read comes over as float32 or float64."""
 
     def __init__(self, scores: "torch.Tensor", n_rows: int) -> None:
         self._scores = scores

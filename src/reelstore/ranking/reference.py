@@ -1,7 +1,7 @@
 """The score of a pair, defined: float64 arithmetic on the stored values, in one stated order.
 
 The two rows become float64 and are multiplied (for `euclidean` subtracted and squared) element by element. The products
-are folded: what lies beyond the largest power of two below their number is added onto the front, again and again, until
+are folded: what is beyond the largest power of two below their number is added onto the front, again and again, until
 one is left. `cosine` divides by the product of the two lengths, square roots of the same fold. One rounding a step. The
 sums of a BLAS would depend on block shape and number of threads; these depend on the two rows alone, so equal rows tie
 exactly, wherever they stand.
@@ -181,7 +181,7 @@ def _distinct(rows: Array) -> tuple[Array, IntArray]:
 def _exact_product(left: Float64Array, right: Float64Array) -> Float64Array | None:
     """The matrix product where every order of its sums gives the same bits; None where that can't be promised.
 
-    True of integer codes, signs, and whatever else has few digits: if all values are whole multiples of some power of
+    True of integer codes, signs, and other values of few digits: if all values are whole multiples of some power of
     two, and so small that every partial sum of products is an integer below 2**53 of them, nothing is ever rounded.
     """
     grains = []

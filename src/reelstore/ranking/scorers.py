@@ -20,7 +20,7 @@ _BLOCK = 1024
 class Scorer(Protocol):
     """Scores of every caption with every video, block by block.
 
-    A pair must get the same bits in whatever block it comes, or its rank depends on where blocks are cut.
+    A pair must get the same bits in any block it comes in, or its rank depends on where blocks are cut.
 
     Attributes:
         shape: (n_captions, n_videos).

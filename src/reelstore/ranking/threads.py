@@ -1,8 +1,8 @@
 """Long work cut into one part a processor, each with its own products.
 
-A matrix product that uses all processors leaves its threads waiting busily for a while, in the way of whatever comes
-next. Two libraries that do so, numpy's BLAS and torch, stand in each other's way: on two processors, two products of
-1,000 x 1,000 x 512 in turn took 27 ms where 9 would do. So here every thread multiplies for itself.
+A matrix product that uses all processors leaves its threads waiting busily for a while, in the way of the code
+after it. Two libraries that do so, numpy's BLAS and torch, delay each other: on two processors, two products of 1,000 x
+1,000 x 512 in turn took 27 ms where 9 would do. So here every thread multiplies for itself.
 """
 
 import os

@@ -246,7 +246,7 @@ class TileCounter:
     def _told_by_float32(
         self, direction: Direction, one: "DirectionHits", rows: IntArray, columns: IntArray
     ) -> Float64Array:
-        """inf or -inf by the side on which a score certainly lies, NaN where float32 can't tell."""
+        """inf or -inf by the side on which a score certainly is, NaN where float32 can't tell."""
         text, video = self.text.rough, self.video.rough
         bounds = band("float32", text, video, self.state.centres)
         rough = pair_products(text, video, self.columns[columns], rows)

@@ -1,6 +1,6 @@
-"""Scores of some videos (rows) with some captions (columns), searched for what lies above a threshold or near it.
+"""Scores of some videos (rows) with some captions (columns), searched for what is above a threshold or near it.
 
-A threshold is a pair of bounds `low` and `high`: what is above `high` counts, what lies between is handed back to be
+A threshold is a pair of bounds `low` and `high`: what is above `high` counts, what is between is handed back to be
 decided exactly. Most columns have nothing up there, so maxima of groups of rows come first.
 """
 
@@ -98,7 +98,7 @@ class Tile:
         return self._padded[: self.n_rows]
 
     def in_columns(self, column: IntArray, low: Array, high: Array, *, listed: bool = True) -> ThresholdHits:
-        """Search each threshold's column; `column` (n,) is ascending and may repeat. `listed` says where scores lie."""
+        """Search each threshold's column; `column` (n,) is ascending and may repeat. `listed` says where scores are."""
         above, between = np.zeros((2, len(column)), dtype=np.int64)
         hot = self.maxima[:, column] >= low  # (n_groups, n)
         if 8 * np.count_nonzero(hot) <= hot.size:
@@ -107,7 +107,7 @@ class Tile:
             group, near = self._count_whole(column, low, high, above, between)
             if not listed:
                 return ThresholdHits(above, between, *_nowhere())
-        # Cells that were counted already are only looked through for where their scores lie.
+        # Cells that were counted already are only searched for where their scores are.
         counted = above.any() or between.any()
         parts = [_nowhere()]
         step = max(1, _CHUNK_VALUES // GROUP)
@@ -270,7 +270,7 @@ class _Ranked:
 
 
 def _with_places(thresholds: Array, outermost: BoolArray) -> Float64Array:
-    """Thresholds on the outer side of every score equal to them, whatever its place, where they are to be there."""
+    """Thresholds on the outer side of every score equal to them, at any place, where they are to be there."""
     wide = thresholds + np.float64(0)
     bits = wide.view(np.int64)
     bits |= np.where(outermost, _PLACES, 0)

@@ -170,7 +170,7 @@ class TokenCounter:
 
 
 class _TokenHits:
-    """What one direction's relevant pairs found in a tile: scores surely above them, and where those lie that need the
+    """What one direction's relevant pairs found in a tile: scores surely above them, and where those are that need the
     reference (`row`, `column`, of the pair `pairs[near]`); and where a query's hardest negative may be."""
 
     def __init__(

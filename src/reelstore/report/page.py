@@ -37,7 +37,7 @@ class Section:
     """A heading, a note, tables and SVG pictures.
 
     A picture is text that our own charts made, with their words escaped, or the bytes of a file. Of a file the page
-    makes an image, in which a browser runs and loads nothing, whatever the file holds.
+    makes an image, in which a browser runs and loads nothing, with any content of the file.
     """
 
     heading: str

@@ -1,4 +1,4 @@
-"""Published numbers, kept as data, beside numbers at hand: was it reproduced?"""
+"""Published numbers, kept as data, beside the numbers measured here: were they reproduced?"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,7 @@ DIGITS = 5e-4
 """Published with four digits: a number that differs by less has the same three."""
 Direction = Literal["t2v", "v2t"]
 _TITLES: dict[Direction, str] = {"t2v": "text-to-video", "v2t": "video-to-text"}
-_LEGEND = (
-    "= the same to the third digit; ≈ the published value lies in the 95 % interval here; ≠ neither; – not measured"
-)
+_LEGEND = "= the same to the third digit; ≈ the published value is in the 95 % interval here; ≠ neither; – not measured"
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class MeasuredResult:
         model: `<video encoder>+<text encoder>`.
         name: its aligner or scorer.
         metrics: as in its metrics file.
-        intervals: direction -> metric -> {low, high}, as in its details; empty where they aren't at hand.
+        intervals: direction -> metric -> {low, high}, as in its details; empty where there are none.
         rows: what it was measured on, in words.
     """
 
@@ -69,7 +67,7 @@ def load_published() -> Published:
 def reproduced(
     published: Published, results: Sequence[MeasuredResult], grids: Mapping[str, Mapping[str, Any]]
 ) -> list[Section]:
-    """Sections of a page: X-CLIP in both directions and the grid, every published line followed by those at hand.
+    """Sections of a page: X-CLIP in both directions and the grid, every published line followed by those measured here.
 
     Args:
         published: what to compare with.
@@ -86,7 +84,7 @@ def reproduced(
     chance = sum(1 / rank for rank in range(1, published.n_videos + 1)) / published.n_videos
     grid_note = (
         f"Published: {published.source}; {published.dataset}. Rows are video poolings, columns text poolings; a cell "
-        "is the published value and the one here. = the same to the third digit; ≈ both lie where shuffled pairs do; "
+        "is the published value and the one here. = the same to the third digit; ≈ both are where shuffled pairs are; "
         f"≠ neither; – not measured. Chance among {published.n_videos:,} videos is {chance:.4f}: most published cells "
         "are chance or below."
     )
@@ -120,7 +118,7 @@ def _scores(published: Published, models: Mapping[str, Sequence[MeasuredResult]]
 
 def _cell(one: MeasuredResult, direction: Direction, name: str, published: float) -> str:
     metrics = one.metrics.get(direction, {})
-    # A caption has one right video: there hit@k is R@k, and MAP is MRR.
+    # A caption has one relevant video: there hit@k is R@k, and MAP is MRR.
     name = name if name in metrics else name.replace("hit@", "R@")
     if name not in metrics:
         return "–"
@@ -156,7 +154,7 @@ def _grids(published: Published, grids: Mapping[str, Mapping[str, Any]]) -> list
 
 
 def _among(value: float, published: float, shuffled: Mapping[str, float] | None) -> str:
-    """Two cells that both lie where pairs mean nothing agree, whatever their digits."""
+    """Two cells that are both where pairs mean nothing agree, with any digits."""
     if abs(value - published) <= DIGITS:
         return f"{value:.4f} ="
     chance = shuffled and all(shuffled["low"] <= one <= shuffled["high"] for one in (value, published))

@@ -23,7 +23,7 @@ class GifLayout:
     """What is in a GIF.
 
     Attributes:
-        width: of the canvas, which grows with pictures that lie beyond it.
+        width: of the canvas, which grows with pictures that go beyond it.
         height: of the same.
         n_pictures: how many pictures it has.
         is_whole: whether it has its end mark; True too where it isn't a GIF any more, as the decoder will say.

@@ -37,7 +37,7 @@ _UNKNOWN_MATRICES = {
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """From the display matrix of the container or of the codec's display-orientation message."""
-    # A frame whose side data was looked at refers to itself, and would stay in memory: a small copy may.
+    # A frame whose side data was read refers to itself, and would stay in memory: a small copy may.
     small = frame.reformat(width=16, height=16, format="gray", interpolation="POINT")
     try:
         matrix = small.side_data.get("DISPLAYMATRIX")

@@ -44,7 +44,7 @@ class _Source(NamedTuple):
 def sampled(file: BinaryIO, sampling: Sampling, size: Size | None, bounds: ItemBounds) -> Frames:
     """The frames that `sampling` takes of a video.
 
-    Headers lie about the number of frames, so they are counted by decoding all of them. Of a file too long to keep, the
+    Headers name wrong numbers of frames, so frames are counted by decoding all of them. Of a file too long to keep, the
     frames are kept that would be wanted if each packet were a frame; mostly it is so, and nothing is decoded again.
     """
     source = _Source(file, bounds)
@@ -121,7 +121,7 @@ _NOT_KEPT = Shown(0.0, _not_kept)
 def _opened(source: _Source) -> av.container.InputContainer:
     file = source.file
     file.seek(0)
-    # Decoders are given this too, while the file's streams are looked at.
+    # Decoders are given this too, while the file's streams are probed.
     options = {**_NO_OTHER_FILES, **_max_pixels(source.bounds)}
     # Metadata is free text in any encoding, and of no use here.
     if _MAJOR_VERSION >= 19:  # it always replaces what it can't read

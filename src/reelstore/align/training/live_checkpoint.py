@@ -99,7 +99,7 @@ def check_embeddings(checkpoint: Mapping[str, Any], data: Mapping[str, Mapping[s
 
     Args:
         checkpoint: as Lightning saved it.
-        data: side -> digest and fingerprint of the variant at hand.
+        data: side -> digest and fingerprint of the variant it is fitted on.
 
     Raises:
         AlignerError: a side's fingerprint is another.

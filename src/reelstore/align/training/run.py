@@ -73,7 +73,7 @@ def run(
 
 
 def _is_resumable(live: Path, identity: Identity, context: FitContext) -> bool:
-    """Whether a live checkpoint is there, of this very training; where it is of another, the context is told."""
+    """Whether a live checkpoint is there, of this very training; where it is of another, `context.notice` says so."""
     if not live.is_file():
         return False
     best = live.with_name(BEST)

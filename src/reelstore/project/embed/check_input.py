@@ -16,7 +16,7 @@ def check_input(params: Params, key: str, *, n_videos: int) -> str:
     Args:
         params: of the project.
         key: `video/encoder`.
-        n_videos: how many videos are looked at, spread over the dataset.
+        n_videos: how many videos are decoded, spread over the dataset.
 
     Raises:
         ParamsError: the encoder is one of text.

@@ -404,7 +404,7 @@ def read_rows(params: Params, key: str) -> Rows:
 
 
 def staging_folder(params: Params, key: str) -> Path:
-    """Where a plan and its staged rows lie: outside the store, so that no version ever holds half of something."""
+    """Where a plan and its staged rows are: outside the store, so that no version ever holds half of something."""
     return params.layout.run("embed", key)
 
 

@@ -29,7 +29,7 @@ class Condition:
     """Something that must not be, such as `t2v.R@01 < -0.5pt`: text-to-video R@1 half a percentage point lower or more.
 
     Attributes:
-        direction, metric: whose difference is looked at, second less first.
+        direction, metric: whose difference is tested, second less first.
         threshold: the difference that fails, in the metric's own unit; as a share of the first value if `relative`.
         relative: whether it was given in per cent.
     """
@@ -265,7 +265,7 @@ def _read(path: str, revision: str | None) -> Columns:
 
 
 def _beside(path: str) -> str:
-    """Where the queries of a metrics file lie: metrics/<dataset>/<model>/<name>.json has them under plots/."""
+    """Where the queries of a metrics file are: metrics/<dataset>/<model>/<name>.json has them under plots/."""
     file = Path(path)
     if file.suffix != ".json":
         return path

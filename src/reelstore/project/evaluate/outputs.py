@@ -10,7 +10,7 @@ from reelstore.tables.arrow import ArrowFile
 
 
 def refuse_outputs(folder: Path, inputs: Sequence[Path], *, store: Path | None = None) -> None:
-    """Raise OccupiedError where results would lie in a store, or replace an input or what no evaluation wrote."""
+    """Raise OccupiedError where results would be in a store, or replace an input or what no evaluation wrote."""
     if store is not None and folder.resolve().is_relative_to(store.resolve()):
         raise OccupiedError(f"{folder} is in the store {store}, which holds nothing else. Choose another --output.")
     taken = {path.resolve() for path in inputs}

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.arrays import IntArray
-from reelstore.convert.keys import COLUMNS, WHOLE, KeyRow, KeyTable
+from reelstore.convert.items import KeyRow
+from reelstore.convert.keys import COLUMNS, WHOLE, KeyTable
 from reelstore.errors import EvaluationError
 from reelstore.tables import Table, read_table
 
@@ -18,7 +19,7 @@ class PairKeys:
 
     Attributes:
         path: of the table.
-        caption, video: (n_pairs,) row of the caption and of its video, of each right pair.
+        caption, video: (n_pairs,) row of the caption and of its video, of each positive pair.
         captions: key, split of each row of captions; a caption's key is (`video_id`, `caption_index`). One that no
             pair names has the `video_id` "". Where there are several splits, what no pair names has the split "".
         videos: the same of videos.
@@ -99,10 +100,10 @@ class PairKeys:
         """
         self.refuse_rows_of_no_split()
         counts = np.bincount(self.caption, minlength=len(self.captions))
-        for wrong, what in ((counts == 0, "no video"), (counts > 1, "several videos")):
-            if wrong.any():
+        for at_fault, what in ((counts == 0, "no video"), (counts > 1, "several videos")):
+            if at_fault.any():
                 raise EvaluationError(
-                    f"{self.path}: caption {int(np.flatnonzero(wrong)[0])} has {what}; in a store each has one. "
+                    f"{self.path}: caption {int(np.flatnonzero(at_fault)[0])} has {what}; in a store each has one. "
                     "Without --store it can be measured."
                 )
 
@@ -110,7 +111,7 @@ class PairKeys:
 def read_pair_keys(path: Path, n_captions: int, n_videos: int) -> PairKeys:
     """The table of two arrays, in one of two forms.
 
-    By row: the columns `caption` and `video` are row numbers from 0, a line for each right pair; ids are the videos'
+    By row: the columns `caption` and `video` are row numbers from 0, a line for each positive pair; ids are the videos'
     row numbers, a caption's index is its row. By id: line i is about row i of the captions, `video_id` says which
     video; videos are in the order in which lines name them first, unless a column `video_row` says where each is.
     `caption_index` is optional then. A column `split` is optional in both; a caption and its video have one.

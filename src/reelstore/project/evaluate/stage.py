@@ -38,7 +38,7 @@ _QUERY_COLUMNS = pa.schema(
 
 @dataclass(frozen=True)
 class EvaluateReport:
-    """What evaluating one aligner found, and where it lies."""
+    """What evaluating one aligner found, and where it is."""
 
     name: str
     split: str
@@ -139,11 +139,11 @@ def curve_files(folder: Path, evaluation: Evaluation) -> dict[Path, bytes]:
 
 
 def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
-    """A row for each query: its key, rank, counts, best wrong answer and how far that is from the right one; then the
-    query's value of every metric, a column each.
+    """A row for each query: its key, rank, counts, hardest negative and the gap to the relevant item; then the query's
+    value of every metric, a column each.
 
-    `caption_index` is null where the query (or the answer) is a video; the best wrong answer and the gap are null
-    where every item is right; a metric is null in the direction that doesn't have it.
+    `caption_index` is null where the query (or the item) is a video; the hardest negative and the gap are null
+    where every item is relevant; a metric is null in the direction that doesn't have it.
     """
     write_atomically(path, queries_parquet(evaluation, matched))
 
@@ -180,11 +180,11 @@ def _direction_rows(
         raise ValueError("queries are written of an evaluation with return_hard_negatives=True")
     rows: list[tuple[Any, ...]] = []
     for number, query in enumerate(ranks.query.tolist()):
-        wrong = int(ranks.hardest_negative[number])
-        answer = items[wrong] if wrong >= 0 else (None, None)
-        gap = float(ranks.gap[number]) if wrong >= 0 else None
+        hardest = int(ranks.hardest_negative[number])
+        negative = items[hardest] if hardest >= 0 else (None, None)
+        gap = float(ranks.gap[number]) if hardest >= 0 else None
         counts = float(ranks.rank[number]), int(ranks.greater[number]), int(ranks.equal[number])
-        rows.append((direction, *queries[query], *counts, *answer, gap))
+        rows.append((direction, *queries[query], *counts, *negative, gap))
     return rows
 
 

@@ -24,7 +24,7 @@ class _Grid:
 
 
 def published_sections(layout: Layout) -> list[Section]:
-    """Published tables beside all metrics files of a dataset, of whatever model, in params.yaml or not.
+    """Published tables beside all metrics files of a dataset, of any model, in params.yaml or not.
 
     Raises:
         DamagedFileError: a file isn't what was written.

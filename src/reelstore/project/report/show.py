@@ -1,4 +1,4 @@
-"""The end of a run for people: the results as a table, where things lie, and what to try next."""
+"""The end of a run for people: the results as a table, where files are, and what to try next."""
 
 from dataclasses import dataclass
 

@@ -28,7 +28,7 @@ TABLE_BYTES = 16 * 2**20
 
 @dataclass(frozen=True)
 class ReportReport:
-    """Where the page lies."""
+    """Where the page is."""
 
     path: Path
 

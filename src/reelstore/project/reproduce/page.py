@@ -18,7 +18,7 @@ class Outcome:
     """What one experiment came to.
 
     Attributes:
-        name: of the experiment, whatever the seed.
+        name: of the experiment, the same for all seeds.
         title: what it is.
         settings: it was run with.
         found: metrics, chance, checks, looks; empty where it wasn't run.
@@ -42,10 +42,10 @@ class Outcome:
         return float(self.found["chance"][direction])
 
     @property
-    def looks(self) -> Sequence[Mapping[str, float]]:
-        """Its training, epoch by epoch, the first before any."""
-        looks: Sequence[Mapping[str, float]] = self.found.get("looks", ())
-        return looks
+    def epochs(self) -> Sequence[Mapping[str, float]]:
+        """Numbers of its training, epoch by epoch, the first before any."""
+        epochs: Sequence[Mapping[str, float]] = self.found.get("looks", ())
+        return epochs
 
     @property
     def checks(self) -> list[Check]:
@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def raised(self) -> list[str]:
-        """Names of the checks that aren't in order, gravest first."""
+        """Names of the checks that aren't in order, the most severe first."""
         return list(dict.fromkeys(check.name for check in self.checks if check.level in ("fatal", "warning")))
 
     @property
@@ -90,7 +90,7 @@ def table_rows(outcomes: Sequence[Outcome]) -> list[list[str]]:
         if not ran:
             rows.append([name, runs[0].title, "", "", "", "", "", "not run"])
             continue
-        losses = [look for outcome in ran for look in outcome.looks[-1:]]
+        losses = [epoch for outcome in ran for epoch in outcome.epochs[-1:]]
         loss = ""
         if losses and "train_loss" in losses[0]:
             loss = f"{mean(of['train_loss'] for of in losses):.3f} ({losses[0]['constant_loss']:.3f})"
@@ -148,8 +148,8 @@ def _experiment(outcome: Outcome) -> Section:
 
 
 def _pictures(outcome: Outcome) -> list[str]:
-    looks = outcome.looks
-    if len(looks) < 2:
+    epochs = outcome.epochs
+    if len(epochs) < 2:
         return []
     curves = {
         "Training loss": ("train_loss", "constant_loss"),
@@ -159,12 +159,12 @@ def _pictures(outcome: Outcome) -> list[str]:
     }
     pictures = []
     for title, names in curves.items():
-        series = {name: [(look["epoch"], look[name]) for look in looks if name in look] for name in names}
+        series = {name: [(one["epoch"], one[name]) for one in epochs if name in one] for name in names}
         dashed = ["constant_loss"]
         if "MRR" in title:
-            n_videos = int(looks[0]["n_videos"])
+            n_videos = int(epochs[0]["n_videos"])
             chance = sum(1 / rank for rank in range(1, n_videos + 1)) / n_videos
-            series["chance"] = [(look["epoch"], chance) for look in looks]
+            series["chance"] = [(one["epoch"], chance) for one in epochs]
             dashed = ["chance"]
         pictures.append(line_chart(series, title=title, x="epoch", y="", dashed=dashed))
     return pictures

@@ -62,16 +62,16 @@ class Kept:
         for direction, metrics in (("t2v", self.t2v), ("v2t", self.v2t)):
             if "MRR" not in metrics or not self.chance.get(direction, 0) > 0:
                 raise DamagedFileError(f"{direction} has no MRR, or none at chance.")
-        for look in self.looks:
-            if "epoch" not in look or not 1 <= look.get("n_videos", 0) <= MAX_VIDEOS:
+        for epoch in self.looks:
+            if "epoch" not in epoch or not 1 <= epoch.get("n_videos", 0) <= MAX_VIDEOS:
                 raise DamagedFileError(f"looks: one lacks its epoch, or n_videos from 1 to {MAX_VIDEOS}.")
-            if "train_loss" in look and "constant_loss" not in look:
+            if "train_loss" in epoch and "constant_loss" not in epoch:
                 raise DamagedFileError("looks: one has a train_loss and no constant_loss.")
 
 
 @dataclass(frozen=True)
 class ReproduceReport:
-    """Where the page lies, and its table."""
+    """Where the page is, and its table."""
 
     page: Path
     table: str
@@ -184,7 +184,7 @@ def _outcome(params: Params, video: str, text: str, experiment: Experiment, of: 
 
 
 def _done(kept: Path, key: str) -> tuple[dict[str, Any], str]:
-    """What was found of this very experiment, by whatever name; at a smaller size some are one."""
+    """What was found of this very experiment, under any name; at a smaller size some are one."""
     others = sorted(kept.parent.glob("*.json")) if kept.parent.is_dir() else []
     for path in [kept, *others]:
         found = read_typed(path, dict[str, Any]) if path.is_file() else {}

@@ -59,9 +59,9 @@ class PairsParams(Settings):
     """One set of pairs: which caption is shown with which video in training."""
 
     positives: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Right captions of each video, drawn at random; 0 for all of them."""
+    """Captions of each video, drawn at random; 0 for all of them."""
     negatives: Annotated[int, Field(ge=0, le=100_000)] = 0
-    """Wrong captions of each video, with label 0; fewer in proportion where a video has fewer than `positives`."""
+    """Negative captions of each video, with label 0; fewer in proportion where a video has fewer than `positives`."""
     doubled: bool = False
     """Each pair twice."""
     seed: Seed = 0
@@ -69,12 +69,12 @@ class PairsParams(Settings):
 
 
 class MinedParams(PairsParams):
-    """A set of pairs whose wrong captions are hard ones."""
+    """A set of pairs with hard negatives."""
 
     embedding: VariantPath
     """Pooled variant they're mined by, such as text/minilm-l6/mean."""
     among: Annotated[int, Field(ge=1, le=1_000_000)] = 50
-    """Nearest wrong captions of each video, of which `negatives` are drawn."""
+    """Nearest negative captions of each video, of which `negatives` are drawn."""
 
     @model_validator(mode="after")
     def _check_negatives(self) -> Self:
@@ -97,7 +97,7 @@ class LeakageParams(Settings):
 
 
 class DoctorParams(Settings):
-    """What the doctor looks at, and what doesn't make it fail."""
+    """What the doctor checks, and what doesn't make it fail."""
 
     video: str = ""
     """Variant whose geometry is checked; `mean` by default, or the first pooled one."""

@@ -167,7 +167,7 @@ def _cache_type(folder: Path) -> str:
         root = Path(Repo.find_root())
         for name in ("config", "config.local"):
             if (root / ".dvc" / name).is_symlink() or (root / ".dvc" / name).exists():
-                read_bytes(root / ".dvc" / name)  # DVC opens whatever it is
+                read_bytes(root / ".dvc" / name)  # DVC opens it, a pipe too
         with Repo(str(root)) as repo:
             types = list(repo.cache.local.cache_types)
     except NotDvcRepoError:

@@ -29,7 +29,7 @@ TOLERANCE = {"float16": 2e-3, "float32": 1e-5}
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was looked at and what was found."""
+    """What was checked and what was found."""
 
     folders: tuple[Path, ...]
     findings: tuple[Finding, ...]
@@ -142,13 +142,13 @@ def _against_source(rows: Rows) -> Iterator[Finding]:
     contents = [one.tobytes().hex() for one in embeddings.table.fingerprints]
     wanted = dict(zip(embeddings.ids, row_fingerprints(rows.fingerprint, contents), strict=True))
     have = dict(zip(rows.ids, rows.table.fingerprints, strict=True))
-    wrong = [key for key in have if key not in wanted or not np.array_equal(have[key], wanted[key])]
+    changed = [key for key in have if key not in wanted or not np.array_equal(have[key], wanted[key])]
     lacking = [key for key in wanted if key not in have]
-    if wrong or lacking:
+    if changed or lacking:
         yield Finding(
             rows.folder,
-            f"{len(wrong)} rows weren't mapped from {folder} as it is, {len(lacking)} of its rows are lacking, "
-            f"{[*wrong, *lacking][0]!r} first: reelstore apply",
+            f"{len(changed)} rows weren't mapped from {folder} as it is, {len(lacking)} of its rows are lacking, "
+            f"{[*changed, *lacking][0]!r} first: reelstore apply",
         )
 
 
