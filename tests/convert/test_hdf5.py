@@ -7,10 +7,10 @@ import h5py
 import numpy as np
 import pytest
 
-from reelstore.convert.base import Source, held_by
 from reelstore.convert.hdf5 import Hdf5File
-from reelstore.convert.match_keys import Naming
-from reelstore.convert.named import source_of
+from reelstore.convert.items import Items, storage_of
+from reelstore.convert.match_keys import KeyRule
+from reelstore.convert.named import container_items
 from reelstore.errors import ForeignFileError, IrregularFileError
 
 ONES = np.ones(4, np.float32)
@@ -24,10 +24,10 @@ def here(tmp_path, monkeypatch):
         file["x"] = ONES
 
 
-def made(make: Callable[[h5py.File], object]) -> Source:
+def made(make: Callable[[h5py.File], object]) -> Items:
     with h5py.File("a.h5", "w") as file:
         make(file)
-    return source_of(Hdf5File(Path("a.h5")), Naming("video"))
+    return container_items(Hdf5File(Path("a.h5")), KeyRule("video"))
 
 
 def virtual(file: h5py.File) -> None:
@@ -71,7 +71,7 @@ REFUSED = {
 def test_what_isnt_in_the_file_or_no_embedding_is_refused(what: str) -> None:
     make, says = REFUSED[what]
     with pytest.raises(ForeignFileError, match=says):
-        held_by(made(make).listing)
+        storage_of(made(make))
 
 
 def test_links_and_types_beside_the_datasets_do_no_harm() -> None:
@@ -83,26 +83,28 @@ def test_links_and_types_beside_the_datasets_do_no_harm() -> None:
         file["type"] = np.dtype("f4")
         file["a"].attrs["x"] = "y"
 
-    source = made(make)
-    assert source.listing.keys == ["a", "g/b"]
-    assert np.array_equal(source.read(0, 2), [ONES, 2 * ONES])
+    items = made(make)
+    assert [row.key for row in items.rows] == ["a", "g/b"]
+    assert np.array_equal(list(items.values()), [ONES, 2 * ONES])
 
 
 def test_a_file_that_ends_its_reader_is_an_error(tmp_path: Path) -> None:
-    source = made(lambda file: file.create_dataset("a", data=ONES))
-    assert len(source.listing) == 1
-    source.container._reader._child.kill()  # type: ignore[attr-defined]
+    made(lambda file: file.create_dataset("a", data=ONES))
+    container = Hdf5File(Path("a.h5"))
+    items = container_items(container, KeyRule("video"))
+    assert len(items) == 1
+    container._reader._child.kill()
     with pytest.raises(ForeignFileError, match=r"a of a\.h5 can't be read as HDF5: .* ended with code -9"):
-        source.read(0, 1)
+        list(items.values())
 
 
 def test_a_module_in_the_working_folder_is_not_run() -> None:
     for name in ("h5py", "json", "numpy"):
         Path(f"{name}.py").write_text("open('ran', 'w')\n")
-    assert len(made(lambda file: file.create_dataset("a", data=ONES)).listing) == 1
+    assert len(made(lambda file: file.create_dataset("a", data=ONES))) == 1
     assert not Path("ran").exists()
 
 
 def test_a_folder_is_refused() -> None:
     with pytest.raises(IrregularFileError, match="is a folder"):
-        _ = source_of(Hdf5File(Path()), Naming("video")).listing
+        container_items(Hdf5File(Path()), KeyRule("video"))

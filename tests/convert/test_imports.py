@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -20,8 +19,10 @@ from safetensors.torch import save_file as save_torch
 
 import reelstore
 from reelstore.cli import main
-from reelstore.convert import imports, npy_folder
-from reelstore.errors import ReelstoreError
+from reelstore.convert import npy as npy_module
+from reelstore.store.format import VariantSpec
+from reelstore.store.table import RowTable
+from reelstore.store.update import VariantUpdate
 
 VIDEOS = "store/mine/video/llama"
 CAPTIONS = "store/mine/text/llama"
@@ -80,7 +81,7 @@ def test_pooled_videos_as_the_report_left_them(shape: tuple[int, ...]) -> None:
     assert rows.ids == ["video9", "video10", "video7890"]
     for key in rows.ids:
         assert np.array_equal(rows[key], values[f"{key}.npy"].reshape(8))
-    assert rows.recipe["imported"]["encoder"] == "llama" and rows.recipe["imported"]["from"] == "npy"
+    assert rows.recipe == {"source": {"imported": "npy"}}
 
 
 @pytest.mark.parametrize("leading", [(), (1,)])
@@ -200,7 +201,6 @@ def test_again_writes_nothing_and_a_changed_file_is_one_new_row() -> None:
     before = {name: os.stat(Path("store", name)).st_mtime_ns for name in files("store")}
     assert "none of them new" in imported("npy", "v", f"{VIDEOS}/mean")
     assert {name: os.stat(Path("store", name)).st_mtime_ns for name in files("store")} == before
-    assert not Path("runs").exists()
     np.save("v/video70.npy", drawn(999, 8))
     assert "200 rows, 1 of them new" in imported("npy", "v", f"{VIDEOS}/mean")
     assert np.array_equal(rows_of("video/llama/mean")["video70"], drawn(999, 8))
@@ -209,49 +209,49 @@ def test_again_writes_nothing_and_a_changed_file_is_one_new_row() -> None:
     assert invoke("verify", "store").exit_code == 0
 
 
-def test_a_damaged_store_is_mended_from_the_files() -> None:
+def test_a_damaged_store_is_repaired_from_the_files() -> None:
     npy("v", {f"video{n}.npy": drawn(n, 8) for n in range(100)})
     imported("npy", "v", f"{VIDEOS}/mean")
     before = files("store")
     shard = Path("store/mine/video/llama/mean/values/c/0/0")
     shard.write_bytes(b"\1" + shard.read_bytes()[1:])
-    assert "mended: values/c/0/0" in imported("npy", "v", f"{VIDEOS}/mean")
+    assert "repaired: values/c/0/0" in imported("npy", "v", f"{VIDEOS}/mean")
     assert files("store") == before
+
+
+def die_at(n_opened: int) -> None:
+    """End this process when it opens so many .npy files."""
+    opened, paths = npy_module._opened, []
+
+    def dying(path, read):
+        paths.append(path)
+        if len(paths) == n_opened:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return opened(path, read)
+
+    npy_module._opened = dying  # type: ignore[assignment]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("counts", [False, True], ids=["pooled", "ragged"])
-def test_a_killed_import_reads_only_what_it_had_not(counts: bool, monkeypatch) -> None:
-    n_items, block, n_blocks = 100, 16, 3
-    shapes = [(n % 5 + 1, 8) if counts else (8,) for n in range(n_items)]
+def test_a_killed_import_leaves_the_store_as_it_was(counts: bool) -> None:
+    shapes = [(n % 5 + 1, 8) if counts else (8,) for n in range(100)]
     npy("t", {f"v{n // 4}-{n % 4 + 1}.npy": drawn(n, *shape) for n, shape in enumerate(shapes)})
     words = ["npy", "t", CAPTIONS, *(["--layout", "ragged"] if counts else [])]
     imported(*words)
-    expected = files("store")
-    Path("store").rename("made-at-once")
-    monkeypatch.setattr(imports, "BLOCK_ROWS", block)
-    child = os.fork()
-    if child == 0:
-        write, written = imports.Staging.write, []
-
-        def dying(self, name, variants):
-            write(self, name, variants)
-            written.append(name)
-            if len(written) == n_blocks:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        imports.Staging.write = dying  # type: ignore[method-assign]
-        imported(*words)
-        os._exit(0)
-    assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert not list(Path("store").rglob("zarr.json")) if Path("store").exists() else True
-    read, names = npy_folder.read_values, []
-    monkeypatch.setattr(npy_folder, "read_values", lambda path: names.append(path.name) or read(path))
-    np.save("t/v0-1.npy", np.load("t/v0-1.npy"))  # written anew meanwhile: its block doesn't count
-    imported(*words)
-    assert len(names) == n_items - (n_blocks - 1) * block
-    assert files("store") == expected
-    assert not Path("runs").exists()
+    before = files("store")
+    for n in (0, 70):
+        np.save(f"t/v{n // 4}-{n % 4 + 1}.npy", drawn(n + 100, *shapes[n]))
+    for n_opened in (1, 60, 101, 200):  # 100 for their headers, 100 for their values
+        child = os.fork()
+        if child == 0:
+            die_at(n_opened)
+            imported(*words)
+            os._exit(0)
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+        assert files("store") == before
+    assert "2 of them new" in imported(*words)
+    assert sorted(path.name for path in Path().iterdir()) == ["store", "t"]
 
 
 TABLE = {"video_id": ["b", "a", "a", "c"], "split": ["test", "train", "train", "test"], "caption": ["x", "y", "z", "w"]}
@@ -280,6 +280,18 @@ def test_a_table_gives_order_and_splits_to_both_sides(path: str) -> None:
     assert captions.ids == [("b", 0), ("a", 0), ("a", 1), ("c", 0)] and len(captions.split("train")) == 2
     assert np.array_equal(captions.array(), drawn(5, 4, 8))
     assert rows_of("video/llama/mean").table.splits == ["test", "train", "test"]
+
+
+def test_what_was_imported_can_be_written_to_and_imported_again() -> None:
+    npy("v", {f"v{n}.npy": drawn(n, 8) for n in range(3)})
+    imported("npy", "v", TARGET, "--revision", "abc")
+    store = reelstore.open("store/mine")
+    store.write("video/llama/mean", ["v1", "v9"], drawn(9, 2, 8))
+    rows = rows_of("video/llama/mean")
+    assert rows.ids == ["v0", "v1", "v2", "v9"] and np.array_equal(rows["v1"], drawn(9, 2, 8)[0])
+    assert rows.recipe == {"source": {"imported": "npy", "revision": "abc"}}
+    assert "3 rows, 1 of them new" in imported("npy", "v", TARGET, "--revision", "abc")
+    assert np.array_equal(rows_of("video/llama/mean").array(), [drawn(n, 8) for n in range(3)])
 
 
 def test_a_row_of_the_table_without_a_file_is_an_error_or_a_row_without_a_value() -> None:
@@ -493,54 +505,16 @@ def test_a_person_s_file_is_no_target() -> None:
     assert Path(TARGET).read_text() == "mine"
 
 
-@pytest.mark.parametrize(
-    ("start", "store", "staged"),
-    [
-        (".", "store/mine", "runs/import/store/mine"),
-        (".", "mine", "runs/import/mine"),
-        (".", "a/store/mine", "a/runs/import/store/mine"),
-        ("deep", "../store/mine", "runs/import/store/mine"),
-        ("deep", "../other/mine", "other/runs/import/mine"),
-        ("store", "mine", "store/runs/import/mine"),
-        ("store/mine", ".", "runs/import/store/mine"),
-    ],
-)
-def test_rows_are_staged_in_the_project_and_go_on_from_there(start: str, store: str, staged: str, monkeypatch) -> None:
+def test_a_variant_of_an_encoder_is_no_target() -> None:
     npy("v", {"v0.npy": drawn(0, 8)})
-    root = Path.cwd()
-    Path(start).mkdir(parents=True, exist_ok=True)
-    outside = set(root.parent.iterdir())
-    monkeypatch.chdir(start)
-    write, folders = imports.Staging.write, []
-
-    def stopped(self, name, variants):
-        write(self, name, variants)
-        folders.append(Path(self.folder).relative_to(root).as_posix())
-        raise ReelstoreError("stopped")
-
-    words = ["npy", root / "v", f"{store}/video/llama/mean"]
-    with monkeypatch.context() as patch:
-        patch.setattr(imports.Staging, "write", stopped)
-        refused(*words)
-    assert folders == [f"{staged}/video/llama/mean"]
-    monkeypatch.setattr(npy_folder, "read_values", None)  # what was staged isn't read again
-    imported(*words)
-    assert not (root / staged).exists() and not list(root.rglob("runs"))
-    assert set(root.parent.iterdir()) == outside
-
-
-def test_staging_removes_only_its_own_and_follows_no_link() -> None:
-    npy("v", {"v0.npy": drawn(0, 8)})
-    Path("runs/import").mkdir(parents=True)
-    Path("runs/import/mine.txt").write_text("mine")
-    imported("npy", "v", TARGET)
-    assert files("runs") == {"import/mine.txt": b"mine"}
-    Path("elsewhere").mkdir()
-    shutil.rmtree("runs")
-    Path("runs").symlink_to("elsewhere")
-    np.save("v/v0.npy", drawn(1, 8))
-    assert "runs is a link" in refused("npy", "v", TARGET)
-    assert not list(Path("elsewhere").iterdir())
+    spec = VariantSpec("video", "llama", "mean", 8, 0, "float32", {"encoder": {"kind": "llama"}})
+    table = RowTable(["v0"], ["all"], np.zeros((1, 16), np.uint8))
+    with VariantUpdate(Path(TARGET), spec, table) as update:
+        update.put(0, drawn(1, 8))
+        update.finish()
+    before = files(".")
+    assert "wasn't imported (its recipe has 'encoder')" in refused("npy", "v", TARGET)
+    assert files(".") == before
 
 
 NULLS = {
@@ -583,7 +557,7 @@ def test_nothing_is_left_out_of_a_vector_in_silence(what: str, ending: str) -> N
     else:
         pq.write_table(found, "v.parquet")
     assert says.format(ending) in refused("parquet", f"v.{ending}", f"{VIDEOS}/x", "--vector", "v")
-    assert not Path("store").exists() and not Path("runs").exists()
+    assert not Path("store").exists()
 
 
 def test_a_row_that_has_a_value_and_a_failure_is_refused() -> None:
@@ -597,7 +571,7 @@ def test_names_of_files_that_no_store_keeps_are_refused(name: bytes) -> None:
     with open(b"n/" + name, "wb") as file:
         np.save(file, drawn(0, 8))
     assert "n: the n" in refused("npy", "n", CAPTIONS)
-    assert not Path("store").exists() and not Path("runs").exists()
+    assert not Path("store").exists()
 
 
 def test_a_broken_link_or_a_pipe_among_npy_files_is_no_item_left_out() -> None:

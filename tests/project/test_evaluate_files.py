@@ -232,19 +232,17 @@ def test_arrays_of_another_form_are_refused(files, shape, store):
     assert not Path("store").exists()
 
 
-def test_a_store_without_a_folder_above_stages_nothing_above(files, monkeypatch):
+def test_an_import_that_fails_leaves_nothing_beside_the_store(files, monkeypatch):
     Path("here").mkdir()
     for name in ("t.npy", "v.npy", "pairs.csv"):
         Path(name).rename(f"here/{name}")
     monkeypatch.chdir("here")
-    outside = set(Path("..").iterdir())
-    seen = []
-    monkeypatch.setattr(
-        "reelstore.store.staging.Staging.write",
-        lambda self, *rows: seen.append(self.folder) or (_ for _ in ()).throw(OSError(28, "No space left on device")),
-    )
-    assert invoke(*FILES, "--store", "mine").exit_code == 1
-    assert [folder.relative_to(Path.cwd()) for folder in seen] == [Path("runs/import/mine/text/imported/embedding")]
+    before, outside = set(Path().iterdir()), set(Path("..").iterdir())
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr("reelstore.store.given._Spool.append", lambda self, rows: (_ for _ in ()).throw(full))
+    done = invoke(*FILES, "--store", "mine")
+    assert done.exit_code == 1 and "the disk is full" in done.output
+    assert set(Path().iterdir()) <= before | {Path("mine")} and not [p for p in Path("mine").rglob("*") if p.is_file()]
     assert set(Path("..").iterdir()) == outside
 
 

@@ -25,14 +25,14 @@ from pathlib import Path
 resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 from reelstore.errors import ForeignFileError
-from reelstore.convert.parquet import VectorTable
+from reelstore.convert.vectors import vector_items
 from reelstore.tables import arrow
 from reelstore.tables.arrow import ArrowFile
 for path in sorted(Path(sys.argv[1]).iterdir()):
     print(path.name, end=" ", flush=True)
     try:
-        table = VectorTable(path, "video", vector="vector")
-        table.read(0, len(table.listing))
+        for value in vector_items(path, "video", vector="vector").values():
+            pass
         for name in ArrowFile(path).schema.names:
             for array in ArrowFile(path).column(name):
                 array.to_pylist()

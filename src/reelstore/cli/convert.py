@@ -10,12 +10,12 @@ from reelstore.cli.progress import Bar, echo
 from reelstore.errors import ForeignFileError
 
 if TYPE_CHECKING:
-    from reelstore.convert import Source
-    from reelstore.convert.imports import Target
+    from reelstore.convert.containers import Container
+    from reelstore.convert.items import Items
     from reelstore.convert.keys import KeyTable
-    from reelstore.convert.match_keys import Naming
-    from reelstore.convert.named import Container
+    from reelstore.convert.match_keys import KeyRule
     from reelstore.convert.names import Affixes
+    from reelstore.records import Side
 
 _PATH = click.Path(path_type=Path)
 Command = Callable[..., None]
@@ -27,8 +27,7 @@ def import_() -> None:
 
     TARGET is <store>/<dataset>/<side>/<encoder>[/<variant>], side video or text; without a variant it is `embedding`
     where items are pooled, `tokens` elsewhere. Numbers and keys come in as they are; the report says how many items
-    there are, and which is first and last. A killed import goes on where it was; one of files that haven't changed
-    writes nothing.
+    there are, and which is first and last. Again, it writes only what has changed.
 
     Example:
 
@@ -42,12 +41,12 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     def add(command: Command) -> Command:
         for option in reversed(options):
             command = option(command)
-        return command
+        return click.argument("source", type=_PATH)(click.argument("target", type=_PATH)(command))
 
     return add
 
 
-_target_options = _options(
+_target_options = [
     click.option(
         "--keys", type=_PATH, help="Table with video_id, and if there: caption_index, split, failure; or its parts."
     ),
@@ -61,8 +60,8 @@ _target_options = _options(
     click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Round to it; as it is otherwise."),
     click.option("--revision", default="", help="What else determined the numbers: a checkpoint, a commit."),
     click.option("--dry-run", is_flag=True, help="Say what would be imported, and write nothing."),
-)
-_naming_options = _options(
+]
+_name_options = [
     click.option("--name-column", help="Column of --keys with the name that each row's item has in the source."),
     click.option(
         "--captions",
@@ -72,23 +71,13 @@ _naming_options = _options(
     ),
     click.option("--first", type=int, default=1, help="Number of a video's first caption in names: 1, or 0."),
     click.option("--allow-missing", is_flag=True, help="Rows of --keys without an item: rows without value."),
-)
-_member_option = click.option(
-    "--dataset",
-    "--tensor",
-    "--array",
-    "member",
-    help="With --keys: the matrix whose row i is row i of the table. Or, of <id>/NAME: the NAME that items have.",
-)
+]
 
 
 @import_.command("npy")
-@click.argument("folder", type=_PATH)
-@click.argument("target", type=_PATH)
-@_naming_options
-@_target_options
-def import_npy(folder: Path, target: Path, **options: Any) -> None:
-    """A FOLDER of .npy files, one an item: `video7890.npy`; captions `video7890-1.npy`, `-2`, … numbered from 1.
+@_options(*_name_options, *_target_options)
+def import_npy(source: Path, target: Path, **options: Any) -> None:
+    """A folder of .npy files, one an item: `video7890.npy`; captions `video7890-1.npy`, `-2`, … numbered from 1.
 
     Rows are in the order of --keys, else in natural order of ids. Folders of different shapes or poolings are refused.
 
@@ -99,27 +88,24 @@ def import_npy(folder: Path, target: Path, **options: Any) -> None:
         reelstore import npy npy/captions store/msrvtt/text/video-llama-7b --keys captions.csv
     """
 
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.convert.named import source_of
-        from reelstore.convert.npy_folder import NpyFolder, refuse_parts
+    def items(side: "Side", keys: "KeyTable | None") -> "Items":
+        from reelstore.convert.named import container_items
+        from reelstore.convert.npy import NpyFolder, refuse_parts
 
-        with Bar("look at files", unit="file") as bar:
-            found = source_of(NpyFolder(folder, bar), _naming(where, keys, options), items=True)
-            listing = found.listing
+        with Bar("read headers", unit="file") as bar:
+            found = container_items(NpyFolder(source, bar), _rule(side, keys, options), items=True)
         if options["layout"] is None:
-            refuse_parts(folder, listing)
+            refuse_parts(source, found)
         return found
 
-    _import(source, target, options, folder)
+    _import(items, source, target, options)
 
 
 @import_.command("array")
-@click.argument("array", type=_PATH)
-@click.argument("target", type=_PATH)
 @click.option("--offsets", type=_PATH, help="Of ragged tokens: .npy (n + 1,); item i is its rows offsets[i] to [i+1].")
-@_target_options
-def import_array(array: Path, target: Path, offsets: Path | None, **options: Any) -> None:
-    """One .npy ARRAY, (n, dim) or (n, n_tokens, dim), whose row i is row i of --keys.
+@_options(*_target_options)
+def import_array(source: Path, target: Path, offsets: Path | None, **options: Any) -> None:
+    """One .npy array, (n, dim) or (n, n_tokens, dim), whose row i is row i of --keys.
 
     Of videos: row i is the i-th video that the table names, or the row that its column video_row says. A folder has
     parts of the array, `img_emb_0.npy`, `img_emb_1.npy`, …, in the order of their numbers; --keys may be such a folder.
@@ -131,30 +117,30 @@ def import_array(array: Path, target: Path, offsets: Path | None, **options: Any
         reelstore import array img_emb store/mine/video/clip --keys metadata --id-column image_path --suffix .jpg
     """
 
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.convert.rows_file import array_file
+    def items(side: "Side", keys: "KeyTable | None") -> "Items":
+        from reelstore.convert.matrix import array_items
 
         if keys is None:
             raise click.UsageError("An array needs --keys, a table that says which video or caption each row is.")
         affixes = _affixes(options)
         if affixes and not keys.stripped:
             raise ForeignFileError(f"{keys.path}: no id has {affixes}.")
-        return array_file(array, keys, where.side, offsets=offsets)
+        return array_items(source, keys, side, offsets=offsets)
 
-    _import(source, target, options, array, *([] if offsets is None else [offsets]), kinds=("npy",))
+    _import(items, source, target, options, *([] if offsets is None else [offsets]), kinds=("npy",))
 
 
 def _container(kind: str, file: Path) -> "Container":
-    from reelstore.convert import hdf5, npz, tensors
+    from reelstore.convert import containers, hdf5
 
     if kind == "torch":
         from reelstore.encoders.checkpoint import read_pth
 
-        return tensors.TensorDict(file, read_pth(file))
+        return containers.TensorDict(file, read_pth(file))
     readers: dict[str, Callable[[Path], Container]] = {
         "hdf5": hdf5.Hdf5File,
-        "npz": npz.NpzFile,
-        "safetensors": tensors.TensorsFile,
+        "npz": containers.NpzFile,
+        "safetensors": containers.TensorsFile,
     }
     return readers[kind](file)
 
@@ -174,36 +160,37 @@ def _import_named(kind: str, about: str, example: str) -> None:
             reelstore import {kind} {example}
         """,
     )
-    @click.argument("file", type=_PATH)
-    @click.argument("target", type=_PATH)
-    @_member_option
-    @_naming_options
-    @_target_options
-    def command(file: Path, target: Path, **options: Any) -> None:
-        def source(where: "Target", keys: "KeyTable | None") -> "Source":
-            from reelstore.convert.named import source_of
+    @click.option(
+        "--dataset",
+        "--tensor",
+        "--array",
+        "member",
+        help="With --keys: the matrix whose row i is row i of the table. Or, of <id>/NAME: the NAME that items have.",
+    )
+    @_options(*_name_options, *_target_options)
+    def command(source: Path, target: Path, member: str | None, **options: Any) -> None:
+        def items(side: "Side", keys: "KeyTable | None") -> "Items":
+            from reelstore.convert.named import container_items
 
-            return source_of(_container(kind, file), _naming(where, keys, options), member=options["member"])
+            return container_items(_container(kind, source), _rule(side, keys, options), member=member)
 
-        _import(source, target, options, file, kinds=(kind,))
+        _import(items, source, target, options, kinds=(kind,))
 
 
-_import_named("hdf5", "An HDF5 FILE of datasets", "c3d.hdf5 store/anet/video/c3d --dataset c3d_features")
-_import_named("npz", "An .npz FILE of arrays", "videos.npz store/mine/video/clip-vit-b32")
-_import_named("safetensors", "A safetensors FILE of tensors", "v.safetensors store/mine/video/clip --keys videos.csv")
-_import_named("torch", "A FILE that torch.save wrote of a dict of tensors", "videos.pt store/mine/video/clip-vit-b32")
+_import_named("hdf5", "An HDF5 file of datasets", "c3d.hdf5 store/anet/video/c3d --dataset c3d_features")
+_import_named("npz", "An .npz file of arrays", "videos.npz store/mine/video/clip-vit-b32")
+_import_named("safetensors", "A safetensors file of tensors", "v.safetensors store/mine/video/clip --keys videos.csv")
+_import_named("torch", "A file that torch.save wrote of a dict of tensors", "videos.pt store/mine/video/clip-vit-b32")
 
 
 @import_.command("parquet")
-@click.argument("file", type=_PATH)
-@click.argument("target", type=_PATH)
 @click.option("--vector", help="Column of vectors; not needed where it is the only one of lists.")
-@_target_options
-def import_parquet(file: Path, target: Path, vector: str | None, **options: Any) -> None:
-    """A Parquet or Arrow FILE: a column of vectors (or of tokens, lists of them) beside video_id and, for captions,
+@_options(*_target_options)
+def import_parquet(source: Path, target: Path, vector: str | None, **options: Any) -> None:
+    """A Parquet or Arrow file: a column of vectors (or of tokens, lists of them) beside video_id and, for captions,
     caption_index.
 
-    FILE may be a folder of shards, or what Hugging Face's datasets saved to disk; splits are its folders' names.
+    SOURCE may be a folder of shards, or what Hugging Face's datasets saved to disk; splits are its folders' names.
 
     Example:
 
@@ -212,77 +199,70 @@ def import_parquet(file: Path, target: Path, vector: str | None, **options: Any)
         reelstore import parquet saved store/mine/text/minilm --id-column vid --vector emb
     """
 
-    def source(where: "Target", keys: "KeyTable | None") -> "Source":
-        from reelstore.convert.parquet import VectorTable
+    def items(side: "Side", keys: "KeyTable | None") -> "Items":
+        from reelstore.convert.vectors import vector_items
 
         id_column = options["id_column"] or "video_id"
-        return VectorTable(file, where.side, options["split"], vector, id_column, _affixes(options))
+        return vector_items(
+            source, side, split=options["split"], vector=vector, id_column=id_column, affixes=_affixes(options)
+        )
 
     if options["keys"] is not None:
         raise click.UsageError("A Parquet file has its keys in columns of its own; --keys isn't for it.")
-    _import(source, target, options, file, kinds=("parquet", "arrow"))
+    _import(items, source, target, options, kinds=("parquet", "arrow"))
 
 
 def _import(
-    source: "Callable[[Target, KeyTable | None], Source]",
+    read: "Callable[[Side, KeyTable | None], Items]",
+    source: Path,
     target: Path,
     options: dict[str, Any],
     *inputs: Path,
     kinds: tuple[str, ...] = (),
 ) -> None:
-    from reelstore.convert.imports import Target, plan_import, run_import
+    from reelstore.convert.imports import Import, Target
     from reelstore.convert.keys import KeyTable, Reading, refuse_split
     from reelstore.convert.kinds import refuse_other
 
     if options["split"] is not None:
         refuse_split(options["split"])
     where = Target.parse(target)
-    refuse_other(inputs[0], *kinds)
-    table = options["keys"]
-    if table is None and options.get("name_column") is not None:
-        raise click.UsageError("--name-column is a column of --keys; there is no table.")
-    if table is None and options["id_column"] is not None and "parquet" not in kinds:
-        raise click.UsageError("--id-column is a column of --keys; there is no table.")
-    reading = Reading(
-        options["split"], options["id_column"] or "video_id", options.get("name_column"), _affixes(options)
+    refuse_other(source, *kinds)
+    table, id_column, name_column = options["keys"], options["id_column"], options.get("name_column")
+    for option, value in (("--name-column", name_column), ("--id-column", id_column)):
+        if table is None and value is not None and "parquet" not in kinds:
+            raise click.UsageError(f"{option} is a column of --keys; there is no table.")
+    reading = Reading(options["split"], id_column or "video_id", name_column, _affixes(options))
+    found = Import.of(
+        read(where.side, None if table is None else KeyTable.read(table, reading)),
+        where,
+        layout=options["layout"],
+        dtype=options["dtype"],
+        inputs=[source, *inputs, *([] if table is None else [table])],
     )
-    keys = None if table is None else KeyTable.read(table, reading)
-    found = source(where, keys)
-    settings: dict[str, Any] = {
-        "layout": options["layout"],
-        "dtype": options["dtype"],
-        "inputs": [*inputs, *([] if table is None else [table])],
-    }
     if options["dry_run"]:
-        echo(plan_import(found, where, **settings).summary())
+        echo(found.plan())
         return
     with Bar("import") as bar:
-        report = run_import(found, where, revision=options["revision"], progress=bar, **settings)
-    echo(report.summary())
+        done = found.run(revision=options["revision"], progress=bar)
+    echo(found.report(done))
 
 
-def _naming(where: "Target", keys: "KeyTable | None", options: dict[str, Any]) -> "Naming":
-    from reelstore.convert.match_keys import Naming
+def _rule(side: "Side", keys: "KeyTable | None", options: dict[str, Any]) -> "KeyRule":
+    from reelstore.convert.match_keys import KeyRule
 
-    if options["first"] not in (0, 1):
-        raise ForeignFileError(f"--first is {options['first']}; captions are numbered from 1, or from 0.")
+    captions, first = options["captions"], options["first"]
+    if first not in (0, 1):
+        raise ForeignFileError(f"--first is {first}; captions are numbered from 1, or from 0.")
     if options["allow_missing"] and keys is None:
         raise click.UsageError("--allow-missing is about rows of --keys; there is no table.")
-    if options["captions"] is not None and where.side == "video":
+    if captions is not None and side == "video":
         raise click.UsageError("--captions is about the text side; this target is of videos.")
-    if options["first"] == 0 and (options["captions"] in ("one", "rows") or options["name_column"] is not None):
+    if first == 0 and (captions in ("one", "rows") or options["name_column"] is not None):
         raise click.UsageError("--first is about numbers in names of captions; here names have none.")
-    if options["captions"] is not None and options["name_column"] is not None:
+    if captions is not None and options["name_column"] is not None:
         raise click.UsageError("--name-column says which caption an item is; --captions isn't needed with it.")
-    return Naming(
-        where.side,
-        keys,
-        options["split"],
-        options["first"],
-        options["allow_missing"],
-        options["captions"],
-        _affixes(options),
-    )
+    return KeyRule(side, keys, options["split"], first, options["allow_missing"], captions, _affixes(options))
 
 
 def _affixes(options: dict[str, Any]) -> "Affixes":
@@ -316,5 +296,5 @@ def export(kind: str, variant: Path, path: Path, split: str | None, normalize: b
     if normalize and kind != "faiss":
         raise click.UsageError("--normalize is for faiss; other formats hold what is stored.")
     with Bar("export") as bar:
-        report = run_export(cast(Any, kind), variant, path, split=split, normalize=normalize, force=force, progress=bar)
-    echo(report.summary())
+        done = run_export(cast(Any, kind), variant, path, split=split, normalize=normalize, force=force, progress=bar)
+    echo(done)

@@ -89,7 +89,7 @@ def evaluate(
     from reelstore.project.evaluate.store import evaluate_store, import_pair
 
     with Bar("import") as bar:
-        echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar).summary())
+        echo(import_pair(*files, store=store, encoder=encoder, dtype=dtype, progress=bar))
     variant = f"{encoder}/embedding"
     echo(evaluate_store(store, text=variant, video=variant, split=split, **how).summary())
 

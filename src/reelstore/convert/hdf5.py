@@ -1,8 +1,6 @@
-"""An HDF5 file, as a container of arrays; read by a process of its own, for a damaged file may end it."""
+"""An HDF5 file, as a container of arrays; read by a process of its own, because a damaged file may end it."""
 
 import json
-import os
-import struct
 import subprocess
 import sys
 import weakref
@@ -17,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from reelstore.arrays import Array
-from reelstore.convert.base import MAX_ITEM_BYTES, stamp_of
-from reelstore.convert.named import About
+from reelstore.convert.containers import About
+from reelstore.convert.items import MAX_ITEM_BYTES
 from reelstore.errors import ForeignFileError
 from reelstore.extras import not_installed
 from reelstore.io import open_regular
@@ -30,11 +28,7 @@ _NUMBERS = ("float16", "float32", "float64", "int32", "int64", "uint32", "uint64
 
 @dataclass(frozen=True)
 class Hdf5File:
-    """Datasets in the file's root or in groups; links are not followed. A container.
-
-    Attributes:
-        path: of the file.
-    """
+    """Datasets in the file's root or in groups; links are not followed. A container."""
 
     path: Path
     kind = "hdf5"
@@ -45,42 +39,32 @@ class Hdf5File:
         Raises:
             ForeignFileError: the file isn't HDF5, or holds none.
         """
-        if not self._about:
+        if not self._reader.datasets:
             raise ForeignFileError(f"{self.path} holds no datasets.")
-        return list(self._about)
+        return list(self._reader.datasets)
 
     def label(self, name: str) -> str:
         """The path and the file's."""
         return f"{name} of {self.path}"
 
     def about(self, names: Sequence[str]) -> list[About]:
-        """Of some datasets.
+        """Shape and dtype of some datasets.
 
         Raises:
             ForeignFileError: the values of one lie in another file, or nowhere.
         """
-        stamp = stamp_of(os.stat(self.path))
-        found = []
         for name in names:
-            shape, dtype, forbidden = self._about[name]
-            if forbidden is not None:
+            if (forbidden := self._reader.datasets[name][2]) is not None:
                 raise ForeignFileError(f"{self.path}: the values of {name!r} {forbidden}.")
-            found.append(About(shape, dtype, stamp))
-        return found
+        return [self._reader.datasets[name][:2] for name in names]
 
-    def read(self, names: Sequence[str], about: Sequence[About]) -> Iterator[Array]:
+    def read(self, names: Sequence[str]) -> Iterator[Array]:
         """Values of some datasets."""
-        for name, one in zip(names, about, strict=True):
-            yield self._reader.values(name, None, one.shape, one.dtype, self.label(name))
+        return (self._reader.values(name, None, self.label(name)) for name in names)
 
     def rows(self, name: str) -> "_Rows":
         """One dataset, to be cut by rows."""
-        shape, dtype, _ = self._about[name]
-        return _Rows(self._reader, name, shape, dtype, self.label(name))
-
-    @cached_property
-    def _about(self) -> dict[str, tuple[tuple[int, ...], str, str | None]]:
-        return {name: (tuple(shape), dtype, why) for name, shape, dtype, why in self._reader.datasets}
+        return _Rows(self._reader, name, self._reader.datasets[name][0], self.label(name))
 
     @cached_property
     def _reader(self) -> "_Reader":
@@ -94,16 +78,13 @@ class _Rows:
     reader: "_Reader"
     name: str
     shape: tuple[int, ...]
-    dtype: str
     label: str
 
     def __getitem__(self, index: int | slice) -> Array:
         if isinstance(index, int):
             row: Array = self[index : index + 1][0]
             return row
-        start, stop, _ = index.indices(self.shape[0])
-        shape = (max(0, stop - start), *self.shape[1:])
-        return self.reader.values(self.name, (start, stop), shape, self.dtype, self.label)
+        return self.reader.values(self.name, index.indices(self.shape[0])[:2], self.label)
 
 
 class _Reader:
@@ -113,60 +94,62 @@ class _Reader:
         if find_spec("h5py") is None:
             raise not_installed("h5py", "Reading HDF5")
         open_regular(path).close()
-        self._path = path
-        # -P: no module is taken from the working folder, which may be a stranger's.
-        words = [sys.executable, "-P", "-m", "reelstore.convert.hdf5_child", str(path.absolute())]
+        # -P: no module is taken from the working folder, whose files may be anybody's.
+        command = [sys.executable, "-P", "-m", "reelstore.convert.hdf5_child", str(path.absolute())]
         self._child = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._end = weakref.finalize(self, _end, self._child)
-        self.datasets: list[Any] = json.loads(self._answer("", _LISTING_BYTES))
+        listed = self._answer(str(path))["datasets"]
+        self.datasets: dict[str, tuple[tuple[int, ...], str, str | None]] = {
+            name: (tuple(shape), dtype, forbidden) for name, shape, dtype, forbidden in listed
+        }
 
-    def values(self, name: str, rows: tuple[int, int] | None, shape: tuple[int, ...], dtype: str, words: str) -> Array:
-        """A dataset's values, or some rows of them, which have this shape.
+    def values(self, name: str, rows: tuple[int, int] | None, label: str) -> Array:
+        """A dataset's values, or rows from one to, without, another.
 
         Raises:
             ForeignFileError: they can't be read.
         """
-        if dtype not in _NUMBERS or prod(shape) * np.dtype(dtype).itemsize > MAX_ITEM_BYTES:
-            raise ForeignFileError(f"{words}: {shape} {dtype} can't be an item.")
-        n_bytes = prod(shape) * np.dtype(dtype).itemsize
+        shape, dtype, _ = self.datasets[name]
+        if rows is not None:
+            shape = (max(0, rows[1] - rows[0]), *shape[1:])
+        n_bytes = prod(shape) * np.dtype(dtype).itemsize if dtype in _NUMBERS else MAX_ITEM_BYTES + 1
+        if n_bytes > MAX_ITEM_BYTES:
+            raise ForeignFileError(f"{label}: {shape} {dtype} can't be an item.")
+        assert self._child.stdin is not None and self._child.stdout is not None
         try:
-            self._child.stdin.write(json.dumps([name, rows]).encode() + b"\n")  # type: ignore[union-attr]
+            self._child.stdin.write(json.dumps([name, rows]).encode() + b"\n")
+            self._child.stdin.flush()
         except BrokenPipeError:
-            raise self._ended(words) from None
-        content = self._answer(words, n_bytes)
-        if len(content) != n_bytes:
-            raise ForeignFileError(f"{words} has {len(content)} bytes; {n_bytes} were expected.")
+            raise self._ended(label) from None
+        found = self._answer(label)["n_bytes"]
+        if found != n_bytes:
+            raise ForeignFileError(f"{label} has {found} bytes; {n_bytes} were expected.")
+        content = self._child.stdout.read(n_bytes)
+        if len(content) < n_bytes:
+            raise self._ended(label)
         return np.frombuffer(content, np.dtype(dtype).newbyteorder("<")).reshape(shape)
 
-    def _answer(self, words: str, at_most: int) -> bytes:
-        n_bytes = struct.unpack("<q", self._exactly(8, words))[0]
-        if n_bytes < 0:
-            said = json.loads(self._exactly(min(-n_bytes, 10_000), words))["error"]
-            raise ForeignFileError(f"{words or self._path} can't be read as HDF5: {said}.")
-        if n_bytes > at_most:
-            raise ForeignFileError(f"{words or self._path} can't be read as HDF5: {n_bytes} bytes are too many.")
-        return self._exactly(n_bytes, words)
+    def _answer(self, label: str) -> dict[str, Any]:
+        assert self._child.stdout is not None
+        line = self._child.stdout.readline(_LISTING_BYTES)
+        if not line.endswith(b"\n"):
+            raise self._ended(label)
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise ForeignFileError(f"{label} can't be read as HDF5: {answer['error']}.")
+        return answer
 
-    def _exactly(self, n_bytes: int, words: str) -> bytes:
-        content = bytearray(n_bytes)
-        view = memoryview(content)
-        while len(view):
-            n_read = self._child.stdout.readinto(view)  # type: ignore[union-attr]
-            if not n_read:
-                raise self._ended(words)
-            view = view[n_read:]
-        return bytes(content)
-
-    def _ended(self, words: str) -> ForeignFileError:
+    def _ended(self, label: str) -> ForeignFileError:
+        self._child.kill()
         code = self._child.wait()
         return ForeignFileError(
-            f"{words or self._path} can't be read as HDF5: the file is damaged, reading it ended with code {code}."
+            f"{label} can't be read as HDF5: the file is damaged, reading it ended with code {code}."
         )
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: "subprocess.Popen[bytes]") -> None:
     child.kill()
     child.wait()
     for pipe in (child.stdin, child.stdout):

@@ -1,14 +1,13 @@
 """Reads one HDF5 file in a process of its own, which a damaged file may end.
 
-It is run by `python -P -m reelstore.convert.hdf5_child FILE`. It answers on stdout, each answer 8 bytes of length,
-little endian, then as many bytes: first a JSON array with what each dataset is; then, for each [name, rows] that comes
-as a line of JSON on stdin, the bytes of its values, or of rows[0] to, without, rows[1] of them. An answer that is an
-error is a JSON object {"error": ...} with its length negated.
+It is run by `python -P -m reelstore.convert.hdf5_child FILE`. On stdout it answers with a line of JSON each time: first
+{"datasets": [[name, shape, dtype, what forbids to read it], ...]}; then, for each [name, rows] that comes as a line of
+JSON on stdin, {"n_bytes": n} and n bytes, the values, or rows[0] to, without, rows[1] of them. {"error": ...} is the
+last answer.
 """
 
 import json
 import resource
-import struct
 import sys
 from math import prod
 from typing import Any
@@ -22,18 +21,18 @@ BUILT_IN = {1: "deflate", 2: "shuffle", 3: "fletcher32", 4: "szip", 5: "nbit", 6
 
 def main() -> None:
     """Serve one file, named by the first argument."""
-    out = sys.stdout.buffer
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would lie in the working folder
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would be left in the working folder
     try:
         file = h5py.File(sys.argv[1], "r")
-        answer(out, json.dumps(found(file)).encode())
+        answer({"datasets": found(file)})
         for line in sys.stdin.buffer:
             name, rows = json.loads(line)
             value = np.asarray(file[name][()] if rows is None else file[name][slice(*rows)])
-            answer(out, value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes())
+            content = value.astype(value.dtype.newbyteorder("<"), copy=False).tobytes()
+            answer({"n_bytes": len(content)}, content)
     except Exception as error:  # what h5py raises on damaged files is of many kinds
         said = (str(error).splitlines() or [type(error).__name__])[0]
-        answer(out, json.dumps({"error": said[:300]}).encode(), failed=True)
+        answer({"error": said[:300]})
 
 
 def found(file: Any) -> list[list[Any]]:
@@ -56,9 +55,9 @@ def about(node: Any) -> tuple[list[int], str, str | None]:
         return shape, dtype, "lie in another file; it isn't read"
     filters = node.id.get_create_plist()
     numbers = [filters.get_filter(n)[0] for n in range(filters.get_nfilters())]
-    strange = [number for number in numbers if number not in BUILT_IN]
-    if strange:
-        return shape, dtype, f"are encoded by the filter {strange[0]}, which HDF5 doesn't have; write them without it"
+    unknown = [number for number in numbers if number not in BUILT_IN]
+    if unknown:
+        return shape, dtype, f"are encoded by the filter {unknown[0]}, which HDF5 doesn't have; write them without it"
     if node.size and not node.id.get_storage_size():
         return shape, dtype, "were never written"
     if node.chunks and node.size:
@@ -68,10 +67,10 @@ def about(node: Any) -> tuple[list[int], str, str | None]:
     return shape, dtype, None
 
 
-def answer(out: Any, content: bytes, *, failed: bool = False) -> None:
+def answer(about: dict[str, Any], content: bytes = b"") -> None:
     """Write an answer."""
-    out.write(struct.pack("<q", -len(content) if failed else len(content)) + content)
-    out.flush()
+    sys.stdout.buffer.write(json.dumps(about).encode() + b"\n" + content)
+    sys.stdout.buffer.flush()
 
 
 if __name__ == "__main__":

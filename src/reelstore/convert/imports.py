@@ -1,29 +1,26 @@
-"""Embeddings that others made -> a variant of a store, row for row as they are; resumed where it was killed."""
+"""Embeddings from others' files -> a variant of a store, row for row as they are."""
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from reelstore.arrays import Array, IntArray, UInt8Array
-from reelstore.convert import Held, Layout, Listing, Source, held_by
-from reelstore.errors import ForeignFileError, OccupiedError, StoreError, ValueRangeError
-from reelstore.io import Progress, readable_bytes
-from reelstore.layout import RUNS, is_store_root
+from reelstore.arrays import Array
+from reelstore.convert.items import Items, StorageSpec, storage_of
+from reelstore.errors import ForeignFileError, OccupiedError, ValueRangeError
+from reelstore.io import Progress, no_progress, readable_bytes
 from reelstore.records import SIDES, Side, name_fault, reserved_fault, shortened
-from reelstore.store.format import FINGERPRINT_BYTES, VariantSpec
-from reelstore.store.staging import StagedRows, Staging
+from reelstore.store.content import write_rows
+from reelstore.store.format import Layout
 from reelstore.store.stored import open_published
-from reelstore.store.table import RowTable
-from reelstore.store.update import UpdateReport, VariantUpdate, recover_variant
-from reelstore.store.write import fits, row_fingerprints
+from reelstore.store.update import UpdateReport, recover_variant
+from reelstore.store.write import fits
 
 BLOCK_BYTES = 16 * 2**20
-"""What is held in memory and staged as one file; a kill loses one."""
+"""Held in memory at a time."""
 BLOCK_ROWS = 4096
 """At most, of small rows."""
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -63,276 +60,173 @@ class Target:
             "instead of video, such as store/msrvtt/video/video-llama-7b/mean."
         )
 
-    def folder(self, held: Held) -> Path:
+    def folder(self, storage: StorageSpec) -> Path:
         """The variant's."""
-        return self.dataset / self.side / self.encoder / (self.variant or _DEFAULT_VARIANT[held.layout])
+        return self.dataset / self.side / self.encoder / (self.variant or _DEFAULT_VARIANT[storage.layout])
 
 
 @dataclass(frozen=True)
-class ImportPlan:
-    """How a source was understood, before a value is read."""
+class Import:
+    """How a source was understood, before a value is read.
 
+    Attributes:
+        items: what it holds.
+        target: where it goes.
+        storage: how it is kept there.
+        folder: the variant's.
+    """
+
+    items: Items
     target: Target
+    storage: StorageSpec
     folder: Path
-    held: Held
-    listing: Listing
-    kind: str
 
-    def summary(self) -> str:
-        """Lines for people: how many items of which kind, and the first and last of them."""
-        held, n_items = self.held, len(self.listing)
-        tokens = f", {held.n_tokens} tokens each" if held.n_tokens else ""
-        head = f"{self.folder}: {n_items} rows to import from {self.kind}; {held.layout}{tokens}, dim {held.dim}, "
-        return "\n".join([f"{head}{held.dtype}. Nothing was written.", *self.lines()])
+    @classmethod
+    def of(
+        cls,
+        items: Items,
+        target: Target,
+        *,
+        layout: Layout | None = None,
+        dtype: str | None = None,
+        inputs: Sequence[Path] = (),
+    ) -> "Import":
+        """What an import would bring where. Nothing is written.
 
-    def lines(self) -> list[str]:
-        """What a report says of any import, an indented line each."""
-        keys = self.listing.keys
-        n_videos = len({key if isinstance(key, str) else key[0] for key in keys})
-        videos = f"{n_videos} video{'s' * (n_videos != 1)}"
-        what = f"{len(keys)} caption{'s' * (len(keys) != 1)} of {videos}" if self.target.side == "text" else videos
-        places = {"first": 0, "last": len(keys) - 1} if len(keys) > 1 else {"the only one": 0}
-        found = [what, *(f"{name} {self.listing.example(place)}" for name, place in places.items())]
-        return [f"  {line}" for line in (*found, *self.listing.notes)]
+        Args:
+            items: what a source holds.
+            target: where it goes.
+            layout: what the items are, where their shapes leave it open.
+            dtype: to round to; by default numbers stay as they are.
+            inputs: files and folders that the items are read from, which the target may not overlap.
 
+        Raises:
+            ForeignFileError: items are of different kinds; the message names them.
+            OccupiedError: source and target overlap.
+        """
+        storage = storage_of(items, layout=layout, dtype=dtype)
+        folder = target.folder(storage)
+        for path in inputs:
+            _refuse_overlap(path, folder)
+        return cls(items, target, storage, folder)
 
-@dataclass(frozen=True)
-class ImportReport:
-    """What an import did."""
+    def run(self, *, revision: str = "", progress: Progress = no_progress) -> UpdateReport:
+        """Bring the variant up to date with the items: their rows, in their order, bit for bit.
 
-    plan: ImportPlan
-    update: UpdateReport
-    n_bytes_read: int
+        All of it is published at once in the end. Rows whose content is stored already aren't written again.
 
-    def summary(self) -> str:
-        """Lines for people."""
-        done, held = self.update, self.plan.held
+        Args:
+            revision: what else determined the numbers: a checkpoint's name, a commit; kept in the recipe.
+            progress: called with rows read and to read.
+
+        Raises:
+            ForeignFileError: files are damaged, or changed meanwhile.
+            ValueRangeError: a value is NaN, infinite, or beyond the stored dtype; the message names the item.
+            OccupiedError: the folder holds something else, such as what an encoder made.
+        """
+        if (fault := name_fault(revision or "-")) is not None:
+            raise ForeignFileError(f"--revision {fault}: {shortened(revision)}.")
+        self.check_target()
+        rows = self.items.rows
+        return write_rows(
+            self.folder,
+            side=self.target.side,
+            encoder=self.target.encoder,
+            variant=self.folder.name,
+            keys=[row.key for row in rows],
+            values=self._batches(),
+            splits=[row.split for row in rows],
+            dtype=self.storage.dtype,
+            source={"imported": self.items.kind, **({"revision": revision} if revision else {})},
+            mode="replace",
+            failures={number: row.failure for number, row in enumerate(rows) if row.failure is not None},
+            layout=self.storage.layout,
+            progress=progress,
+        )
+
+    def check_target(self) -> None:
+        """See that the folder isn't there, or holds what was imported or written.
+
+        Raises:
+            OccupiedError: it holds something else.
+        """
+        recover_variant(self.folder)
+        published = open_published(self.folder, verify=False)
+        recipe = {} if published is None else published.attributes["recipe"]
+        if not {*recipe} <= {"source", "imported"}:
+            raise OccupiedError(
+                f"{self.folder} wasn't imported (its recipe has {', '.join(map(repr, recipe))}): an import doesn't "
+                "replace it. Choose another variant."
+            )
+
+    def plan(self) -> str:
+        """Lines for people before it is run: how many items of which kind, and the first and last of them."""
+        storage = self.storage
+        tokens = f", {storage.n_tokens} tokens each" if storage.n_tokens else ""
+        head = f"{self.folder}: {len(self.items)} rows to import from {self.items.kind}; {storage.layout}{tokens}, "
+        return "\n".join([f"{head}dim {storage.dim}, {storage.dtype}. Nothing was written.", *self._lines()])
+
+    def report(self, done: UpdateReport) -> str:
+        """Lines for people after it."""
+        storage = self.storage
         new = f"{done.n_new} of them new" if done.n_new else "none of them new"
         written = f"{readable_bytes(done.n_bytes_written)} written" if done.n_bytes_written else "nothing written"
         failed = f", {done.n_failed} without a value" if done.n_failed else ""
         head = (
-            f"{self.plan.folder}: {done.n_rows} rows, {new}{failed}; {held.layout}, dim {held.dim}, {held.dtype}; "
+            f"{self.folder}: {done.n_rows} rows, {new}{failed}; {storage.layout}, dim {storage.dim}, {storage.dtype}; "
             f"{written}. Digest {done.digest[:12]}."
         )
-        return "\n".join([head, *self.plan.lines(), *(f"  mended: {file}" for file in done.repaired)])
+        return "\n".join([head, *self._lines(), *(f"  repaired: {file}" for file in done.repaired)])
 
+    def _lines(self) -> list[str]:
+        keys = [row.key for row in self.items.rows]
+        n_videos = len({key if isinstance(key, str) else key[0] for key in keys})
+        videos = f"{n_videos} video{'s' * (n_videos != 1)}"
+        what = f"{len(keys)} caption{'s' * (len(keys) != 1)} of {videos}" if self.target.side == "text" else videos
+        places = {"first": 0, "last": len(keys) - 1} if len(keys) > 1 else {"the only one": 0}
+        found = [what, *(f"{name} {self.items.example(place)}" for name, place in places.items())]
+        return [f"  {line}" for line in (*found, *self.items.notes)]
 
-def plan_import(
-    source: Source,
-    target: Target,
-    *,
-    layout: Layout | None = None,
-    dtype: str | None = None,
-    inputs: Sequence[Path] = (),
-) -> ImportPlan:
-    """What an import would bring where; see `run_import`. Nothing is written."""
-    held = held_by(source.listing, layout=layout, dtype=dtype)
-    folder = target.folder(held)
-    for path in inputs:
-        refuse_overlap(path, folder)
-    return ImportPlan(target, folder, held, source.listing, source.kind)
-
-
-def run_import(
-    source: Source,
-    target: Target,
-    *,
-    layout: Layout | None = None,
-    dtype: str | None = None,
-    revision: str = "",
-    inputs: Sequence[Path] = (),
-    progress: Progress,
-) -> ImportReport:
-    """Bring a variant up to date with what a source holds: its rows, in its order, bit for bit.
-
-    Blocks of rows are staged beside the store (`runs/import`) and published at once in the end; a run that was killed
-    takes up what was staged, if file and rows haven't changed since. Rows that are stored already aren't written again.
-
-    Args:
-        source: where they lie.
-        target: where they go.
-        layout: what the items are, where their shapes leave it open.
-        dtype: to round to; by default numbers stay as they are.
-        revision: what else determined the numbers: a checkpoint's name, a commit; kept in the recipe.
-        inputs: files and folders that the source is read from, which the target may not overlap.
-        progress: called with rows read and to read.
-
-    Raises:
-        ForeignFileError: files are damaged, or of different kinds; the message names them.
-        ValueRangeError: a value is NaN, infinite, or beyond the stored dtype; the message names the file.
-        OccupiedError: source and target overlap.
-    """
-    if name_fault(revision or "-") is not None:
-        raise ForeignFileError(f"--revision {name_fault(revision)}: {shortened(revision)}.")
-    plan = plan_import(source, target, layout=layout, dtype=dtype, inputs=inputs)
-    folder, held, listing = plan.folder, plan.held, plan.listing
-    recipe = {"imported": {"encoder": target.encoder, "from": source.kind, "revision": revision}}
-    spec = VariantSpec(target.side, target.encoder, folder.name, held.dim, held.n_tokens, held.dtype, recipe)
-    recover_variant(folder)
-    base, below = _staging_place(target, folder.name)
-    _refuse_links(base, below)
-    staging = Staging(base / below)
-    blocks = _Blocks(source, listing, held, spec, staging)
-    fingerprints = blocks.stage(_stored(folder, spec), progress=progress)
-    table = RowTable(list(listing.keys), list(listing.splits), fingerprints)
-    with VariantUpdate(folder, spec, table) as update:
-        blocks.give(update)
-        report = update.finish()
-    staging.clear()
-    _remove_empty(base, below.parent)
-    return ImportReport(plan, report, blocks.n_bytes_read)
-
-
-class _Blocks:
-    """Rows of a source, read and staged in blocks."""
-
-    def __init__(self, source: Source, listing: Listing, held: Held, spec: VariantSpec, staging: Staging) -> None:
-        self._source = source
-        self._listing = listing
-        self._held = held
-        self._spec = spec
-        self._staging = staging
-        self.n_bytes_read = 0
-
-    def stage(self, stored: set[bytes], *, progress: Progress) -> UInt8Array:
-        """Stage every block that has rows which aren't stored; fingerprints of all rows, (n, 16)."""
-        found = np.zeros((len(self._listing), 16), dtype=np.uint8)
-        progress(0, len(found))
-        for start, stop in self._cuts():
-            name = self._name(start, stop)
-            rows = self._staged(name, stop - start)
-            if rows is None:
-                rows = self._read(start, stop)
-                if not stored.issuperset(one.tobytes() for one in rows.fingerprints):
-                    self._staging.write(name, {self._spec.variant: rows})
-            found[start:stop] = rows.fingerprints
-            progress(stop, len(found))
-        return found
-
-    def give(self, update: VariantUpdate) -> None:
-        """Give an update all rows it has to do, from what is staged; from the source, where rows that seemed to be
-        stored turned out to be damaged.
-
-        Raises:
-            ForeignFileError: the source changed meanwhile.
-        """
-        for start, stop in self._cuts():
-            todo = update.todo[(update.todo >= start) & (update.todo < stop)]
-            if not len(todo):
-                continue
-            name = self._name(start, stop)
-            rows = self._staged(name, stop - start) or self._read(start, stop)
-            if not np.array_equal(rows.fingerprints, update.table.fingerprints[start:stop]):
-                raise ForeignFileError(f"{self._listing.names[start]} changed while it was imported. Run it again.")
-            for first, last in _runs(todo, rows.status[todo - start]):
-                if rows.reasons[first - start] is not None:
-                    for row in range(first, last):
-                        update.fail(row, str(rows.reasons[row - start]))
-                    continue
-                ends = rows.starts[[first - start, last - start]]
-                counts = None if rows.counts is None else rows.counts[first - start : last - start]
-                update.put_rows(np.arange(first, last), rows.values[ends[0] : ends[1]], counts)
-
-    def _cuts(self) -> Iterator[tuple[int, int]]:
-        """First and, without, last row of each block."""
-        item = np.dtype(self._held.dtype).itemsize
+    def _batches(self) -> Iterator[Any]:
+        """Rows in order, some at a time; zeros, or no tokens, where an item has no value."""
+        storage, items, values = self.storage, self.items, self.items.values()
+        n_tokens = {"pooled": (), "dense": (storage.n_tokens or 0,), "ragged": (0,)}[storage.layout]
+        nothing = np.zeros((*n_tokens, storage.dim), storage.dtype)
+        batch: list[Array] = []
         start, n_bytes = 0, 0
-        for number, shape in enumerate(self._listing.shapes):
-            n_here = item * int(np.prod(shape)) if number not in self._listing.failures else 0
-            if number > start and (n_bytes + n_here > BLOCK_BYTES or number - start == BLOCK_ROWS):
-                yield start, number
-                start, n_bytes = number, 0
-            n_bytes += n_here
-        yield start, len(self._listing)
+        for number, row in enumerate(items.rows):
+            value = nothing
+            if row.failure is None:
+                found = next(values, None)
+                if found is None or found.shape != items.shapes[number]:
+                    raise ForeignFileError(f"{items.label(number)} changed while it was imported. Run it again.")
+                value = storage.row(found)
+            batch.append(value)
+            n_bytes += value.nbytes
+            if n_bytes >= BLOCK_BYTES or len(batch) == BLOCK_ROWS:
+                yield self._checked(batch, start)
+                batch, start, n_bytes = [], number + 1, 0
+        if batch:
+            yield self._checked(batch, start)
 
-    def _name(self, start: int, stop: int) -> str:
-        """Of a block's file: what its rows are, as far as is known without reading them."""
-        about = (
-            self._spec.fingerprint,
-            list(self._listing.keys[start:stop]),
-            list(self._listing.names[start:stop]),
-            list(self._listing.stamps[start:stop]),
-            [self._listing.failures.get(number) for number in range(start, stop)],
-        )
-        return sha256(repr(about).encode("utf-8", "surrogateescape")).hexdigest()[:24]
-
-    def _staged(self, name: str, n_rows: int) -> StagedRows | None:
-        """A block that is staged, if it is one of this import."""
-        if not self._staging.has(name):
-            return None
-        rows = self._staging.read(name).get(self._spec.variant)
-        if (
-            rows is None
-            or rows.fingerprints.shape != (n_rows, FINGERPRINT_BYTES)
-            or (rows.values.dtype.name, rows.values.shape[1:]) != (self._spec.dtype, self._spec.row_shape)
-            or (rows.counts is not None) != (self._held.layout == "ragged")
-        ):
-            raise StoreError(f"{self._staging.folder}/{name} isn't what an import staged. Remove it and run it again.")
-        return rows
-
-    def _read(self, start: int, stop: int) -> StagedRows:
-        listing, held = self._listing, self._held
-        values = self._source.read(start, stop)
-        here = [number for number in range(start, stop) if number not in listing.failures]
-        for number in here:
-            if values[number - start].shape != listing.shapes[number]:
-                raise ForeignFileError(f"{listing.names[number]} changed while it was imported. Run it again.")
-        rows = [held.row(values[number - start]) for number in here]
-        self.n_bytes_read += sum(row.nbytes for row in rows)
-        stored = self._as_stored(rows, here)
-        lengths = np.array([len(row) if held.layout == "ragged" else 1 for row in rows], dtype=np.int64)
-        ends = np.concatenate([[0], np.cumsum(lengths)])
-        contents, counts = [], np.zeros(stop - start, dtype=np.int64)
-        position = 0
-        for number in range(start, stop):
-            if number in listing.failures:
-                contents.append(sha256(f"no value: {listing.failures[number]}".encode()).hexdigest())
-                continue
-            value = stored[ends[position] : ends[position + 1]]
-            contents.append(sha256(value.data).hexdigest())
-            counts[number - start] = lengths[position]
-            position += 1
-        return StagedRows(
-            fingerprints=row_fingerprints(self._spec.fingerprint, contents),
-            values=stored,
-            counts=counts if held.layout == "ragged" else None,
-            reasons=[listing.failures.get(number) for number in range(start, stop)],
-        )
-
-    def _as_stored(self, rows: Sequence[Array], numbers: Sequence[int]) -> Array:
-        """Values of a block in the stored dtype, one behind the other."""
-        spec, ragged = self._spec, self._held.layout == "ragged"
-        shape = (0, *spec.row_shape)
-        if not rows:
-            return np.zeros(shape, dtype=spec.dtype)
-        values = np.concatenate(rows) if ragged else np.stack(rows)
-        limit = float(np.finfo(spec.dtype).max)
-        if not fits(values, limit):
-            self._refuse(rows, numbers, limit)
-        return np.ascontiguousarray(values, dtype=spec.dtype)
-
-    def _refuse(self, rows: Sequence[Array], numbers: Sequence[int], limit: float) -> None:
-        for row, number in zip(rows, numbers, strict=True):
-            wide = row.astype(np.float64)
-            if not np.isfinite(wide).all():
-                raise ValueRangeError(f"{self._listing.names[number]} holds NaN or infinity. It isn't imported.")
-            worst = float(np.abs(wide).max(initial=0))
-            if worst > limit:
-                raise ValueRangeError(
-                    f"{self._listing.names[number]} holds {worst:g}, beyond {self._spec.dtype}'s {limit:g}. "
-                    "Say --dtype float32."
-                )
+    def _checked(self, batch: list[Array], start: int) -> Any:
+        """Some rows, all of whose numbers the stored dtype holds; `start`: position of the first."""
+        joined = np.concatenate(batch) if self.storage.layout == "ragged" else np.stack(batch)
+        limit = float(np.finfo(self.storage.dtype).max)
+        if not fits(joined, limit):
+            for number, row in enumerate(batch, start):
+                worst = float(np.abs(row.astype(np.float64)).max(initial=0))
+                if not np.isfinite(worst):
+                    raise ValueRangeError(f"{self.items.label(number)} holds NaN or infinity. It isn't imported.")
+                if worst > limit:
+                    raise ValueRangeError(
+                        f"{self.items.label(number)} holds {worst:g}, beyond {self.storage.dtype}'s {limit:g}. Say "
+                        "--dtype float32."
+                    )
+        return batch if self.storage.layout == "ragged" else joined
 
 
-def _stored(folder: Path, spec: VariantSpec) -> set[bytes]:
-    """Fingerprints of the rows that seem to be stored: nothing is verified yet."""
-    published = open_published(folder, verify=False)
-    if published is None or published.attributes["fingerprint"] != spec.fingerprint:
-        return set()
-    return {one.tobytes() for one in published.fingerprints[published.usable]}
-
-
-def refuse_overlap(path: Path, folder: Path) -> None:
+def _refuse_overlap(path: Path, folder: Path) -> None:
     """Raise OccupiedError where an input is the target, or one is in the other, links followed."""
     source, target = path.resolve(), folder.resolve()
     if source == target:
@@ -341,41 +235,3 @@ def refuse_overlap(path: Path, folder: Path) -> None:
         raise OccupiedError(f"{path} is in the target, {folder}, which an import replaces. Move it, or choose another.")
     if target.is_relative_to(source):
         raise OccupiedError(f"The target {folder} is in the source, {path}. Choose another target.")
-
-
-def _staging_place(target: Target, variant: str) -> tuple[Path, Path]:
-    """A folder, and the path of the staging below it: outside the store, so that no version holds half of something.
-
-    It is the project that the store is in: the working folder or one below it where the store is there, else the
-    folder above `store`; without one, the folder beside the dataset's.
-    """
-    here, dataset = Path.cwd(), Path(os.path.abspath(target.dataset))
-    base = dataset.parent.parent
-    if dataset != here and dataset.is_relative_to(here):
-        base = base if base.is_relative_to(here) else here
-    elif not is_store_root(dataset.parent) and not any((base / name).is_file() for name in ("params.yaml", "dvc.yaml")):
-        base = dataset.parent
-    return base, RUNS / "import" / Path(dataset.relative_to(base), target.side, target.encoder, variant)
-
-
-def _refuse_links(base: Path, below: Path) -> None:
-    for part in [below, *below.parents]:
-        if (base / part).is_symlink() and part.parts:
-            raise OccupiedError(
-                f"{base / part} is a link; what is staged isn't written through links. Remove the link."
-            )
-
-
-def _remove_empty(base: Path, below: Path) -> None:
-    """Remove a folder and those above it, up to the base, as long as they are empty."""
-    for part in [below, *below.parents]:
-        folder = base / part
-        if not part.parts or not folder.is_dir() or any(folder.iterdir()):
-            return
-        folder.rmdir()
-
-
-def _runs(rows: IntArray, kinds: UInt8Array) -> list[tuple[int, int]]:
-    """First and, without, last row of each run of consecutive rows of one kind."""
-    breaks = np.flatnonzero((np.diff(rows) != 1) | (kinds[1:] != kinds[:-1])) + 1
-    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(rows, breaks)]

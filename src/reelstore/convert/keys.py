@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from reelstore.convert.base import Key
+from reelstore.convert.items import KeyRow
 from reelstore.convert.names import NO_AFFIXES, Affixes
 from reelstore.convert.parts import one_whole
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side, name_fault, shortened
+from reelstore.store.table import Key
 from reelstore.tables import ENDINGS, Table, read_table, write_csv
 
 WHOLE = "all"
@@ -19,15 +20,6 @@ TABLE = "keys.csv"
 """Name of the table in an exported folder."""
 COLUMNS = ("video_id", "caption_index", "split", "failure", "video_row")
 """Of a table of keys."""
-
-
-@dataclass(frozen=True)
-class KeyRow:
-    """One item of a table: its key, split, and why it has no value, if it has none."""
-
-    key: Key
-    split: str
-    failure: str | None
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class KeyTable:
     """Columns `video_id`, and where they are there: `caption_index` (else captions of a video are counted from 0 in
     their order), `split`, `failure` (why an item has no value), `video_row` (row of the video in an array of videos).
 
-    A table of captions serves videos too: each one is its first line there. Other columns are left alone.
+    A table of captions serves videos too: each one is its first line there. Other columns are ignored.
 
     Raises:
         ForeignFileError: there is no `video_id`, or a cell isn't what its column says or a store can keep.

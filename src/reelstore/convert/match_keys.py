@@ -5,11 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from reelstore.convert.base import Key
-from reelstore.convert.keys import WHOLE, KeyRow, KeyTable
-from reelstore.convert.names import FIRST, NO_AFFIXES, Affixes, Captions, is_padded, key_of, name_of, natural_key
+from reelstore.convert.items import KeyRow
+from reelstore.convert.keys import WHOLE, KeyTable
+from reelstore.convert.names import FIRST, NO_AFFIXES, Affixes, Captions, is_padded, key_of, name_of, natural_order
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side
+from reelstore.store.table import Key
 
 Item = TypeVar("Item")
 NO_ITEM = "nothing was imported for it"
@@ -17,7 +18,7 @@ NO_ITEM = "nothing was imported for it"
 
 
 @dataclass(frozen=True)
-class Naming:
+class KeyRule:
     """How items of one side are named and ordered.
 
     Attributes:
@@ -41,67 +42,67 @@ class Naming:
 
 
 @dataclass(frozen=True)
-class Arranged(Generic[Item]):
-    """Rows in order, the item of each (None where it has none), and what was left alone."""
+class OrderedItems(Generic[Item]):
+    """Rows in order, the item of each (None where it has none), and what was skipped."""
 
     rows: Sequence[KeyRow]
     items: Sequence[Item | None]
     notes: tuple[str, ...]
 
 
-def keyed(names: Iterable[str], naming: Naming, *, where: str) -> tuple[dict[Key, str], list[str]]:
+def keyed(names: Iterable[str], rule: KeyRule, *, where: str) -> tuple[dict[Key, str], list[str]]:
     """Key -> name of each item; of `captions="rows"` the key is the video's id. And the names that no row has.
 
     Args:
         names: of the items, without file endings.
-        naming: side, table and the like.
+        rule: side, table and the like.
         where: folder or file, for messages.
 
     Raises:
         ForeignFileError: two items have one key, a name isn't a caption's, or may be one or a video's id.
     """
     names = sorted(names)
-    lines = None if naming.keys is None else naming.keys.names
-    affixes = _affixes(names, naming, where)
+    lines = None if rule.keys is None else rule.keys.names
+    affixes = _affixes(names, rule, where)
     found: dict[Key, str] = {}
     unrecognised = []
     for name in names:
-        if lines is not None and naming.keys is not None:
+        if lines is not None and rule.keys is not None:
             line = lines.get(affixes.off(name) if affixes.fit(name) else name)
             if line is None:
                 unrecognised.append(name)
                 continue
-            key = naming.keys.key_of_line(line, naming.side)
+            key = rule.keys.key_of_line(line, rule.side)
         else:
             try:
-                how = naming.captions or "numbered"
-                key = key_of(name, naming.side, where=where, first=naming.first, captions=how, affixes=affixes)
+                how = rule.captions or "numbered"
+                key = key_of(name, rule.side, where=where, first=rule.first, captions=how, affixes=affixes)
             except ForeignFileError:
-                if naming.keys is None:
+                if rule.keys is None:
                     raise
                 unrecognised.append(name)
                 continue
         other = found.setdefault(key, name)
         if other != name:
             raise ForeignFileError(f"{where}: {other!r} and {name!r} are both {key!r}. Keys must be unique.")
-    if naming.keys is None and naming.side == "text" and naming.captions is None:
-        _refuse_doubtful(found, naming, where)
+    if rule.keys is None and rule.side == "text" and rule.captions is None:
+        _refuse_doubtful(found, rule, where)
     return found, unrecognised
 
 
-def _affixes(names: Sequence[str], naming: Naming, where: str) -> Affixes:
+def _affixes(names: Sequence[str], rule: KeyRule, where: str) -> Affixes:
     """Those of names: none where the table's ids alone have them."""
-    affixes = naming.affixes
+    affixes = rule.affixes
     if not affixes or any(affixes.fit(name) or affixes.fit(name.rstrip("0123456789")[:-1]) for name in names):
         return affixes
-    if naming.keys is None or not naming.keys.stripped:
-        table = "" if naming.keys is None else f", and no id of {naming.keys.path}"
+    if rule.keys is None or not rule.keys.stripped:
+        table = "" if rule.keys is None else f", and no id of {rule.keys.path}"
         some = ", ".join(map(repr, names[:3]))
         raise ForeignFileError(f"{where}: no item's name has {affixes}{table}. Names are like {some}.")
     return NO_AFFIXES
 
 
-def _refuse_doubtful(found: Mapping[Key, str], naming: Naming, where: str) -> None:
+def _refuse_doubtful(found: Mapping[Key, str], rule: KeyRule, where: str) -> None:
     """Captions of a video are numbered from the first on; where they aren't, the number may be the id's end."""
     least: dict[str, tuple[int, str]] = {}
     for key, name in found.items():
@@ -109,62 +110,62 @@ def _refuse_doubtful(found: Mapping[Key, str], naming: Naming, where: str) -> No
         least[key[0]] = min(least.get(key[0], (key[1], name)), (key[1], name))
     for video_id, (index, name) in least.items():
         if index or is_padded(name):
-            number = index + naming.first
-            why = f"there is no caption {naming.first} of it" if index else "it has zeros in front"
-            other = " Numbered from 1? Say --first 1." if naming.first == 0 and index == 1 else ""
+            number = index + rule.first
+            why = f"there is no caption {rule.first} of it" if index else "it has zeros in front"
+            other = " Numbered from 1? Say --first 1." if rule.first == 0 and index == 1 else ""
             raise ForeignFileError(
                 f"{where}: is {name!r} caption {number} of the video {video_id!r}, or the only caption of the video "
                 f"{name!r}? By its number: {why}. Say --captions numbered, or --captions one.{other}"
             )
 
 
-def arrange(
-    found: Mapping[Key, Item], naming: Naming, *, where: str, unrecognised: Sequence[str] = (), what: str = "items"
-) -> Arranged[Item]:
+def ordered(
+    found: Mapping[Key, Item], rule: KeyRule, *, where: str, unrecognised: Sequence[str] = (), what: str = "items"
+) -> OrderedItems[Item]:
     """Which item belongs to which row.
 
     Args:
         found: the items.
-        naming: side, table and the like.
+        rule: side, table and the like.
         where: folder or file, for messages.
-        strangers: names of items that aren't among `found`.
+        unrecognised: names of items that aren't among `found`.
         what: the items are.
 
     Raises:
         ForeignFileError: a row of the table has no item.
     """
-    if naming.keys is None:
-        keys = sorted(found, key=natural_key)
-        return Arranged([KeyRow(key, naming.split or WHOLE, None) for key in keys], [found[key] for key in keys], ())
-    rows = naming.keys.rows(naming.side)
+    if rule.keys is None:
+        keys = sorted(found, key=natural_order)
+        return OrderedItems([KeyRow(key, rule.split or WHOLE, None) for key in keys], [found[key] for key in keys], ())
+    rows = rule.keys.rows(rule.side)
     others = [*unrecognised, *(name_of(key) for key in found.keys() - {row.key for row in rows})]
-    rows = _with_missing(rows, found, naming, where, others)
-    notes = (f"{len(others)} {what} aren't in {naming.keys.path} and were left alone",) if others else ()
-    return Arranged(rows, [found.get(row.key) for row in rows], notes)
+    rows = _with_missing(rows, found, rule, where, others)
+    notes = (f"{len(others)} {what} aren't in {rule.keys.path} and were skipped",) if others else ()
+    return OrderedItems(rows, [found.get(row.key) for row in rows], notes)
 
 
 def _with_missing(
-    rows: list[KeyRow], found: Mapping[Key, Item], naming: Naming, where: str, others: Sequence[str]
+    rows: list[KeyRow], found: Mapping[Key, Item], rule: KeyRule, where: str, others: Sequence[str]
 ) -> list[KeyRow]:
-    assert naming.keys is not None
+    assert rule.keys is not None
     for row in rows:
         if row.failure is not None and row.key in found:
             raise ForeignFileError(
-                f"{naming.keys.path} says of {row.key!r} that it has no value ({row.failure}), but {where} has one."
+                f"{rule.keys.path} says of {row.key!r} that it has no value ({row.failure}), but {where} has one."
             )
     missing = [row.key for row in rows if row.failure is None and row.key not in found]
-    if missing and not naming.allow_missing:
+    if missing and not rule.allow_missing:
         some = ", ".join(map(repr, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise ForeignFileError(
-            f"{where} lacks {len(missing)} of the {len(rows)} rows of {naming.keys.path}: {some}. "
-            f"{_hint(missing, others, naming) if others else ''}"
+            f"{where} lacks {len(missing)} of the {len(rows)} rows of {rule.keys.path}: {some}. "
+            f"{_hint(missing, others, rule) if others else ''}"
             "To keep them as rows without a value, say --allow-missing."
         )
     gone = set(missing)
     return [KeyRow(row.key, row.split, NO_ITEM) if row.key in gone else row for row in rows]
 
 
-def _hint(missing: Sequence[Key], others: Sequence[str], naming: Naming) -> str:
+def _hint(missing: Sequence[Key], others: Sequence[str], rule: KeyRule) -> str:
     """How the table's rows could be found among the items that no row has."""
     some = ", ".join(map(repr, sorted(others)[:3])) + (", …" if len(others) > 3 else "")
     hint = f"Items that no row has: {some}. "
@@ -176,9 +177,9 @@ def _hint(missing: Sequence[Key], others: Sequence[str], naming: Naming) -> str:
             if met and (before or after) and not (before[-1:].isalnum() or after[:1].isalnum()):
                 rests[before, after] += 1
     (before, after), _ = rests.most_common(1)[0] if rests else (("", ""), 0)
-    if rests and not (naming.side == "text" and after[1:].isdigit()):
+    if rests and not (rule.side == "text" and after[1:].isdigit()):
         return hint + f"To take off what names have beside the id: {Affixes(before, after)}. "
-    if naming.side == "text" and naming.captions is None and {_id(key) for key in missing} & {*others}:
+    if rule.side == "text" and rule.captions is None and {_id(key) for key in missing} & {*others}:
         return hint + "If an item is a video's only caption: --captions one; if all its captions: --captions rows. "
     return (
         f"{hint}If a column of the table has their names, say --name-column; if one of them holds all rows, --dataset "

@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reelstore.convert.base import Key
 from reelstore.errors import ExportError, ForeignFileError
 from reelstore.records import MAX_CAPTION_INDEX, Side, name_fault, shortened
+from reelstore.store.table import Key
 
 FIRST = 1
 """The number of a video's first caption in names, whose `caption_index` is 0; as the report's files have it."""
@@ -130,13 +130,9 @@ def file_name_of(key: Key, ending: str) -> str:
     return name + ending
 
 
-def natural(name: str) -> tuple[Any, ...]:
-    """To sort by: video2 before video10."""
-    parts: list[Any] = re.split("([0-9]+)", name)
+def natural_order(key: Key) -> tuple[Any, ...]:
+    """To sort keys by: video2 before video10."""
+    video_id, index = (key, 0) if isinstance(key, str) else key
+    parts: list[Any] = re.split("([0-9]+)", video_id)
     parts[1::2] = map(int, parts[1::2])
-    return (*parts, name)
-
-
-def natural_key(key: Key) -> tuple[Any, ...]:
-    """To sort keys by."""
-    return (natural(key), 0) if isinstance(key, str) else (natural(key[0]), key[1])
+    return (*parts, video_id), index

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from reelstore.convert.imports import ImportReport, Target, run_import
+from reelstore.convert.imports import Import, Target
 from reelstore.convert.keys import WHOLE
+from reelstore.convert.matrix import matrix_items
 from reelstore.convert.npy import NpyRows
-from reelstore.convert.rows_file import RowsOfFile
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import match
@@ -22,19 +21,6 @@ from reelstore.ranking import Similarity
 from reelstore.records import SIDES, Side
 from reelstore.store.open import Store, open_store
 from reelstore.store.read import Rows
-from reelstore.store.update import recover_variant
-
-
-@dataclass(frozen=True)
-class PairReport:
-    """Two arrays in a store."""
-
-    text: ImportReport
-    video: ImportReport
-
-    def summary(self) -> str:
-        """A line for each."""
-        return f"{self.text.summary()}\n{self.video.summary()}"
 
 
 def import_pair(
@@ -46,8 +32,8 @@ def import_pair(
     encoder: str,
     dtype: str | None = None,
     progress: Progress,
-) -> PairReport:
-    """Bring an array of captions and one of videos into a store, as `<side>/<encoder>/embedding`.
+) -> str:
+    """Bring an array of captions and one of videos into a store, as `<side>/<encoder>/embedding`; a report of both.
 
     Args:
         text: (n_captions, dim) .npy.
@@ -65,18 +51,15 @@ def import_pair(
     values = {"text": map_matrix(text), "video": map_matrix(video)}
     keys = read_pair_keys(table, len(values["text"]), len(values["video"]))
     keys.as_keys()
-    for side in SIDES:  # both, before one of them is written
-        recover_variant(store / side / encoder / "embedding")
-    reports: dict[Side, ImportReport] = {}
+    imports = []
     for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
-        name = values[side].dtype.newbyteorder("=").name
-        source = RowsOfFile("array", path, NpyRows(path), name, rows)
+        found = values[side].dtype.newbyteorder("=").name
+        items = matrix_items("array", NpyRows(path), found, rows, label=str(path))
         target = Target.parse(store / side / encoder / "embedding")
-        inputs = [text, video, table]
-        reports[target.side] = run_import(
-            source, target, layout="pooled", dtype=dtype, inputs=inputs, progress=progress
-        )
-    return PairReport(reports["text"], reports["video"])
+        imports.append(Import.of(items, target, layout="pooled", dtype=dtype, inputs=[text, video, table]))
+    for one in imports:  # both, before one of them is written
+        one.check_target()
+    return "\n".join(one.report(one.run(progress=progress)) for one in imports)
 
 
 def evaluate_store(

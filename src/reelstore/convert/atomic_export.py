@@ -19,7 +19,7 @@ ONE_BY_ONE = 64
 
 
 @contextmanager
-def appearing(
+def atomic_export(
     path: Path, *, force: bool, ending: str | None, is_ours: Callable[[Path], bool] = lambda path: False
 ) -> Iterator[Path]:
     """A place to write to; what is written there is `path` once the block ends, down to the disk.
