@@ -11,7 +11,12 @@ import torch
 
 import reelstore
 from reelstore.align.loading import PairLoader
+from reelstore.align.loading.batches import Padded, SideBatch
 from reelstore.align.loading.ordered import OrderedPairs
+from reelstore.encoders.base import EncoderSpec
+from reelstore.evaluation import MaxSim, Pairs, bootstrap, confidence_intervals
+from reelstore.evaluation.intervals import Interval
+from reelstore.retrieval import Hit
 from reelstore.store.pairs import PairedVariants
 from reelstore.store.update import UpdateReport
 
@@ -102,7 +107,14 @@ def pairs(store: reelstore.Store) -> None:
     assert_type(train.loader(batch_size=256, captions_per_video="all"), PairLoader)
     assert_type(train.loader(batch_size=256, shuffle=False, dtype=torch.float16), OrderedPairs)
     for batch in train.loader(batch_size=256):
-        assert_type(batch.label, torch.Tensor)
+        assert_type((batch.label, batch.video_positions), tuple[torch.Tensor, torch.Tensor])
+        assert_type((batch.video, batch.text), tuple[SideBatch, SideBatch])
+        if isinstance(batch.video, torch.Tensor):
+            assert_type(batch.video, torch.Tensor)
+        elif isinstance(batch.video, Padded):
+            assert_type((batch.video.values, batch.video.mask), tuple[torch.Tensor, torch.Tensor])
+        else:
+            assert_type((batch.video.values, batch.video.offsets), tuple[torch.Tensor, torch.Tensor])
 
 
 def measure(text: npt.NDArray[np.float32], video: npt.NDArray[np.float32], of: npt.NDArray[np.int64]) -> None:
@@ -113,7 +125,25 @@ def measure(text: npt.NDArray[np.float32], video: npt.NDArray[np.float32], of: n
     assert_type(found.t2v.hardest_negative, npt.NDArray[np.int64] | None)
     assert_type((found.to_pandas(), found.t2v.to_pandas()), tuple[pd.DataFrame, pd.DataFrame])
     assert_type(found.metrics, dict[str, dict[str, float]])
-    assert_type(reelstore.nearest(text, video, k=3).item, npt.NDArray[np.int64])
+    assert_type(
+        (found.chance, found.bounds), tuple[dict[str, dict[str, float]], dict[str, dict[str, dict[str, float]]]]
+    )
+    assert_type(found.curve("t2v", [1, 5]), dict[str, npt.NDArray[np.float64]])
+    assert_type(list(found), list[str])
+    assert_type((found.t2v.metrics, found.t2v.n_queries, list(found.t2v)), tuple[dict[str, float], int, list[str]])
+    assert_type(found.t2v.values["R@01"], npt.NDArray[np.float64])
+    assert_type(confidence_intervals(found), dict[str, dict[str, Interval]])
+    assert_type(bootstrap(found)["t2v"]["R@01"]["low"], float)
+    hits = reelstore.nearest(text, video, k=3)
+    assert_type((hits.item, hits.score), tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]])
+
+
+def measure_otherwise(text: list[torch.Tensor], video: list[torch.Tensor]) -> None:
+    pairs = Pairs(query=["q1", "q1"], item=["d1", "d2"], grade=[2, 1])
+    assert_type(reelstore.evaluate(text=text, video=video, relevance=pairs), reelstore.Evaluation)
+    scores = MaxSim(text=text, video=video)
+    assert_type(scores.block(slice(0, 1), slice(0, 1)), npt.NDArray[np.float64])
+    assert_type(reelstore.evaluate(scores=scores, video_of_caption=[0, 1]), reelstore.Evaluation)
 
 
 def align(pairs: PairedVariants) -> None:
@@ -129,6 +159,20 @@ def align(pairs: PairedVariants) -> None:
 
 def find(store: reelstore.Store) -> None:
     hits = reelstore.search("a smiling cat", store=store, model="clip+clip", aligner="models/mine", k=5)
+    assert_type(hits, list[Hit])
     assert_type((hits[0].video_id, hits[0].score), tuple[str, float])
+    several = reelstore.search(["a cat", "a dog"], store="store/mine", model="clip+clip", split="test")
+    assert_type(several, list[list[Hit]])
+    assert_type(reelstore.search(store["text/clip/mean"], store=store, model="clip+clip"), list[list[Hit]])
     encoder = reelstore.encoder("clip", side="text")
+    assert_type(encoder.spec, EncoderSpec)
     assert_type(encoder.encode_texts(["a cat"])["tokens"], list[npt.NDArray[np.float32]])
+    assert_type(encoder.encode_frames(np.zeros((8, 224, 224, 3), np.uint8)), dict[str, npt.NDArray[np.float32]])
+
+
+def go_wrong() -> str:
+    try:
+        reelstore.open("store/mine")
+    except reelstore.ReelstoreError as error:
+        return f"{reelstore.__version__}: {error}"
+    return ""

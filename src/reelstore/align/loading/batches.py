@@ -1,7 +1,7 @@
 """What a batch of pairs is, and how a side of it is made of stored rows."""
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -42,6 +42,10 @@ class Ragged(NamedTuple):
     offsets: Tensor
 
 
+SideBatch = Tensor | Padded | Ragged
+"""One side of a batch."""
+
+
 class PairBatch(NamedTuple):
     """Videos and captions; item i of one is paired with item i of the other.
 
@@ -53,8 +57,8 @@ class PairBatch(NamedTuple):
         label: (batch,) float32, 1 where the caption is the video's own, 0 where it isn't.
     """
 
-    video: Any
-    text: Any
+    video: SideBatch
+    text: SideBatch
     video_positions: Tensor
     caption_positions: Tensor
     label: Tensor
@@ -99,7 +103,7 @@ class SideBatches:
         self._pinned = pinned
         self._prepare = prepare
 
-    def make(self, source: Source, positions: IntArray) -> Tensor | Padded | Ragged:
+    def make(self, source: Source, positions: IntArray) -> SideBatch:
         """The rows at these positions of the source."""
         if self._prepare is not None:
             return self._prepared(self._prepare, source, positions)
@@ -113,7 +117,7 @@ class SideBatches:
         values, offsets = source.take_ragged(positions)
         return Ragged(self._as_wanted(torch.from_numpy(values)), torch.from_numpy(offsets))
 
-    def _prepared(self, prepare: Prepare, source: Source, positions: IntArray) -> Tensor | Padded | Ragged:
+    def _prepared(self, prepare: Prepare, source: Source, positions: IntArray) -> SideBatch:
         if len(self._row_shape) == 1 and not self._ragged:
             out = aligned_empty((len(positions), *self._row_shape), self._stored_dtype)
             source.take(positions, out)

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint as computed_again
 
 from reelstore.align.base import FitContext
 from reelstore.align.items import Items
-from reelstore.align.loading.batches import Padded, PairBatch
+from reelstore.align.loading.batches import PairBatch, SideBatch
 from reelstore.align.preprocess import Preprocessing
 from reelstore.align.trained.towers import Towers
 from reelstore.align.training.gather import is_shared
@@ -225,10 +225,10 @@ class Training(lightning.LightningModule):
         self._random = kept["ranks"]
         self._losses = list(kept["ranks"][rank]["losses"])
 
-    def _batch_joint(self, side: str, values: Tensor | Padded) -> Tensor:
-        """(n, joint dim); `chunk` items at once, if that is set."""
+    def _batch_joint(self, side: str, values: SideBatch) -> Tensor:
+        """(n, joint dim), of tokens that were padded; `chunk` items at once, if that is set."""
         tower = self.towers.side(side)
-        parts: tuple[Tensor, ...] = tuple(values) if isinstance(values, Padded) else (values,)
+        parts: tuple[Tensor, ...] = (values,) if isinstance(values, Tensor) else tuple(values)
         n = len(parts[0])
         if not 0 < self._chunk < n:
             whole: Tensor = tower(*parts)

@@ -5,12 +5,11 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from reelstore.align.loading.batches import Padded, PairBatch
+from reelstore.align.loading.batches import Padded, PairBatch, SideBatch
 from reelstore.align.loading.loader import PairLoader
 from reelstore.align.trained.base import Trained
 from reelstore.errors import ParamsError
@@ -158,6 +157,6 @@ def _described(batch: PairBatch, videos: Sequence[Key], captions: Sequence[Key])
     )
 
 
-def _shape(side: Any) -> str:
-    values: Tensor = side.values if isinstance(side, Padded) else side
+def _shape(side: SideBatch) -> str:
+    values = side if isinstance(side, Tensor) else side.values
     return f"{tuple(values.shape)} {str(values.dtype).removeprefix('torch.')}"
