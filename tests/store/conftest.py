@@ -13,12 +13,15 @@ import tensorstore
 import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
 
+import reelstore
 from reelstore.store.format import VariantSpec
-from reelstore.store.open import open_variant
+from reelstore.store.open import Store, open_variant
 from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import row_fingerprints
+
+from .made import CAPTIONS, TEXT, TOKENS, VALUES, VIDEOS
 
 ENCODINGS = {
     # name: (chunk rows, shard rows, codec options, whether the files hold the rows as they are)
@@ -177,3 +180,25 @@ def encoding(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def is_mapped(encoding: str) -> bool:
     return MAPPED[encoding]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Videos pooled, captions pooled and as tokens, and the captions' texts; tests leave it as it was."""
+    store = reelstore.open(tmp_path_factory.mktemp("stores") / "store" / "mine", create=True)
+    store.write("video/clip/mean", VIDEOS, VALUES, splits=["train" if n < 70 else "test" for n in range(100)])
+    store.write("text/clip/mean", CAPTIONS, TEXT)
+    store.write("text/clip/tokens", CAPTIONS, TOKENS)
+    data = store.path.parents[1] / "data" / "mine"
+    data.mkdir(parents=True)
+    lines = (
+        f'{{"video_id": "{video}", "caption_index": {index}, "text": "caption {index} of {video}"}}\n'
+        for video, index in CAPTIONS
+    )
+    (data / "captions.jsonl").write_text("".join(lines))
+    return store
+
+
+@pytest.fixture
+def rows(store: Store) -> Rows:
+    return store["video/clip/mean"]

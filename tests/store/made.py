@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 
 from reelstore.store.format import VariantSpec
+from reelstore.store.open import Store
+from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate
+from reelstore.store.verify import check_variant
 from reelstore.store.write import row_fingerprints
 
 DIM = 6
+VIDEOS = [f"v{number}" for number in range(100)]
+CAPTIONS = [(video, index) for video in VIDEOS for index in range(1 + int(video[1:]) % 3)]
+VALUES = np.random.default_rng(0).normal(size=(100, 4)).astype("float32")
+TEXT = np.random.default_rng(1).normal(size=(len(CAPTIONS), 4)).astype("float16")
+TOKENS = [np.full((number % 4, 4), number, "float16") for number in range(len(CAPTIONS))]
 
 
 def spec(n_tokens: int | None = 0, *, side: str = "video", dtype: str = "float16", dim: int = DIM) -> VariantSpec:
@@ -42,6 +50,19 @@ def write(
         else:
             update.put(int(row), value_of(key, of, (lengths or {}).get(key, 3)))
     return update.finish()
+
+
+def read_all(rows: Rows) -> None:
+    """Ask for all that rows can give."""
+    _ = rows.ids, rows.status, rows.failures, rows.token_counts, rows.split("test")
+    every = range(len(rows.ok()))
+    rows.ok().take(every)
+    list(rows.ok().walk(every))
+
+
+def check_sound(store: Store) -> None:
+    for name in store:
+        assert not list(check_variant(store[name].folder, quick=False)), name
 
 
 def files(folder: Path) -> dict[str, bytes]:

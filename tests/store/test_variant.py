@@ -1,7 +1,9 @@
 """Tables that contradict their manifest or themselves: an error that names the array, before any key is wrong."""
 
+import copy
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -12,12 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reelstore.errors import SchemaError
+from reelstore.errors import SchemaError, StoreError
 from reelstore.store.format import VariantSpec, manifest_bytes
 from reelstore.store.open import open_variant
-from reelstore.store.read import Rows
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
+
+from .made import read_all
 
 N = 70
 I64 = np.iinfo(np.int64)
@@ -35,13 +38,8 @@ def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
             update.put(row, np.full((row % 4, 4), row, np.float16))
         update.fail(N - 1, "no text")
         update.finish()
-    everything(open_variant(folder))
+    read_all(open_variant(folder))
     return folder
-
-
-def everything(rows: Rows) -> None:
-    _ = rows.ids, rows.status, rows.failures, rows.token_counts, rows.split("test")
-    rows.ok().take(np.arange(N - 1))
 
 
 def edited(folder: Path, name: str, change: Callable[[np.ndarray], object]) -> None:
@@ -93,7 +91,7 @@ def test_numbers_that_cannot_be_are_named(
     folder = shutil.copytree(captions, tmp_path / "variant")
     edited(folder, name, change)
     with pytest.raises(SchemaError, match=f"^{folder}/.*{words}"):
-        everything(open_variant(folder))
+        read_all(open_variant(folder))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +109,7 @@ def test_reasons_of_rows_that_did_not_fail_are_named(captions: Path, tmp_path: P
     del attributes["checksum"]
     (folder / "zarr.json").write_bytes(manifest_bytes(attributes))
     with pytest.raises(SchemaError, match=words):
-        everything(open_variant(folder))
+        read_all(open_variant(folder))
 
 
 def test_a_table_beyond_memory_is_an_error_of_the_store(captions: Path, tmp_path: Path) -> None:
@@ -135,3 +133,39 @@ except StoreError as error:
 """
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False)
     assert done.stdout == f"{folder}/video_id: (1099511627776,) uint8 is more than memory has room for.\n", done.stderr
+
+
+@pytest.mark.parametrize("column", ["status", "offsets", "video_id", "video_id_offsets", "split", "fingerprint"])
+def test_a_table_s_file_cut_short_or_missing_is_named(library, tmp_path: Path, column: str) -> None:
+    folder = shutil.copytree(library["ragged", "as written"].folder, tmp_path / "variant")
+    file = next(path for path in (folder / column / "c").rglob("*") if path.is_file())
+    for spoil in (lambda: os.truncate(file, 100), file.unlink):
+        spoil()
+        with pytest.raises(StoreError, match=str(file)):
+            rows = open_variant(folder)
+            read_all(rows)
+            _ = rows.ids
+
+
+def test_rows_pickle_small_and_not_across_versions_of_the_variant(written) -> None:
+    variant = written("pooled", [1] * 70)
+    rows = variant.open()
+    _ = rows.ids, rows.array(), rows.index_of("video3")
+    stored = pickle.dumps(rows.split("test"))
+    assert len(stored) < 1000
+    np.testing.assert_array_equal(copy.deepcopy(rows).take([4])[0], variant.values[4])
+    written("pooled", [1] * 71)
+    with pytest.raises(StoreError, match="written anew since these rows were pickled"):
+        pickle.loads(stored)
+
+
+def test_rows_opened_before_the_variant_was_written_anew_do_not_mix_versions(written) -> None:
+    early = written("pooled", [1] * 70)
+    late, mapped = early.open(), early.open()
+    read_all(mapped)
+    written("pooled", [1] * 5)
+    with pytest.raises(StoreError, match="written anew since it was opened"):
+        late.take([0])
+    with pytest.raises(StoreError, match="written anew since it was opened"):
+        list(mapped.walk([0]))
+    np.testing.assert_array_equal(mapped.take([69])[0], early.values[69])

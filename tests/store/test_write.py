@@ -27,9 +27,8 @@ import reelstore
 from reelstore.errors import NewerSchemaError, OccupiedError, ReelstoreError, StoreError, ValueRangeError
 from reelstore.store.files import FolderLock
 from reelstore.store.open import Store, open_variant
-from reelstore.store.verify import check_variant
 
-from .made import files, folder_of, soak, spec, write
+from .made import check_sound, files, folder_of, soak, spec, write
 from .test_killed import dying_at, in_child
 
 VIDEOS = [f"video{number}" for number in range(150)]
@@ -45,11 +44,6 @@ def store(tmp_path: Path) -> Store:
     return reelstore.open(tmp_path / "mine", create=True)
 
 
-def sound(store: Store) -> None:
-    for name in store:
-        assert not list(check_variant(store[name].folder, quick=False)), name
-
-
 def in_batches(values: Any, size: int = 7) -> Iterator[Any]:
     return (values[start : start + size] for start in range(0, len(values), size))
 
@@ -61,7 +55,7 @@ def test_embeddings_are_read_as_they_were_written_in_whatever_form(store: Store,
     assert (report.n_rows, report.n_new, rows.layout, rows.dtype) == (150, 150, "pooled", "float32")
     np.testing.assert_array_equal(np.asarray(rows), POOLED)
     assert rows.ids == VIDEOS and set(rows.splits) == {"all"}
-    sound(store)
+    check_sound(store)
 
 
 def test_tokens_are_dense_in_one_array_and_ragged_in_a_list(store: Store) -> None:
@@ -73,7 +67,7 @@ def test_tokens_are_dense_in_one_array_and_ragged_in_a_list(store: Store) -> Non
         np.testing.assert_array_equal(store["text/clip/ragged"][key], value)
     whole = zarr.open_group(store["text/clip/ragged"].folder, mode="r")["values"][:]
     np.testing.assert_array_equal(whole, np.concatenate(RAGGED))
-    sound(store)
+    check_sound(store)
 
 
 def test_tensors_and_memory_mapped_files_are_arrays(store: Store, tmp_path: Path) -> None:
@@ -428,7 +422,7 @@ def test_killed_at_any_call_it_is_the_old_or_the_new_and_goes_on(tmp_path: Path,
             assert len(rows) in (150, 151) and np.array_equal(rows["video4"], POOLED[4])
         work(store)
         assert without_groups(store) == without_groups(expected), f"killed at call {boundary}"
-        sound(store)
+        check_sound(store)
 
 
 def without_groups(store: Store) -> dict[str, bytes]:
@@ -450,71 +444,6 @@ def test_delete_removes_what_is_listed_and_leaves_the_rest(store: Store) -> None
     assert list(store) == [] and (store.path / "video/clip/max/notes.txt").read_text() == "mine"
     with pytest.raises(KeyError, match="No variant"):
         store.delete("video/clip/max")
-
-
-def test_rename_moves_rows_with_their_splits_and_failures(store: Store) -> None:
-    of = spec(None)
-    write(folder_of(store.path, of), of, VIDEOS, failed=("video3",), lengths={"video4": 0})
-    root = reelstore.open(store.path / "store")
-    old = root["set/video/fake/tokens"]
-    values, splits, failures = [old[key] for key in old.ok().ids], old.splits, dict(old.failures)
-    root.rename("set/video/fake/tokens", "set/video/other/words")
-    rows = root["set/video/other/words"]
-    assert (rows.splits, rows.failures, rows.encoder, rows.variant) == (splits, failures, "other", "words")
-    assert all(np.array_equal(one, rows[key]) for key, one in zip(rows.ok().ids, values, strict=True))
-    assert "set/video/fake/tokens" not in root
-    with pytest.raises(StoreError, match="would be text"):
-        root.rename("set/video/other/words", "set/text/other/words")
-    assert not (root.path / "set/video/fake").exists(), "the group is gone with its last variant"
-    sound(root)
-
-
-def test_rename_keeps_the_very_files_and_copies_what_others_share(store: Store, tmp_path: Path) -> None:
-    store.write("video/clip/mean", VIDEOS, POOLED)
-    shard = Path("values/c/0/0")
-    before, inode = files(store.path / "video/clip/mean"), (store.path / "video/clip/mean" / shard).stat().st_ino
-    store.rename("video/clip/mean", "video/other/mean")
-    after = files(store.path / "video/other/mean")
-    assert (store.path / "video/other/mean" / shard).stat().st_ino == inode
-    assert {key for key in before if before[key] != after[key]} == {"zarr.json"} and before.keys() == after.keys()
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    for number, path in enumerate(sorted((store.path / "video/other/mean").rglob("*"))):
-        if path.is_file() and path.name != "zarr.json":
-            path.rename(cache / str(number))
-            path.symlink_to(cache / str(number)) if number % 2 else path.hardlink_to(cache / str(number))
-    cached = files(cache)
-    store.rename("video/other/mean", "video/clip/mean")
-    assert files(store.path / "video/clip/mean") == before and files(cache) == cached
-    assert {path.stat().st_nlink for path in cache.iterdir()} == {1}
-    assert not any(path.is_symlink() for path in store.path.rglob("*"))
-    assert store.write("video/clip/mean", VIDEOS, POOLED).n_bytes_written == 0
-
-
-def test_rename_refuses_what_is_there_and_what_is_missing(store: Store) -> None:
-    store.write("video/clip/mean", VIDEOS, POOLED)
-    store.write("video/clip/max", VIDEOS, POOLED)
-    (store.path / "video/clip/mine").mkdir()
-    (store.path / "video/clip/mine/notes.txt").write_text("mine")
-    before = files(store.path)
-    for new, message in {
-        "video/clip/max": "is there already",
-        "video/clip/mean": "the name it has",
-        "video/clip/mine": "notes.txt",
-        "video/values/mean": "reserved",
-        "video/clip/a b": "letters, digits",
-        "mean": "video/ENCODER/VARIANT",
-    }.items():
-        with pytest.raises(ReelstoreError, match=message):
-            store.rename("video/clip/mean", new)
-        assert files(store.path) == before
-    with pytest.raises(KeyError, match="Did you mean video/clip/mean"):
-        store.rename("video/clip/meen", "video/clip/new")
-    (store.path / "video/clip/mean/values/c/1/0").unlink()
-    before = files(store.path)
-    with pytest.raises(StoreError, match="values/c/1/0 is missing"):
-        store.rename("video/clip/mean", "video/clip/new")
-    assert files(store.path) == before and "video/clip/new" not in store
 
 
 @settings(max_examples=soak(25, 300), deadline=None)
@@ -568,7 +497,7 @@ def test_any_sequence_of_writes_is_that_of_a_dict(
     found = open_variant(store.path / names[0])
     assert found.ids == list(model) and found.splits == [split for _, split in model.values()]
     assert all(np.array_equal(found[key], value) for key, (value, _) in model.items())
-    sound(store)
+    check_sound(store)
 
 
 def test_a_value_beyond_its_dtype_names_the_row_wherever_it_is(store: Store) -> None:

@@ -8,10 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
 from .made import files, folder_of, spec, write
@@ -118,50 +116,3 @@ def grow_a_linked_variant(tmp_path: Path, links: str) -> None:
     assert files(folder) == new
     assert write(folder, of, NEW).n_bytes_written == 0
     assert all(name == md5 for name, md5 in cached(tmp_path).items())
-
-
-def test_what_is_read_can_t_be_written_through_to_the_files(tmp_path: Path) -> None:
-    of = spec(dim=32)  # 64 rows are a page
-    folder = folder_of(tmp_path, of)
-    write(folder, of, OLD)
-    before = files(folder)
-    assert open_variant(folder).mapped
-    with pytest.raises(ValueError, match="read-only"):
-        open_variant(folder).array()[0] = 1
-    batch = open_variant(folder).take([0, 1])
-    batch[:] = np.float16(7)
-    assert files(folder) == before
-
-
-def test_a_full_disk_is_an_error_that_says_so_and_changes_nothing(tmp_path: Path) -> None:
-    """The third file meets what the operating system says of a full disk."""
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    write(folder, of, OLD)
-    before = files(folder)
-    script = f"""
-import errno, os, sys
-sys.path[:0] = {sys.path!r}
-from pathlib import Path
-from reelstore.errors import StoreError
-from made import spec, write
-
-fsync, left = os.fsync, [3]
-def full(descriptor):
-    left[0] -= 1
-    if left[0] < 0:
-        raise OSError(errno.ENOSPC, "No space left on device")
-    fsync(descriptor)
-os.fsync = full
-try:
-    write(Path({str(folder)!r}), spec(), {NEW!r})
-except StoreError as error:
-    assert "the disk is full" in str(error), error
-else:
-    sys.exit("it was written")
-"""
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert files(folder) == before
-    assert write(folder, of, NEW).n_new == 30

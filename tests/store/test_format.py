@@ -7,18 +7,21 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tensorstore
+import zarr
 
 from reelstore.errors import ReelstoreError, SchemaError, StoreError
 from reelstore.store.format import manifest_bytes, parse_manifest, variant_digest
 from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
-from .made import files, folder_of, soak, spec, write
+from .made import files, folder_of, soak, spec, value_of, write
 
 KEYS = [f"video{number}" for number in range(70)]
 ODD: list[Any] = [None, True, -1, 0, 3, 2**62, 10**30, 1.5, "", "object", "../../x", "é\x1b[2J", [], [[]], {}, {"a": 1}]
@@ -156,3 +159,44 @@ def test_a_link_inside_the_folder_and_a_name_that_climbs_write_nothing(stored: A
 def test_what_isn_t_a_manifest_is_refused(content: bytes) -> None:
     with pytest.raises(SchemaError, match=r"^here/zarr\.json"):
         parse_manifest(content, "here/zarr.json")
+
+
+@pytest.mark.parametrize("n_tokens", [0, 4, None])
+def test_plain_zarr_and_tensorstore_read_the_same_values(tmp_path: Path, n_tokens: int | None) -> None:
+    of = spec(n_tokens)
+    keys = [f"video{number}" for number in range(70)]
+    folder = folder_of(tmp_path, of)
+    write(folder, of, keys)
+    want = np.concatenate([value_of(key, of).reshape(-1, *of.row_shape) for key in keys]).astype(np.float16)
+    group = zarr.open_group(folder, mode="r")
+    np.testing.assert_array_equal(group["values"][:], want)
+    other = tensorstore.open(
+        {"driver": "zarr3", "kvstore": {"driver": "file", "path": str(folder / "values")}}, read=True
+    ).result()
+    np.testing.assert_array_equal(other.read().result(), want)
+    ids, ends = group["video_id"][:].tobytes(), group["video_id_offsets"][:]
+    assert [ids[a:b].decode() for a, b in pairwise(ends)] == keys
+
+
+def test_a_newer_schema_and_a_foreign_group_are_refused(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, ["a"])
+    path = folder / "zarr.json"
+    group = json.loads(path.read_text())
+    group["attributes"]["reelstore"]["schema_version"] = 99
+    path.write_text(json.dumps(group))
+    with pytest.raises(SchemaError, match="schema version 99"):
+        open_variant(folder)
+    path.write_text(json.dumps({"zarr_format": 3, "node_type": "group", "attributes": {}}))
+    with pytest.raises(SchemaError, match="not a reelstore variant"):
+        open_variant(folder)
+
+
+def test_every_file_of_a_variant_is_in_its_digests(tmp_path: Path) -> None:
+    of = spec(None, side="text")
+    folder = folder_of(tmp_path, of)
+    write(folder, of, [("a", 0), ("a", 1)])
+    rows = open_variant(folder)
+    here = {key: hashlib.sha256(content).hexdigest() for key, content in files(folder).items() if key != "zarr.json"}
+    assert here == dict(rows.file_digests)

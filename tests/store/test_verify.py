@@ -10,7 +10,7 @@ import pytest
 from reelstore.errors import SchemaError
 from reelstore.store.groups import variant_folders
 from reelstore.store.open import open_variant
-from reelstore.store.verify import check_groups, check_variant
+from reelstore.store.verify import check_between, check_groups, check_variant
 
 from .made import files, folder_of, soak, spec, write
 
@@ -150,3 +150,23 @@ def test_files_that_agree_with_their_digests_and_not_with_each_other_are_found(t
     (folder / "zarr.json").write_bytes(manifest_bytes(attributes))
     assert found(folder) == [f"{folder}: 1 rows failed, 0 reasons are kept"]
     assert np.isfinite(open_variant(folder).ok().array()).all()
+
+
+def test_what_lies_between_variants_is_found_but_for_files_of_dvc_and_git(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    store = tmp_path / "store"
+    (folder.parent / "mean.dvc").write_text("")
+    (folder.parent / ".gitignore").write_text("/mean\n")
+    assert not list(check_between(store, [folder]))
+    (folder.parents[2] / "notes.txt").write_text("")
+    (folder.parents[1] / "zarr.json.1-2.partial").write_text("")
+    (folder.parent / "meen" / "c").mkdir(parents=True)
+    found = [str(finding).removeprefix(f"{store}/set/") for finding in check_between(store, [folder])]
+    assert found == [
+        "notes.txt: isn't of a store",
+        "video/fake/meen: isn't of a store: there is no variant in it",
+        "video/zarr.json.1-2.partial: is left of an interrupted write",
+    ]
+    assert open_variant(folder).ids == KEYS

@@ -1,15 +1,23 @@
 """Reading, from outside: NumPy is the model, and however the values lie in files, they are the same."""
 
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
+import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reelstore.errors import FailedRowError, RowPositionError, StoreError
-from reelstore.store.arrays import aligned_empty
+import reelstore
+from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, StoreError
+from reelstore.store.open import Store, open_store, open_variant
+from reelstore.store.read import Rows
+
+from .made import CAPTIONS, TOKENS, VALUES, VIDEOS, folder_of, spec, value_of, write
 
 
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
@@ -158,7 +166,6 @@ def test_dense_tokens_come_ragged_and_padded_too(written) -> None:
 @pytest.mark.parametrize("shards", [None, (20, 6)])
 def test_blocks_left_out_by_another_client_are_missing(written, shards: Any, compressors: Any) -> None:
     """To Zarr they are the fill value; among a store's rows they would be zeros that nobody embedded."""
-    import zarr
 
     variant = written("pooled", [1] * 60)
     values = np.array(variant.values)
@@ -215,15 +222,6 @@ def test_a_failed_row_is_refused_in_every_way_of_asking(written, layout: str) ->
     np.testing.assert_array_equal(rows.ok().take([66])[0], variant.values[67])
 
 
-@pytest.mark.parametrize("shape", [(), 3, (0, 4), (31,), (1, 2048), (256, 4096), (7, 3, 1000)])
-@pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
-def test_buffers_begin_at_a_page_or_a_cache_line(shape, dtype: str) -> None:
-    buffer, model = aligned_empty(shape, dtype), np.empty(shape, dtype)
-    assert (buffer.shape, buffer.dtype) == (model.shape, model.dtype)
-    assert buffer.flags.c_contiguous and buffer.flags.writeable
-    assert not buffer.size or buffer.ctypes.data % (4096 if buffer.nbytes >= 4096 else 64) == 0
-
-
 def test_batches_are_aligned_and_the_reader_s_to_keep(written) -> None:
     rows = written("pooled", [1] * 70, dim=2048).open()
     batch = rows.take([5, 6, 7])
@@ -232,3 +230,164 @@ def test_batches_are_aligned_and_the_reader_s_to_keep(written) -> None:
     assert rows.take([5]).any()
     assert not rows.array().flags.writeable
     assert rows.array().ctypes.data % 2**21 == 0  # so that large files may be mapped by huge pages
+
+
+@pytest.mark.parametrize("n_tokens", [0, 4, None])
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_what_was_written_is_what_is_read(tmp_path: Path, n_tokens: int | None, dtype: str) -> None:
+    of = spec(n_tokens, dtype=dtype)
+    keys = [f"video{number}" for number in range(150)]
+    write(folder_of(tmp_path, of), of, keys)
+    rows = open_store(tmp_path / "store" / "set")[f"video/fake/{of.variant}"]
+    assert rows.ids == keys
+    for key in ["video0", "video64", "video149"]:
+        np.testing.assert_array_equal(rows[key], value_of(key, of).astype(dtype))
+    order = ["video149", "video3", "video3", "video70"]
+    for got, key in zip(rows[order], order, strict=True):
+        np.testing.assert_array_equal(got, value_of(key, of).astype(dtype))
+
+
+@given(lengths=st.lists(st.integers(0, 40), max_size=30), picks=st.lists(st.integers(0, 10**6), max_size=20))
+@settings(max_examples=40, deadline=None)
+def test_ragged_tokens_of_any_length_come_back_in_any_order(tmp_path_factory, lengths, picks) -> None:
+    of = spec(None, side="text")
+    keys = [(f"video{number // 3}", number % 3) for number in range(len(lengths))]
+    folder = folder_of(tmp_path_factory.mktemp("ragged"), of)
+    write(folder, of, keys, lengths=dict(zip(keys, lengths, strict=True)))
+    rows = open_variant(folder)
+    assert len(rows) == len(keys)
+    positions = [pick % len(keys) for pick in picks] if keys else []
+    for position, got in zip(positions, rows.take(positions), strict=True):
+        want = value_of(keys[position], of, lengths[position]).astype(np.float16)
+        np.testing.assert_array_equal(got, want)
+    for got, key, length in zip(rows.walk(range(len(keys))), keys, lengths, strict=True):
+        np.testing.assert_array_equal(got, value_of(key, of, length).astype(np.float16))
+
+
+def test_a_split_is_a_view_with_the_same_interface(tmp_path: Path) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, [f"video{number}" for number in range(12)])
+    test = open_variant(folder).split("test")
+    assert test.ids == ["video0", "video5", "video10"]
+    np.testing.assert_array_equal(test.array()[1], value_of("video5", of).astype(np.float16))
+    np.testing.assert_array_equal(test.take([2, 0])[0], value_of("video10", of).astype(np.float16))
+    with pytest.raises(MissingRowError, match="video1"):
+        test["video1"]
+    with pytest.raises(StoreError, match="no split 'val'"):
+        open_variant(folder).split("val")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        3,
+        -1,
+        np.int64(5),
+        slice(3, 9),
+        slice(None),
+        slice(-3, None),
+        slice(90, 10, -7),
+        slice(5, 5),
+        [1, 5, 1],
+        [],
+        range(3),
+        np.array([2, 3]),
+        np.array(4),
+        torch.tensor([2, 3]),
+        np.arange(100) % 3 == 0,
+        [number % 3 == 0 for number in range(100)],
+    ],
+    ids=str,
+)
+def test_positions_are_those_of_the_array(rows: Rows, index) -> None:
+    as_array = index if isinstance(index, slice) else np.asarray(index, dtype=None if np.size(index) else np.int64)
+    np.testing.assert_array_equal(rows[index], VALUES[as_array])
+    is_mask = isinstance(as_array, np.ndarray) and as_array.dtype == np.bool_
+    if not is_mask and (isinstance(index, slice) or np.max(np.abs(as_array), initial=0) < 30):
+        np.testing.assert_array_equal(rows.split("test")[index], VALUES[70:][as_array])
+
+
+def test_keys_find_rows_in_the_order_asked(store: Store, rows: Rows) -> None:
+    np.testing.assert_array_equal(rows["v7"], VALUES[7])
+    np.testing.assert_array_equal(rows[["v9", "v2", "v9"]], VALUES[[9, 2, 9]])
+    tokens = store["text/clip/tokens"]
+    assert [len(one) for one in tokens[3:6]] == [3, 0, 1]
+    np.testing.assert_array_equal(tokens[("v1", 1)], TOKENS[2])
+    assert "v7" in rows and "w7" not in rows and ("v1", 1) in tokens and ["v7"] not in rows
+    frame = tokens.to_pandas()
+    for keys in (np.array(["v9", "v2"]), pd.Series(["v9", "v2"]), pd.Index(["v9", "v2"])):
+        np.testing.assert_array_equal(rows[keys], VALUES[[9, 2]])
+    for found in tokens[frame[["video_id", "caption_index"]]], tokens[pd.MultiIndex.from_tuples(CAPTIONS)]:
+        assert all(np.array_equal(*pair) for pair in zip(found, TOKENS, strict=True))
+
+
+def test_iteration_and_shape_are_those_of_the_values(store: Store, rows: Rows) -> None:
+    np.testing.assert_array_equal(np.stack(list(rows)), VALUES)
+    assert (rows.shape, len(rows), rows.dtype) == ((100, 4), 100, np.float32)
+    tokens = store["text/clip/tokens"]
+    assert all(np.array_equal(*pair) for pair in zip(tokens, TOKENS, strict=True))
+    assert tokens.shape == (len(CAPTIONS), None, 4)
+
+
+def test_arrays_and_tensors_are_made_of_rows(store: Store, rows: Rows) -> None:
+    np.testing.assert_array_equal(np.asarray(rows), VALUES)
+    assert np.asarray(rows, dtype="float64").dtype == np.float64
+    assert np.array(rows).flags.writeable and np.array(rows.split("test")).flags.writeable
+    assert not np.asarray(rows).flags.writeable and not rows[3:9].flags.writeable
+    store.write("video/few/mean", VIDEOS[:9], VALUES[:9])  # in one file
+    few = store["video/few/mean"]
+    assert np.shares_memory(np.asarray(few, copy=False), few[3:6])
+    store.delete("video/few/mean")
+    for one, dtype in ((rows, "float64"), (rows.split("test"), None)):
+        with pytest.raises(ValueError, match="a copy is needed"):
+            np.asarray(one, dtype=dtype, copy=False)
+    tensor = torch.as_tensor(rows)
+    np.testing.assert_array_equal(tensor.numpy(), VALUES)
+    tensor[:] = 0
+    np.testing.assert_array_equal(np.asarray(rows), VALUES)
+    assert torch.as_tensor(store["text/clip/mean"].split("all")).dtype == torch.float16
+    with pytest.raises(StoreError, match="number of tokens varies"):
+        np.asarray(store["text/clip/tokens"])
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "says"),
+    [
+        ("video/clip/mean", "v777", "Did you mean 'v77'"),
+        ("video/clip/mean", ("v7", 0), "such as 'v0'"),
+        ("text/clip/mean", "v7", r"such as \('v0', 0\)"),
+        ("text/clip/mean", ("v1", 9), "'v1' has captions 0, 1"),
+        ("video/clip/mean", ("v7", [0]), "such as 'v0'"),
+        ("video/clip/mean", [["v7"]], r"no row \['v7'\]"),
+        ("video/clip/mean", ["v1", "v777"], "Did you mean 'v77'"),
+        ("video/clip/mean", "v" * 10**6, "no row 'vvv"),
+        ("video/clip/mean", 3.5, "not by float"),
+        ("video/clip/mean", None, "not by NoneType"),
+    ],
+)
+def test_a_wrong_key_is_a_key_error_that_helps(store: Store, name: str, key, says: str) -> None:
+    with pytest.raises(KeyError, match=says) as error:
+        store[name][key]
+    assert isinstance(error.value, MissingRowError) and not str(error.value).startswith(("'", '"'))
+    assert len(str(error.value)) < 500
+
+
+def test_a_key_outside_the_view_is_said_to_be_elsewhere(rows: Rows) -> None:
+    with pytest.raises(KeyError, match=r"in this view among its 30 rows\. The whole variant has it"):
+        rows.split("test")["v7"]
+
+
+def test_a_number_that_is_a_key_is_suggested_as_one(tmp_path: Path) -> None:
+    store = reelstore.open(tmp_path, create=True)
+    store.write("video/clip/mean", ["7010", "7011"], VALUES[:2])
+    with pytest.raises(IndexError, match=r"position 7010 of 2 rows\. Did you mean the key '7010'"):
+        store["video/clip/mean"][7010]
+
+
+@pytest.mark.parametrize("index", [100, -101, np.array([1, 100])])
+def test_positions_beyond_the_end_are_index_errors(rows: Rows, index) -> None:
+    with pytest.raises(IndexError, match="of 100 rows"):
+        rows[index]
+    with pytest.raises(RowPositionError, match="a mask of shape"):
+        rows[np.array([True])]

@@ -1,6 +1,5 @@
 """What mapping must not do: give wrong numbers of damaged files, end before its arrays, leak, need more than NumPy."""
 
-import copy
 import gc
 import multiprocessing
 import os
@@ -10,26 +9,28 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reelstore.errors import SchemaError, StoreError
+from reelstore.errors import StoreError
+from reelstore.store import mmap as mapped
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
+
+from .made import files, folder_of, read_all, spec, write
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="looks into Linux's /proc")
 
 
 def mappings_of(folder: Path) -> list[str]:
     return [line for line in Path("/proc/self/maps").read_text().splitlines() if str(folder) in line]
-
-
-def everything(rows: Rows) -> None:
-    list(rows.take(np.arange(len(rows))))
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_a_file_cut_anywhere_is_named_and_never_read_as_numbers(copied) -> None:
     for size in [*range(0, len(content), 7), len(content) - 1]:
         file.write_bytes(content[:size])
         with pytest.raises(StoreError, match=f"{file} is damaged.*dvc checkout"):
-            everything(open_variant(folder))
+            read_all(open_variant(folder))
 
 
 @given(fraction=st.floats(0, 1, exclude_max=True), layout=st.sampled_from(["pooled", "dense", "ragged"]))
@@ -55,19 +56,7 @@ def test_a_mapped_file_of_any_wrong_length_is_refused(library, tmp_path_factory,
     file = next(path for path in (folder / "values").rglob("0") if path.is_file())
     os.truncate(file, int(fraction * file.stat().st_size))
     with pytest.raises(StoreError, match=str(file)):
-        everything(open_variant(folder))
-
-
-@pytest.mark.parametrize("column", ["status", "offsets", "video_id", "video_id_offsets", "split", "fingerprint"])
-def test_a_table_s_file_cut_short_or_missing_is_named(library, tmp_path: Path, column: str) -> None:
-    folder = shutil.copytree(library["ragged", "as written"].folder, tmp_path / "variant")
-    file = next(path for path in (folder / column / "c").rglob("*") if path.is_file())
-    for spoil in (lambda: os.truncate(file, 100), file.unlink):
-        spoil()
-        with pytest.raises(StoreError, match=str(file)):
-            rows = open_variant(folder)
-            everything(rows)
-            _ = rows.ids
+        read_all(open_variant(folder))
 
 
 @pytest.mark.parametrize("encoding", ["as written", "shards of zarr-python", "shards of tensorstore", "zstd"])
@@ -78,7 +67,7 @@ def test_an_index_with_a_flipped_byte_is_named(copied, place: int) -> None:
     content[place] ^= 1
     file.write_bytes(content)
     with pytest.raises(StoreError, match=f"{file} is damaged"):
-        everything(open_variant(folder))
+        read_all(open_variant(folder))
 
 
 def test_an_index_beyond_its_file_is_refused(library, tmp_path: Path) -> None:
@@ -87,7 +76,7 @@ def test_an_index_beyond_its_file_is_refused(library, tmp_path: Path) -> None:
     file = folder / "values/c/0/0"
     file.write_bytes(file.read_bytes()[-(4 * 16 + 4) :])
     with pytest.raises(StoreError, match=f"{file} is damaged: it has 68 bytes, its index speaks of 240 and itself"):
-        everything(open_variant(folder))
+        read_all(open_variant(folder))
 
 
 @pytest.mark.parametrize("encoding", ["as written", "zstd"])
@@ -96,40 +85,7 @@ def test_a_listed_file_that_is_missing_is_named(copied) -> None:
     folder, _ = copied
     (folder / "values/c/0/0").unlink()
     with pytest.raises(StoreError, match=rf"{folder}/values/c/0/0 is missing.*dvc checkout"):
-        everything(open_variant(folder))
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "the array 'values' is missing"),
-        (b"{", "isn't JSON"),
-        (b"[]", "isn't a Zarr array's"),
-        (b'{"node_type": "array", "shape": [47, 6]}', "zarr-python can't read it"),
-    ],
-)
-def test_metadata_that_is_none_is_named(library, tmp_path: Path, content: bytes | None, words: str) -> None:
-    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
-    path = folder / "values/zarr.json"
-    path.unlink() if content is None else path.write_bytes(content)
-    with pytest.raises(StoreError, match=words):
-        everything(open_variant(folder))
-
-
-def test_metadata_of_another_shape_is_refused(library, tmp_path: Path) -> None:
-    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
-    path = folder / "values/zarr.json"
-    path.write_text(path.read_text().replace("47", "46"))
-    with pytest.raises(SchemaError, match=r"holds \(46, 6\) float16 where .* says \(47, 6\) float16"):
-        everything(open_variant(folder))
-
-
-def test_metadata_that_zarr_can_t_read_either_is_named(library, tmp_path: Path) -> None:
-    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
-    path = folder / "values/zarr.json"
-    path.write_text(path.read_text().replace("sharding_indexed", "of-the-future"))
-    with pytest.raises(StoreError, match=f"{path} is damaged: zarr-python can't read it.*of-the-future"):
-        everything(open_variant(folder))
+        read_all(open_variant(folder))
 
 
 @needs_proc
@@ -205,30 +161,6 @@ def test_a_child_that_forks_reads_on_through_the_mapping(written) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-def test_rows_pickle_small_and_not_across_versions_of_the_variant(written) -> None:
-    variant = written("pooled", [1] * 70)
-    rows = variant.open()
-    _ = rows.ids, rows.array(), rows.index_of("video3")
-    stored = pickle.dumps(rows.split("test"))
-    assert len(stored) < 1000
-    np.testing.assert_array_equal(copy.deepcopy(rows).take([4])[0], variant.values[4])
-    written("pooled", [1] * 71)
-    with pytest.raises(StoreError, match="written anew since these rows were pickled"):
-        pickle.loads(stored)
-
-
-def test_rows_opened_before_the_variant_was_written_anew_do_not_mix_versions(written) -> None:
-    early = written("pooled", [1] * 70)
-    late, mapped = early.open(), early.open()
-    everything(mapped)
-    written("pooled", [1] * 5)
-    with pytest.raises(StoreError, match="written anew since it was opened"):
-        late.take([0])
-    with pytest.raises(StoreError, match="written anew since it was opened"):
-        list(mapped.walk([0]))
-    np.testing.assert_array_equal(mapped.take([69])[0], early.values[69])
-
-
 def test_threads_may_share_rows(written) -> None:
     variant = written("pooled", [1] * 150)
     rows, model = variant.open(), np.array(variant.values)
@@ -264,7 +196,7 @@ def flags_of(folder: Path) -> set[str]:
 def test_the_system_is_told_how_files_will_be_read(written, monkeypatch: pytest.MonkeyPatch) -> None:
     variant = written("pooled", [1] * 150)
     rows = variant.open()
-    everything(rows)
+    read_all(rows)
     assert flags_of(variant.folder) == {""}
     for pattern, flag in [("random", "rr"), ("sequential", "sr"), ("normal", "")]:
         rows.advise(pattern)
@@ -279,7 +211,7 @@ def test_the_system_is_told_how_files_will_be_read(written, monkeypatch: pytest.
     again = pickle.loads(pickle.dumps(rows))
     del rows
     gc.collect()
-    everything(again)
+    read_all(again)
     assert flags_of(variant.folder) == {"rr"}
 
     del again
@@ -287,7 +219,7 @@ def test_the_system_is_told_how_files_will_be_read(written, monkeypatch: pytest.
     memory = os.sysconf("SC_PHYS_PAGES")
     monkeypatch.setattr(os, "sysconf", lambda name: 0 if name == "SC_PHYS_PAGES" else memory)
     larger_than_memory = variant.open()
-    everything(larger_than_memory)
+    read_all(larger_than_memory)
     assert flags_of(variant.folder) == {"rr"}
 
 
@@ -332,26 +264,251 @@ def test_a_file_exchanged_since_it_was_mapped_is_named(written) -> None:
     variant = written("pooled", [1] * 150)
     rows = variant.open()
     rows.advise("sequential")
-    everything(rows)
+    read_all(rows)
     file = next(path for path in (variant.folder / "values/c").rglob("0") if path.is_file())
     other = file.with_name("other")
     other.write_bytes(file.read_bytes())
     os.replace(other, file)
     with pytest.raises(StoreError, match=f"{file} was written anew"):
-        everything(rows)
+        read_all(rows)
     file.unlink()
     with pytest.raises(StoreError, match=f"{file} was written anew"):
-        everything(rows)
+        read_all(rows)
 
 
 def test_a_file_that_became_shorter_is_named_and_files_are_closed(written) -> None:
     variant = written("pooled", [1] * 150)
     rows = variant.open()
     rows.advise("sequential")
-    everything(rows)
+    read_all(rows)
     file = next(path for path in (variant.folder / "values/c").rglob("0") if path.is_file())
     os.truncate(file, 10)
     n_open = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     with pytest.raises(StoreError, match=f"{file} became shorter"):
-        everything(rows)
+        read_all(rows)
     assert not n_open or len(os.listdir("/proc/self/fd")) == n_open
+
+
+RAW = ["as written", "shards of zarr-python", "chunks of zarr-python", "shards of tensorstore"]
+
+
+@pytest.fixture
+def no_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapped, "MOST_ADDRESS_BYTES", 0)
+
+
+@pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
+@pytest.mark.parametrize("encoding", RAW)
+@given(data=st.data(), read_bytes=st.sampled_from([1, 100, 2**20]), sequential=st.booleans())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_is_read_is_what_would_be_mapped(
+    library: Any, layout: str, encoding: str, data: st.DataObject, read_bytes: int, sequential: bool
+) -> None:
+    variant = library[layout, encoding]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mapped, "_READ_BYTES", read_bytes)
+        want = variant.open()
+        assert want.mapped
+        patch.setattr(mapped, "MOST_ADDRESS_BYTES", 0)
+        got = variant.open()
+        assert not got.mapped
+        if sequential:
+            got.advise("sequential")
+        picks = np.array(data.draw(st.lists(st.integers(-47, 46), max_size=60)), dtype=np.int64)
+        if data.draw(st.booleans()):
+            picks = np.unique(picks % 47)
+        for one, other in zip(got.walk(picks), want.walk(picks), strict=True):
+            np.testing.assert_array_equal(one, other)
+        for take in {"pooled": ["take"], "dense": ["take", "take_ragged", "take_padded"]}.get(
+            layout, ["take", "take_ragged", "take_padded"]
+        ):
+            for one, other in zip(getattr(got, take)(picks), getattr(want, take)(picks), strict=True):
+                np.testing.assert_array_equal(one, other)
+        if layout != "pooled":
+            for one, other in zip(got.take_padded(picks, 40), want.take_padded(picks, 40), strict=True):
+                np.testing.assert_array_equal(one, other)
+        if layout != "ragged":
+            np.testing.assert_array_equal(got.array(), want.array())
+            np.testing.assert_array_equal(got.ok().split("test").array(), want.ok().split("test").array())
+            assert not got.array().flags.writeable
+        assert got.ids == want.ids and not got.mapped
+
+
+def test_arrays_share_the_mappings_of_a_process(written: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Libraries, threads and large arrays need mappings too, so that arrays never take the last one."""
+    variant = written("pooled", [1] * 150)  # three files
+    gc.collect()
+    in_use = sum(mapped._MAPPED.values())
+    monkeypatch.setattr(mapped, "_most_mappings", lambda: in_use + 3 + 1)  # and one for a table's column
+    first, second = variant.open(), variant.open()
+    np.testing.assert_array_equal(first.array(), variant.values)
+    np.testing.assert_array_equal(second.array(), variant.values)
+    assert first.mapped and not second.mapped
+    del first
+    gc.collect()
+    assert variant.open().mapped and not second.mapped
+
+
+CHILD = """
+import ctypes, mmap, os, pathlib, resource, sys, threading
+import numpy as np
+from reelstore.store.open import open_variant
+
+def used(name):
+    return int(next(line for line in open("/proc/self/status") if line.startswith(name)).split()[1]) * 1024
+
+limit, folder, n = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
+picks = np.random.default_rng(0).integers(0, n, 500)
+ascending = np.unique(picks)  # a library that is loaded needs mappings
+kept = []
+if limit in ("space", "space and descriptors"):
+    bound = used("VmSize") + 24 * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
+if limit in ("descriptors", "space and descriptors"):
+    resource.setrlimit(resource.RLIMIT_NOFILE, (16, 16))
+if limit == "mappings":
+    try:
+        while True:
+            kept.append(mmap.mmap(-1, mmap.PAGESIZE))
+    except OSError:
+        del kept[-50:]  # what memory and imports of its own need
+rows = open_variant(folder)
+for asked in (picks, ascending):
+    assert (rows.take(asked)[:, 0] == asked % 1000).all()
+for row, values in zip(range(0, n, 7), rows.walk(np.arange(0, n, 7))):
+    assert (values == row % 1000).all()
+rows.advise("sequential")
+assert (rows.take(np.arange(500))[:, 0] == np.arange(500) % 1000).all()
+assert len(rows.ids) == n and rows.split("test")
+print("mapped" if rows.mapped else "read")
+"""
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """75 files of 512 KiB."""
+    from reelstore.store.format import VariantSpec
+    from reelstore.store.table import RowTable
+    from reelstore.store.update import VariantUpdate
+
+    n = 4800
+    folder = tmp_path_factory.mktemp("store") / "video/fake/mean"
+    spec = VariantSpec("video", "fake", "mean", 4096, 0, "float16", {})
+    table = RowTable([f"video{row}" for row in range(n)], ["test"] * n, np.zeros((n, 16), np.uint8))
+    with VariantUpdate(folder, spec, table) as update:
+        for row in range(n):
+            update.put(row, np.full(4096, row % 1000, np.float16))
+        update.finish()
+    return folder, n
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")
+@pytest.mark.parametrize(
+    ("limit", "how"),
+    [
+        ("none", "mapped"),
+        ("descriptors", "mapped"),
+        ("space", "read"),
+        ("space and descriptors", "read"),
+        ("mappings", "read"),
+    ],
+)
+def test_rows_are_read_within_the_limits_of_a_process(many: tuple[Path, int], limit: str, how: str) -> None:
+    folder, n = many
+    command = [sys.executable, "-c", CHILD, limit, str(folder), str(n)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert done.stdout == f"{how}\n", done.stderr
+
+
+@pytest.mark.skipif("REELSTORE_SOAK" not in os.environ, reason="make soak: 70,000 files")
+def test_more_files_than_a_process_may_map(written: Any) -> None:
+    n = 70_000
+    variant = written("pooled", [1] * n, dim=4)
+    values = np.array(variant.values)
+    folder = variant.folder / "values"
+    zarr.create_array(
+        folder, shape=values.shape, dtype=values.dtype, chunks=(1, 4), compressors=None, overwrite=True
+    )  # fmt: skip
+    for row, value in enumerate(values):
+        (folder / "c" / str(row)).mkdir(parents=True)
+        (folder / "c" / str(row) / "0").write_bytes(value.tobytes())
+    rows = variant.open()
+    np.testing.assert_array_equal(rows.array(), values)
+    assert not rows.mapped
+    picks = np.random.default_rng(0).integers(0, n, 1000)
+    np.testing.assert_array_equal(rows.take(picks), values[picks])
+
+
+def first_file(rows: Rows) -> Path:
+    return min(path for path in (rows.folder / "values/c").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("layout", ["pooled", "ragged"])
+def test_a_file_cut_short_while_it_is_walked_is_named(written: Any, monkeypatch: Any, layout: str) -> None:
+    """In this process, whose mapping of the file would end it with SIGBUS: what is read in order isn't mapped."""
+    monkeypatch.setattr(mapped, "_READ_BYTES", 2**16)
+    variant = written(layout, [9] * 600, dim=2048)
+    rows = variant.open()
+    rows.take([0])
+    assert rows.mapped
+    walking = rows.walk(np.arange(600))
+    before = next(walking)
+    for file in (rows.folder / "values/c").rglob("*"):
+        if file.is_file():
+            os.truncate(file, 100)
+    np.testing.assert_array_equal(before, variant.values[0])
+    with pytest.raises(StoreError, match=rf"{rows.folder}/values/c/\d+/0 became shorter.*dvc checkout"):
+        list(walking)
+
+
+@pytest.mark.usefixtures("no_space")
+@pytest.mark.parametrize("spoil", ["shorter", "exchanged", "written in place", "gone", "a pipe"])
+def test_files_that_changed_since_they_were_checked_are_named(written: Any, spoil: str) -> None:
+    rows = written("pooled", [1] * 150).open()
+    rows.take([0])
+    file = first_file(rows)
+    content, changed = file.read_bytes(), file.stat().st_mtime_ns
+    if spoil == "shorter":
+        os.truncate(file, 10)
+    elif spoil == "exchanged":
+        file.rename(file.with_name("other"))
+        file.write_bytes(content)
+    elif spoil == "written in place":
+        file.write_bytes(content)
+        os.utime(file, ns=(changed + 1, changed + 1))
+    else:
+        file.unlink()
+        if spoil == "a pipe":
+            os.mkfifo(file)
+    words = "became shorter" if spoil == "shorter" else "written anew since it was opened"
+    n_open = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    for ask in (lambda: rows.take([3, 1]), lambda: rows.take([1, 3]), rows.array, lambda: list(rows.walk([0, 1]))):
+        with pytest.raises(StoreError, match=f"^{file} .*{words}"):
+            ask()
+    np.testing.assert_array_equal(rows.take([149]), rows.take([149]))
+    assert not n_open or len(os.listdir("/proc/self/fd")) == n_open
+
+
+def test_a_padded_batch_of_long_items_is_read(written: Any, no_space: None) -> None:
+    counts = [0, 90, 3, 41, 0]
+    variant = written("ragged", counts, dim=5000)
+    rows = variant.open()
+    values, offsets = rows.take_ragged([3, 1, 0, 1, 2])
+    for pick, (start, stop) in zip([3, 1, 0, 1, 2], pairwise(offsets), strict=True):
+        np.testing.assert_array_equal(values[start:stop], variant.values[pick])
+    assert not rows.mapped and open_variant(variant.folder).n_tokens_total == sum(counts)
+
+
+def test_what_is_read_can_t_be_written_through_to_the_files(tmp_path: Path) -> None:
+    of = spec(dim=32)  # 64 rows are a page
+    folder = folder_of(tmp_path, of)
+    write(folder, of, [f"video{number}" for number in range(150)])
+    before = files(folder)
+    assert open_variant(folder).mapped
+    with pytest.raises(ValueError, match="read-only"):
+        open_variant(folder).array()[0] = 1
+    batch = open_variant(folder).take([0, 1])
+    batch[:] = np.float16(7)
+    assert files(folder) == before

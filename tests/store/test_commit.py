@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from reelstore.errors import OccupiedError, SchemaError, StoreError
+from reelstore.errors import OccupiedError, SchemaError
 from reelstore.project.stores.inventory import inventory
 from reelstore.store.commit import is_variant, remove_variant
 from reelstore.store.groups import variant_folders
-from reelstore.store.open import open_variant
 from reelstore.store.verify import check_between, check_groups, check_variant
 
 from .made import files, folder_of, spec, write
@@ -206,75 +205,6 @@ def test_a_variant_may_itself_be_a_link(tmp_path: Path) -> None:
     write(folder, of, KEYS)
     assert folder.is_symlink()
     assert files(tmp_path / "larger disk") == expected
-
-
-@pytest.mark.parametrize("above", ["a file", "a link to a disk"])
-def test_what_stands_above_a_variant_is_refused(tmp_path: Path, above: str) -> None:
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    folder.parents[1].mkdir(parents=True)
-    if above == "a file":
-        folder.parent.write_text("mine")
-    else:
-        folder.parent.symlink_to("a disk")
-    with pytest.raises(OccupiedError, match=rf"fake is {above}.* Move it away"):
-        write(folder, of, KEYS)
-    assert folder.parent.is_symlink() or folder.parent.read_text() == "mine"
-
-
-def test_a_read_only_folder_is_refused_to_root_too(tmp_path: Path) -> None:
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    write(folder, of, KEYS)
-    before = files(folder)
-    for path in [folder, *folder.rglob("*")]:
-        path.chmod(path.stat().st_mode & ~0o222)
-    with pytest.raises(StoreError, match=r"mean is read-only \(mode 555\): nothing has changed"):
-        write(folder, of, [*KEYS, "another"])
-    assert files(folder) == before
-    assert write(folder, of, KEYS).n_bytes_written == 0, "nothing to write is nothing to refuse"
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o444)
-    assert write(folder, of, [*KEYS, "another"]).n_new == 1, "files are replaced, whatever their rights"
-    folder.parent.chmod(0o555)
-    with pytest.raises(StoreError, match="fake is read-only"):
-        write(folder.with_name("max"), spec(), KEYS)
-    folder.parent.chmod(0o755)
-
-
-def test_groups_above_are_written_even_if_the_variant_is_as_it_should_be(tmp_path: Path) -> None:
-    """As after a kill between the two."""
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    write(folder, of, KEYS)
-    whole = files(tmp_path)
-    (folder.parents[0] / "zarr.json").unlink()
-    (folder.parents[1] / "zarr.json").unlink()
-    (folder.parents[2] / "zarr.json.partial").write_bytes(whole["store/set/zarr.json"][:10])
-    assert len(list(check_groups(folder))) == 2
-    assert write(folder, of, KEYS).n_bytes_written == 0
-    assert files(tmp_path) == whole
-
-
-def test_what_lies_between_variants_is_found_but_for_files_of_dvc_and_git(tmp_path: Path) -> None:
-    of = spec()
-    folder = folder_of(tmp_path, of)
-    write(folder, of, KEYS)
-    store = tmp_path / "store"
-    (folder.parent / "mean.dvc").write_text("")
-    (folder.parent / ".gitignore").write_text("/mean\n")
-    assert not list(check_between(store, [folder]))
-    (folder.parents[2] / "notes.txt").write_text("")
-    (folder.parents[1] / "zarr.json.1-2.partial").write_text("")
-    (folder.parent / "meen" / "c").mkdir(parents=True)
-    found = [str(finding).removeprefix(f"{store}/set/") for finding in check_between(store, [folder])]
-    assert found == [
-        "notes.txt: isn't of a store",
-        "video/fake/meen: isn't of a store: there is no variant in it",
-        "video/zarr.json.1-2.partial: is left of an interrupted write",
-    ]
-    assert open_variant(folder).ids == KEYS
 
 
 def test_a_variant_is_of_a_folder_only_by_side_encoder_and_name(tmp_path: Path) -> None:

@@ -22,13 +22,10 @@ from reelstore.errors import StoreError
 from reelstore.store.open import open_variant
 from reelstore.store.zarr_array import zstd_content_bytes
 
+from .made import read_all
+
 Index = np.ndarray
 ABSENT = 2**64 - 1
-
-
-def everything(folder: Path) -> None:
-    rows = open_variant(folder)
-    list(rows.take(np.arange(len(rows))))
 
 
 def with_index(file: Path, change: Callable[[Index, int], object]) -> None:
@@ -69,7 +66,7 @@ def test_an_index_that_cannot_be_is_named(library: Any, tmp_path: Path, encoding
     change, words = INDICES[what]
     with_index(file, change)
     with pytest.raises(StoreError, match=f"^{file} is damaged: .*{words}"):
-        everything(folder)
+        read_all(open_variant(folder))
 
 
 def test_chunks_in_another_order_are_read_as_their_index_says(library: Any, tmp_path: Path) -> None:
@@ -119,7 +116,7 @@ def test_what_compressors_of_zarr_write_is_read(
     for size in range(0, len(content), max(1, len(content) // 20)):
         file.write_bytes(content[:size])
         with pytest.raises(StoreError, match=f"^{file} is damaged"):
-            everything(variant.folder)
+            read_all(variant.open())
 
 
 def test_frames_of_zstd_that_say_no_size_are_read(written: Any) -> None:
@@ -218,3 +215,15 @@ print((peak() - before) // 2**20, "MiB")
     *read, peak = done.stdout.splitlines()
     assert not read
     assert int(peak.split()[0]) < 100
+
+
+def test_values_read_through_zarr_are_of_the_version_that_was_opened(written: Any, monkeypatch: Any) -> None:
+    """No mapping keeps the old files, and zarr-python opens them each time."""
+    monkeypatch.setattr("reelstore.store.zarr_array.HELD_BYTES", 0)
+    early = written("pooled", [1] * 70, "zstd")
+    rows = early.open()
+    np.testing.assert_array_equal(rows.take([3, 1]), [early.values[3], early.values[1]])
+    written("pooled", [2] * 71, "zstd")
+    for ask in (lambda: rows.take([3]), rows.array, lambda: list(rows.walk([0]))):
+        with pytest.raises(StoreError, match="written anew since it was opened"):
+            ask()

@@ -14,21 +14,14 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError, StoreError
+from reelstore.store.arrays import aligned_empty
 from reelstore.store.open import open_variant
 
-from .made import soak
+from .made import read_all, soak
 
 Change = Callable[[dict[str, Any]], object]
 HUGE = 2**62
 COLUMNS = ["status", "offsets", "video_id", "video_id_offsets", "split", "fingerprint"]
-
-
-def everything(folder: Path) -> None:
-    """All that a reader can ask of a variant."""
-    rows = open_variant(folder)
-    _ = rows.ids, rows.failures, rows.status, rows.token_counts, rows.split("test")
-    list(rows.take(np.arange(len(rows))))
-    list(rows.walk(np.arange(len(rows))))
 
 
 def grid(metadata: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +148,7 @@ def test_metadata_that_lie_are_refused(folder: Path, name: str) -> None:
             continue
         path.write_text(json.dumps(metadata))
         try:
-            everything(folder)
+            read_all(open_variant(folder))
         except StoreError as error:
             assert str(folder / name) in str(error) and len(str(error)) < 1000, f"{what}: {error}"
         else:
@@ -164,14 +157,14 @@ def test_metadata_that_lie_are_refused(folder: Path, name: str) -> None:
         metadata = json.loads(sound)
         change(metadata)
         path.write_text(json.dumps(metadata))
-        everything(folder)
+        read_all(open_variant(folder))
 
 
 def test_found_and_expected_are_named(folder: Path) -> None:
     path = folder / "status/zarr.json"
     path.write_text(path.read_text().replace("uint8", "int16"))
     with pytest.raises(SchemaError, match=rf"{folder}/status holds \(47,\) int16 where .* says \(47,\) uint8.*dvc"):
-        everything(folder)
+        read_all(open_variant(folder))
 
 
 @pytest.mark.parametrize(
@@ -195,7 +188,7 @@ def test_json_that_is_none_is_named(library: Any, tmp_path: Path, content: bytes
         sound = path.read_bytes()
         path.write_bytes(content)
         with pytest.raises(StoreError, match=f"^{path} isn't"):
-            everything(folder)
+            read_all(open_variant(folder))
         path.write_bytes(sound)
 
 
@@ -242,13 +235,13 @@ def test_what_is_no_file_is_named_and_never_waited_for(folder: Path, name: str, 
         return
     ODD_FILES[odd](path)
     with pytest.raises(StoreError, match=str(path) if which == "the first file" else name):
-        everything(folder)
+        read_all(open_variant(folder))
 
 
 def test_a_folder_behind_a_link_is_read(folder: Path, tmp_path: Path) -> None:
     shutil.move(folder / "values", tmp_path / "elsewhere")
     (folder / "values").symlink_to(tmp_path / "elsewhere")
-    everything(folder)
+    read_all(open_variant(folder))
 
 
 @pytest.mark.parametrize("rows", [HUGE, 2**40])
@@ -317,3 +310,45 @@ def test_any_change_of_metadata_gives_an_error_or_the_same_rows(folder: Path) ->
             n_refused += 1
         path.write_bytes(sound)
     assert n_refused > n_tries // 2
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "the array 'values' is missing"),
+        (b"{", "isn't JSON"),
+        (b"[]", "isn't a Zarr array's"),
+        (b'{"node_type": "array", "shape": [47, 6]}', "zarr-python can't read it"),
+    ],
+)
+def test_metadata_that_is_none_is_named(library, tmp_path: Path, content: bytes | None, words: str) -> None:
+    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
+    path = folder / "values/zarr.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    with pytest.raises(StoreError, match=words):
+        read_all(open_variant(folder))
+
+
+def test_metadata_of_another_shape_is_refused(library, tmp_path: Path) -> None:
+    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
+    path = folder / "values/zarr.json"
+    path.write_text(path.read_text().replace("47", "46"))
+    with pytest.raises(SchemaError, match=r"holds \(46, 6\) float16 where .* says \(47, 6\) float16"):
+        read_all(open_variant(folder))
+
+
+def test_metadata_that_zarr_can_t_read_either_is_named(library, tmp_path: Path) -> None:
+    folder = shutil.copytree(library["pooled", "as written"].folder, tmp_path / "variant")
+    path = folder / "values/zarr.json"
+    path.write_text(path.read_text().replace("sharding_indexed", "of-the-future"))
+    with pytest.raises(StoreError, match=f"{path} is damaged: zarr-python can't read it.*of-the-future"):
+        read_all(open_variant(folder))
+
+
+@pytest.mark.parametrize("shape", [(), 3, (0, 4), (31,), (1, 2048), (256, 4096), (7, 3, 1000)])
+@pytest.mark.parametrize("dtype", ["float16", "float32", "int64"])
+def test_buffers_begin_at_a_page_or_a_cache_line(shape, dtype: str) -> None:
+    buffer, model = aligned_empty(shape, dtype), np.empty(shape, dtype)
+    assert (buffer.shape, buffer.dtype) == (model.shape, model.dtype)
+    assert buffer.flags.c_contiguous and buffer.flags.writeable
+    assert not buffer.size or buffer.ctypes.data % (4096 if buffer.nbytes >= 4096 else 64) == 0

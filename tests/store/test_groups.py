@@ -271,16 +271,6 @@ def test_a_variant_copied_elsewhere_is_named_and_nothing_outside_the_store_is(st
     assert place in listed(store)
 
 
-def test_a_root_of_several_datasets_lists_them_all(store: Path) -> None:
-    shutil.copytree(store / "set", store / "other")
-    assert list(open_store(store)) == [*(name.replace("set", "other", 1) for name in NAMES), *NAMES]
-    assert len(open_store(store)["other/video/fake/mean"]) == 5
-    assert list(open_store(store / "set/video")) == ["fake/mean", "fake/tokens"]
-    for name in ("video/fake/mean", "set/video/fake", "set//video/fake/mean", "../store/set/video/fake/mean", ""):
-        with pytest.raises(StoreNotFoundError, match="No variant"):
-            open_store(store)[name]
-
-
 def test_a_read_only_group_is_refused_before_anything_is_written(store: Path) -> None:
     consolidate(store / "set")
     before = files(store)
@@ -291,3 +281,31 @@ def test_a_read_only_group_is_refused_before_anything_is_written(store: Path) ->
     finally:
         (store / "set").chmod(0o755)
     assert files(store) == before
+
+
+@pytest.mark.parametrize("above", ["a file", "a link to a disk"])
+def test_what_stands_above_a_variant_is_refused(tmp_path: Path, above: str) -> None:
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    folder.parents[1].mkdir(parents=True)
+    if above == "a file":
+        folder.parent.write_text("mine")
+    else:
+        folder.parent.symlink_to("a disk")
+    with pytest.raises(OccupiedError, match=rf"fake is {above}.* Move it away"):
+        write(folder, of, KEYS)
+    assert folder.parent.is_symlink() or folder.parent.read_text() == "mine"
+
+
+def test_groups_above_are_written_even_if_the_variant_is_as_it_should_be(tmp_path: Path) -> None:
+    """As after a kill between the two."""
+    of = spec()
+    folder = folder_of(tmp_path, of)
+    write(folder, of, KEYS)
+    whole = files(tmp_path)
+    (folder.parents[0] / "zarr.json").unlink()
+    (folder.parents[1] / "zarr.json").unlink()
+    (folder.parents[2] / "zarr.json.partial").write_bytes(whole["store/set/zarr.json"][:10])
+    assert len(list(check_groups(folder))) == 2
+    assert write(folder, of, KEYS).n_bytes_written == 0
+    assert files(tmp_path) == whole
