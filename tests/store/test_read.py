@@ -351,6 +351,12 @@ def test_arrays_and_tensors_are_made_of_rows(store: Store, rows: Rows) -> None:
         np.asarray(store["text/clip/tokens"])
 
 
+def test_a_wrong_caption_of_many_names_the_first_of_them(store: Store) -> None:
+    store.write("text/clip/many", [("v1", number) for number in range(12)], np.ones((12, 4), "float16"))
+    with pytest.raises(KeyError, match=r"'v1' has captions 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, \.\.\.\.$"):
+        store["text/clip/many"]["v1", 12]
+
+
 @pytest.mark.parametrize(
     ("name", "key", "says"),
     [

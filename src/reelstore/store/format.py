@@ -299,7 +299,7 @@ def _check_version(version: object, path: object) -> None:
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(
             f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. "
-            "A newer reelstore wrote it: update, or make the variant again with dvc repro."
+            "A newer reelstore wrote it. Update with: pip install -U reelstore"
         )
     if version < SCHEMA_VERSION:
         raise SchemaError(

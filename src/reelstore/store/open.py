@@ -67,8 +67,7 @@ def open_store(
         raise OccupiedError(f"{path} isn't a folder; a store is one.")
     if not create:
         raise StoreNotFoundError(
-            f"No store at {path}. To begin one, open it with create=True. Otherwise make it with dvc repro, or "
-            "fetch it with dvc pull."
+            f"No store at {path}. To begin one, open it with create=True. In a project: dvc repro, or dvc pull."
         )
     return Store(path)
 

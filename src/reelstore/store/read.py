@@ -206,7 +206,8 @@ class View:
         if isinstance(key, tuple) and (
             indices := [k[1] for k in self._positions if isinstance(k, tuple) and k[0] == name]
         ):
-            return f"{says} {name!r} has captions {', '.join(map(str, sorted(indices)[:10]))}."
+            more = ", ..." if len(indices) > 10 else ""
+            return f"{says} {name!r} has captions {', '.join(map(str, sorted(indices)[:10]))}{more}."
         near = get_close_matches(str(name), dict.fromkeys(islice(self.video_ids, _COMPARED)), n=3)
         return f"{says} Did you mean {' or '.join(map(repr, near))}?" if near else says
 

@@ -203,7 +203,8 @@ class Variant:
         content = self._manifest_now()
         if content is None:
             raise StoreNotFoundError(
-                f"No variant at {self.folder}: it has no {MANIFEST}. Make it with dvc repro, or fetch it with dvc pull."
+                f"No variant at {self.folder}: it has no {MANIFEST}. Write or import it; in a project: dvc repro, or "
+                "dvc pull."
             )
         return content
 

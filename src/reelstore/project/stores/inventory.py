@@ -66,10 +66,12 @@ class Inventory:
 def inventory(path: Path) -> Inventory:
     """Every variant below `path`: of all datasets, one, one side, one encoder, or itself."""
     if not path.is_dir():
-        raise StoreNotFoundError(f"No store at {path}. Make it with dvc repro, or fetch it with dvc pull.")
+        raise StoreNotFoundError(f"No store at {path}. Write or import one; in a project: dvc repro, or dvc pull.")
     folders = variant_folders(path)
     if not folders:
-        raise StoreNotFoundError(f"{path} holds no embeddings yet. Make them with dvc repro, or fetch with dvc pull.")
+        raise StoreNotFoundError(
+            f"{path} holds no embeddings yet. Write or import them; in a project: dvc repro, or dvc pull."
+        )
     lines, damaged = [], {}
     for folder in folders:
         try:

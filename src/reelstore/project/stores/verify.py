@@ -55,7 +55,9 @@ def verify(path: Path, *, quick: bool = False, all_rows: bool = False, progress:
     """
     folders = variant_folders(path) if path.is_dir() else []
     if not folders:
-        raise StoreNotFoundError(f"{path} holds no embeddings. Make them with dvc repro, or fetch with dvc pull.")
+        raise StoreNotFoundError(
+            f"{path} holds no embeddings. Write or import them; in a project: dvc repro, or dvc pull."
+        )
     findings: dict[str, Finding] = {}
     for done, folder in enumerate(folders):
         progress(done, len(folders))
