@@ -229,6 +229,7 @@ def test_a_cut_off_beyond_the_items_takes_no_memory_and_finds_everything():
         (2**31, "at most 2147483647"),
         ((), "ks is empty"),
         (1.0, "is 1.0; a whole number is expected"),
+        (["5"], "is '5'; a whole number is expected"),
         ([1, 5.0], "is 5.0"),
         (np.array([1.0]), "whole number"),
         (True, "is True"),

@@ -35,7 +35,8 @@ def whole_number(name: str, value: Any, low: int, high: int = _MANY) -> int:
     except (TypeError, ValueError, RuntimeError):
         number = None
     if number is None:
-        raise EvaluationError(f"{name} is {_shown(value)!s}; a whole number is expected.")
+        given = repr(_shown(value)) if isinstance(value, str) else _shown(value)
+        raise EvaluationError(f"{name} is {given}; a whole number is expected.")
     if not low <= number <= high:
         least = f"at least {low}" if number < low else f"at most {high}"
         raise EvaluationError(f"{name} is {_shown(number)}; it must be {least}.")
