@@ -22,6 +22,8 @@ from .snapshot import Snapshot, changes, snapshot
 
 PARAMS_ROOTS = ("data", "store", "pairs", "models", "metrics", "plots", "report", "runs")
 """Where names from params.yaml lead."""
+ONCE = ("export", "embed finalise", "embed task", "python append", "python delete", "python rename")
+"""Commands that are refused the second time."""
 MESSAGE_CHARACTERS, MESSAGE_LINES = 4000, 15
 
 
@@ -145,8 +147,8 @@ def _run(template: Path, root: Path, logs: Path, case: Case, invoke: Callable[[l
     seconds = ended.seconds
     if case.kind == "signal":
         again = sandbox.run(lambda: invoke(words), folder, logs / "again", _with_home(Conditions(), root))
-        done = command.words.startswith(("export", "embed finalise", "embed task")) and "Error: " in again.stderr
-        if again.code != 0 and not done:  # these end with what is there already
+        done = command.words.startswith(ONCE) and "Error: " in again.stderr
+        if again.code != 0 and not done:
             problems.append(f"run again, it ends with {again.code or again.signal}")
             ended = again
         seconds += again.seconds
@@ -353,8 +355,13 @@ def wrongly_changed(case: Case, command: Command, before: Snapshot, after: Snaps
 
 def _is_left(case: Case, path: str, how: str) -> bool:
     """Whether it is half-written, and isn't kept on purpose for the next run."""
-    killed = case.conditions.signal == signal.SIGKILL
-    return how == "new" and path.endswith(".partial") and not killed and not _is_below(path, "project/runs")
+    return how == "new" and path.endswith(".partial") and not _is_killed(case) and not _is_below(path, "project/runs")
+
+
+def _is_killed(case: Case) -> bool:
+    """Whether its signal leaves no time to clean up: a script of a person's has no handlers as a command has."""
+    deadly = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
+    return case.conditions.signal in (deadly if COMMANDS[case.command].words.startswith("python") else deadly[:1])
 
 
 def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
@@ -370,7 +377,7 @@ def _may_change(case: Case, command: Command, path: str, how: str) -> bool:
         return True
     if any(fnmatch.fnmatch(inner, touch) or _is_below(inner, touch) for touch in command.touches if touch != "store"):
         return True
-    if case.conditions.signal == signal.SIGKILL and how == "new" and inner.endswith(".partial"):
+    if _is_killed(case) and how == "new" and inner.endswith(".partial"):
         return any(inner.startswith(output) for output in outputs)
     if how == "new" and any(_is_below(output, inner) for output in (*outputs, *command.touches)):
         return True

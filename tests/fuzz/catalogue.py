@@ -11,6 +11,9 @@ DATA = ("data/drawn/*.json*",)
 CLIPS = ("clips/*.gif",)
 POOLINGS = ("first", "last", "max", "mean", "sum")
 BOTH = (f"{V}/mean/**/*", f"{T}/mean/**/*")
+WRITTEN = "store/python/text/encoder/mean"
+NAMED = f"--video {VIDEO} --text {TEXT}"
+"""Encoders as options, as dvc.yaml gives them."""
 GROUPS = ("store", "store/zarr.json", "store/*/zarr.json", "store/*/*/zarr.json", "store/*/*/*/zarr.json")
 """Folders' own metadata above variants."""
 
@@ -86,9 +89,9 @@ def weights(key: str, maker: str, **options: Any) -> Command:
     )
 
 
-def align(name: str, **more: Any) -> Command:
+def align(name: str, *, words: str = "", **more: Any) -> Command:
     return Command(
-        f"align {VIDEO} {TEXT} {name}",
+        words or f"align {VIDEO} {TEXT} {name}",
         reads=("pairs/drawn/captions/*", *BOTH),
         folders=(f"models/drawn/{MODEL}/{name}", f"plots/drawn/{MODEL}/{name}/training"),
         touches=("runs", f"plots/drawn/{MODEL}/{name}"),
@@ -97,12 +100,13 @@ def align(name: str, **more: Any) -> Command:
     )
 
 
-def evaluate(name: str) -> Command:
-    model = () if name == "cosine" else (f"models/drawn/{MODEL}/{name}/*",) * 3
+def evaluate(name: str, *, words: str = "") -> Command:
+    model = () if name in ("cosine", "maxsim") else (f"models/drawn/{MODEL}/{name}/*",) * 3
+    read = variants(V, "tokens") + variants(T, "tokens") if name == "maxsim" else BOTH
     plots = f"plots/drawn/{MODEL}/{name}/evaluation"
     return Command(
-        f"evaluate {VIDEO} {TEXT} {name}",
-        reads=(*DATA, *model, *BOTH),
+        words or f"evaluate {VIDEO} {TEXT} {name}",
+        reads=(*DATA, *model, *read),
         folders=(plots,),
         files=(f"metrics/drawn/{MODEL}/{name}.json",),
     )
@@ -130,6 +134,12 @@ def exported(kind: str, *options: str) -> Command:
     )
 
 
+def call(name: str, *, folders: tuple[str, ...] = (WRITTEN,), overlay: str = "written", **more: Any) -> Command:
+    """A call of the library, by default on the variant that overlay `written` has."""
+    more = {"reads": (f"{WRITTEN}/**/*",), "touches": GROUPS, **more}
+    return Command(f"python {name}", folders=folders, overlay=overlay, **more)
+
+
 def read_only(words: str, *reads: str, **more: Any) -> Command:
     return Command(words, reads=reads, **more)
 
@@ -137,6 +147,8 @@ def read_only(words: str, *reads: str, **more: Any) -> Command:
 _RIDGE, _MLP = (f"models/drawn/{MODEL}/{name}/*" for name in ("ridge", "mlp"))
 _EVALUATION = f"plots/drawn/{MODEL}/ridge/evaluation"
 _STREAM = {"streams": {f"text/{TEXT}": {"batch_size": 8, "keep": ["mean", "last"]}}, "encoders": {f"text/{TEXT}": None}}
+
+LLM_LIKE = {"dataset": {"name": "llm", "kind": "llm-like", "source": "sources/llm-like.json", "captions": None}}
 
 COMMANDS: dict[str, Command] = {
     "dataset": dataset(),
@@ -146,19 +158,19 @@ COMMANDS: dict[str, Command] = {
         "dataset",
         reads=("sources/llm-like.json",),
         folders=("data/llm",),
-        params={"dataset": {"name": "llm", "kind": "llm-like", "source": "sources/llm-like.json"}},
+        params=LLM_LIKE,
     ),
     "dataset msrvtt": Command(
         "dataset",
         reads=("msrvtt/annotations/*",),
         folders=("data/msr",),
-        params={"dataset": {"name": "msr", "kind": "msrvtt", "source": "msrvtt", "cut": "full"}},
+        params={"dataset": {"name": "msr", "kind": "msrvtt", "source": "msrvtt", "cut": "full", "captions": None}},
         overlay="msrvtt",
     ),
     "embed videos": embed(f"video/{VIDEO}"),
     "embed captions": embed(f"text/{TEXT}"),
     "embed again": Command(
-        f"embed text/{TEXT} --retry-failed",
+        f"embed --encoder text/{TEXT} --retry-failed --workers 1",
         reads=(*DATA, *variants(T, "tokens")),
         folders=(f"{T}/tokens",),
         touches=("runs", *GROUPS),
@@ -181,7 +193,11 @@ COMMANDS: dict[str, Command] = {
         then=f"verify {T}/mean",
     ),
     "embed --dry-run": read_only(f"embed text/{TEXT} --dry-run", *DATA, *variants(T, "tokens"), remove=()),
-    "embed plan": Command(f"embed plan text/{TEXT}", reads=DATA, touches=("runs",), remove=(f"{T}/tokens",)),
+    "embed --measure": read_only(f"embed text/{TEXT} --dry-run --measure", *DATA, remove=(f"{T}/tokens",)),
+    "embed check": read_only(f"embed check video/{VIDEO} --videos 2", *DATA, *CLIPS, seconds=0.6),
+    "embed plan": Command(
+        f"embed plan text/{TEXT} --retry-failed", reads=DATA, touches=("runs",), remove=(f"{T}/tokens",)
+    ),
     "embed task": Command(
         "embed task",
         reads=("runs/embed/**/*",),
@@ -213,7 +229,7 @@ COMMANDS: dict[str, Command] = {
         then=f"verify {V}/mean",
     ),
     "pool captions": Command(
-        f"pool text/{TEXT} --store store/drawn",
+        f"pool --encoder text/{TEXT} --store store/drawn",
         reads=variants(T, "tokens"),
         folders=tuple(f"{T}/{name}" for name in POOLINGS),
         touches=GROUPS,
@@ -222,15 +238,16 @@ COMMANDS: dict[str, Command] = {
     ),
     "pairs": Command("pairs captions", reads=DATA, folders=("pairs/drawn/captions",)),
     "pairs with hard negatives": Command(
-        "pairs hard", reads=(*DATA, *variants(T, "mean")), folders=("pairs/drawn/hard",)
+        "pairs --set hard", reads=(*DATA, *variants(T, "mean")), folders=("pairs/drawn/hard",)
     ),
+    "pairs of a stage": Command("pairs --stage mined@hard", reads=DATA, folders=("pairs/drawn/hard",)),
     "leakage": Command(
-        f"leakage video/{VIDEO}/mean",
+        f"leakage --variant video/{VIDEO}/mean",
         reads=variants(V, "mean"),
         folders=(f"plots/drawn/leakage/video/{VIDEO}/mean",),
     ),
     "grid": Command(
-        f"grid {VIDEO} {TEXT}",
+        f"grid {NAMED} --grid grid",
         reads=("data/drawn/dataset.json", *variants(V, *POOLINGS), *variants(T, *POOLINGS)),
         folders=(f"plots/drawn/{MODEL}/grid",),
         files=(f"metrics/drawn/{MODEL}/grid.json",),
@@ -246,11 +263,16 @@ COMMANDS: dict[str, Command] = {
     "doctor of an aligner": read_only(
         f"doctor {MODEL} --aligner mlp --no-fail", *BOTH, _MLP, "pairs/drawn/captions/*", says_on_stdout=True
     ),
-    "align unaligned": align("unaligned"),
+    "doctor of a store": read_only(
+        f"doctor --store store/drawn --video {VIDEO}/mean --text {TEXT}/mean --no-fail", *BOTH, says_on_stdout=True
+    ),
+    "align unaligned": align("unaligned", words=f"align {NAMED} --aligner unaligned"),
     "align ridge": align("ridge"),
     "align mlp": align("mlp"),
     "align from a checkpoint": align("mlp", overlay="live", params=LIVE),
-    "check-loader": read_only(f"check-loader {VIDEO} {TEXT} mlp", "pairs/drawn/captions/*", *BOTH, says_on_stdout=True),
+    "check-loader": read_only(
+        f"check-loader {NAMED} --aligner mlp --batches 2", "pairs/drawn/captions/*", *BOTH, says_on_stdout=True
+    ),
     "apply": Command(
         f"apply {VIDEO} {TEXT} ridge",
         reads=(_RIDGE, _RIDGE, *BOTH, f"store/drawn/*/{MODEL}/aligned.ridge/**/*"),
@@ -258,7 +280,7 @@ COMMANDS: dict[str, Command] = {
         touches=("runs", *GROUPS),
     ),
     "apply anew": Command(
-        f"apply {VIDEO} {TEXT} mlp",
+        f"apply {NAMED} --aligner mlp",
         reads=(_MLP, _MLP, *BOTH),
         folders=tuple(f"store/drawn/{side}/{MODEL}/aligned.mlp" for side in ("video", "text")),
         touches=("runs", *GROUPS),
@@ -270,6 +292,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate kernel-ridge": evaluate("kernel-ridge"),
     "evaluate asif": evaluate("asif"),
     "evaluate a scorer": evaluate("cosine"),
+    "evaluate maxsim": evaluate("maxsim", words=f"evaluate {NAMED} --aligner maxsim"),
     "evaluate a store": Command(
         f"evaluate --store store/drawn --text {MODEL}/aligned.ridge --video {MODEL}/aligned.ridge --split test "
         "--output out",
@@ -277,30 +300,46 @@ COMMANDS: dict[str, Command] = {
         folders=("out",),
     ),
     "evaluate files": Command(
-        "evaluate --text sources/array.npy --video sources/videos.npy --keys sources/pairs.csv --output out",
+        "evaluate --text sources/array.npy --video sources/videos.npy --keys sources/pairs.csv --output out "
+        "--similarity dot --ties optimistic -k 1 -k 3",
         reads=("sources/array.npy", "sources/videos.npy", "sources/pairs.csv"),
         folders=("out",),
     ),
     "evaluate files into a store": Command(
-        "evaluate --text sources/array.npy --video sources/videos.npy --keys sources/pairs.csv --store store/new",
+        "evaluate --text sources/array.npy --video sources/videos.npy --keys sources/pairs.csv --store store/new "
+        "--encoder mine --dtype float16",
         reads=("sources/array.npy", "sources/videos.npy", "sources/pairs.csv"),
-        folders=("store/new/text/imported/embedding", "store/new/video/imported/embedding"),
+        folders=("store/new/text/mine/embedding", "store/new/video/mine/embedding"),
         touches=("runs", "store/new", *GROUPS),
     ),
     "protocol": Command(
-        f"protocol {VIDEO} {TEXT} ridge dsl",
+        f"protocol {NAMED} --aligner ridge --protocol dsl",
         reads=(_RIDGE, *BOTH),
         folders=(f"plots/drawn/{MODEL}/protocols/ridge.dsl",),
         files=(f"metrics/drawn/{MODEL}/protocols/ridge.dsl.json",),
     ),
+    "oracle": Command(
+        "oracle",
+        reads=("sources/llm-like.json", "data/llm/**/*"),
+        files=("metrics/llm/oracle.json",),
+        params=LLM_LIKE,
+        overlay="llm-like",
+    ),
+    "splits": Command(
+        f"splits {MODEL} unaligned ridge --seeds 2 --json",
+        reads=(*DATA, "pairs/drawn/captions/*", *BOTH),
+        touches=("runs",),
+        seconds=0.5,
+    ),
     "compare": read_only(
-        f"compare plots/drawn/{MODEL}/ridge plots/drawn/{MODEL}/unaligned",
+        f"compare plots/drawn/{MODEL}/ridge plots/drawn/{MODEL}/unaligned --primary t2v.R@01 --changed 2 "
+        "--fail-if t2v.MRR<-99pt",
         f"{_EVALUATION}/*",
         f"{_EVALUATION}/queries.parquet",
         says_on_stdout=True,
     ),
     "compare metrics": read_only(
-        f"compare metrics/drawn/{MODEL}/ridge.json metrics/drawn/{MODEL}/unaligned.json",
+        f"compare metrics/drawn/{MODEL}/ridge.json metrics/drawn/{MODEL}/unaligned.json --json",
         f"{_EVALUATION}/*",
         f"metrics/drawn/{MODEL}/ridge.json",
         says_on_stdout=True,
@@ -315,12 +354,12 @@ COMMANDS: dict[str, Command] = {
     "search": read_only(
         f"search {MODEL} red --aligner ridge", _RIDGE, f"store/drawn/video/{MODEL}/aligned.ridge/**/*", *BOTH
     ),
-    "search through an mlp": read_only(f"search {MODEL} red --aligner mlp --json", _MLP, *BOTH),
+    "search through an mlp": read_only(f"search {MODEL} red --aligner mlp --json -k 3 --split test", _MLP, *BOTH),
     "ls": read_only("ls store", f"{T}/**/*", f"{T}/mean/**/*", "store/**/zarr.json", says_on_stdout=True),
     "info": read_only(f"info {T}/mean", *variants(T, "mean"), f"{T}/mean/zarr.json"),
     "verify": read_only("verify store/drawn", *variants(T, "tokens", "mean"), says_on_stdout=True, notices=True),
     "verify one": read_only(
-        f"verify {V}/mean",
+        f"verify {V}/mean --all-rows",
         *variants(V, "mean"),
         f"{V}/mean/zarr.json",
         says_on_stdout=True,
@@ -337,7 +376,7 @@ COMMANDS: dict[str, Command] = {
         then="verify store/drawn",
     ),
     "reproduce report": Command(
-        "reproduce report --only report-01 --width 8 --token-width 8 --epochs 1 --steps 2",
+        "reproduce report --on drawn --seeds 1 --only report-01 --width 8 --token-width 8 --epochs 1 --steps 2",
         reads=(*DATA, *BOTH, "runs/reproduce/**/*"),
         folders=("report/reproduce-drawn", f"models/drawn/{MODEL}/report-01", "pairs/drawn/report-1"),
         files=(f"metrics/drawn/{MODEL}/report-01.json", f"metrics/drawn/{MODEL}/doctor.json"),
@@ -355,6 +394,11 @@ COMMANDS: dict[str, Command] = {
         says_on_stdout=True,
     ),
     "params": read_only("params"),
+    "params of a section": read_only("params embed"),
+    "params --schema": read_only("params --schema"),
+    "preset list": read_only("preset list"),
+    "preset show": read_only("preset show llm-like"),
+    "preset apply --dry-run": read_only("preset apply llm-like --dry-run", "params.yaml"),
     "preset apply": Command("preset apply llm-like", reads=("params.yaml",), files=("params.yaml",)),
     "import npy": imported("npy", "npy", "video"),
     "import npy with keys": imported(
@@ -374,9 +418,20 @@ COMMANDS: dict[str, Command] = {
         "--keys sources/keys.csv --offsets sources/offsets.npy --layout ragged",
         also=("sources/offsets.npy",) * 2,
     ),
-    "import hdf5": imported("hdf5", "vectors.h5", "video"),
-    "import hdf5 groups": imported("hdf5", "groups.h5", "video"),
+    "import npy of some": imported(
+        "npy",
+        "npy",
+        "video",
+        "--keys sources/named.csv --name-column name --allow-missing",
+        also=("sources/named.csv",) * 2,
+    ),
+    "import hdf5": imported("hdf5", "vectors.h5", "video", "--prefix v --split train --dtype float16 --revision r1"),
+    "import hdf5 groups": imported("hdf5", "groups.h5", "video", "--dataset c3d"),
     "import npz": imported("npz", "vectors.npz", "video"),
+    "import npz --dry-run": read_only(
+        "import npz sources/vectors.npz store/new/video/n/mean --dry-run", "sources/vectors.npz"
+    ),
+    "import npz of captions": imported("npz", "captions.npz", "text", "--captions numbered --first 0"),
     "import torch": imported("torch", "vectors.pt", "video"),
     "import parts": imported(
         "array",
@@ -386,7 +441,7 @@ COMMANDS: dict[str, Command] = {
         also=("sources/metadata/*",) * 2,
     ),
     "import shards": imported("parquet", "saved", "video"),
-    "import parquet": imported("parquet", "vectors.parquet", "video"),
+    "import parquet": imported("parquet", "vectors.parquet", "video", "--vector embedding --id-column video_id"),
     "import arrow": imported("parquet", "vectors.arrow", "video"),
     "import arrow tokens": imported("parquet", "tokens.arrow", "video", "--layout ragged"),
     "import safetensors": imported("safetensors", "vectors.safetensors", "video"),
@@ -408,8 +463,27 @@ COMMANDS: dict[str, Command] = {
         reads=(*variants(V, "mean"), "exported/mean.parquet"),
         files=("exported/mean.parquet",),
     ),
+    "python write": call("write", overlay="", reads=(), then=f"verify {WRITTEN}"),
+    "python write-tokens": call(
+        "write-tokens", folders=("store/python/text/encoder/tokens",), then="verify store/python/text/encoder/tokens"
+    ),
+    "python update": call("update", then=f"verify {WRITTEN}"),
+    "python append": call("append", then=f"verify {WRITTEN}"),
+    "python replace": call("replace", then=f"verify {WRITTEN}"),
+    "python delete": call("delete", touches=("store/python",)),
+    "python rename": call(  # which moves bytes as they are
+        "rename", folders=(WRITTEN, "store/python/text/encoder/max"), touches=("store/python",)
+    ),
+    "python read": call("read", folders=(), overlay="", reads=(*variants(T, "mean"), *variants(V, "tokens"))),
+    "python fit": call("fit", folders=("mine",), overlay="", reads=BOTH),
+    "python fit-mlp": call("fit-mlp", folders=("mine", "kept"), overlay="", reads=BOTH, seconds=1.0),
+    "python search": call("search", folders=(), overlay="", reads=(_RIDGE, _RIDGE, *BOTH)),
+    "python encode": call("encode", folders=(), overlay="", reads=()),
 }
 """Name -> command. Every one of them reads params.yaml too, unless it is about stores alone."""
 
-WITHOUT_PARAMS = ("ls", "info", "verify", "params", "import", "export", "compare")
+WITHOUT_PARAMS = (
+    *("ls", "info", "verify", "params", "import", "export", "compare", "python", "doctor --store"),
+    *("preset list", "preset show"),
+)
 """First words of commands that don't read params.yaml."""

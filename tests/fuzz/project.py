@@ -107,9 +107,23 @@ def make(root: Path, command: Run) -> None:
         getattr(checkpoints, maker)(overlays / "weights" / "weights" / maker)
     msrvtt.write(overlays / "msrvtt" / "msrvtt", n_train=12, n_validate=3, n_test=9, n_1k=4, n_miech=(10, 4))
     _repository(folder, overlays / "repository")
-    _reproduced(folder, overlays, command)
+    _changed(folder, overlays / "reproduced", command, "reproduce report", Path("runs", "reproduce"))
     _planned(folder, overlays, command)
     _live(folder, overlays, command)
+    _changed(folder, overlays / "llm-like", command, "dataset llm-like", Path("data", "llm"))
+    _changed(folder, overlays / "written", command, "python write", Path("store", "python"))
+
+
+def _changed(folder: Path, overlay: Path, command: Run, name: str, made: Path) -> None:
+    """What a command of the catalogue makes of the project."""
+    from .catalogue import COMMANDS
+
+    scratch = overlay.parent / "scratch"
+    shutil.copytree(folder, scratch)
+    write_params(scratch, COMMANDS[name].params)
+    assert command(scratch, COMMANDS[name].words) == 0
+    shutil.copytree(scratch / made, overlay / made)
+    shutil.rmtree(scratch)
 
 
 def write_params(folder: Path, changes: Mapping[str, Any]) -> None:
@@ -129,19 +143,6 @@ def _planned(folder: Path, overlays: Path, command: Run) -> None:
     for overlay, words in (("planned", f"embed plan text/{TEXT}"), ("staged", "embed task")):
         assert command(scratch, words) == 0
         shutil.copytree(scratch / "runs" / "embed", overlays / overlay / "runs" / "embed")
-    shutil.rmtree(scratch)
-
-
-def _reproduced(folder: Path, overlays: Path, command: Run) -> None:
-    """What `reproduce report` keeps of the experiments that are done."""
-    from .catalogue import COMMANDS
-
-    scratch = overlays / "scratch"
-    shutil.copytree(folder, scratch)
-    write_params(scratch, COMMANDS["reproduce report"].params)
-    assert command(scratch, COMMANDS["reproduce report"].words) == 0
-    kept = Path("runs", "reproduce")
-    shutil.copytree(scratch / kept, overlays / "reproduced" / kept)
     shutil.rmtree(scratch)
 
 
@@ -210,8 +211,8 @@ def draw_clips(folder: Path) -> None:
         frames = [_frame(colour, number, step) for step in range(3)]
         frames[0].save(folder / f"v{number:02}.gif", save_all=True, append_images=frames[1:], duration=80)
         for words in (f"a {colour} thing {number}", f"{number} {colour} moves"):
-            rows.append({"video_id": f"v{number:02}", "caption": words, "split": split})
-    lines = ["video_id,caption,split", *(",".join(row.values()) for row in rows)]
+            rows.append({"video_id": f"v{number:02}", "caption": words, "split": split, "group": f"group {number}"})
+    lines = ["video_id,caption,split,group", *(",".join(row.values()) for row in rows)]
     (folder / "captions.csv").write_text("\n".join(lines) + "\n")
     (folder / "captions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pq.write_table(pa.Table.from_pylist(rows), folder / "captions.parquet")
@@ -244,6 +245,8 @@ def draw_sources(folder: Path) -> None:
     small = {"n_videos": 30, "splits": {"train": 20, "validation": 5, "test": 5}}
     (folder / "llm-like.json").write_text(json.dumps({**knobs, **small}))
     (folder / "videos.csv").write_text("video_id,split\n" + "".join(f"{name},test\n" for name in ids))
+    named = "".join(f"{name},{name if number else 'lost'},test\n" for number, name in enumerate(ids))
+    (folder / "named.csv").write_text("video_id,name,split\n" + named)
     np.save(folder / "array.npy", rng.normal(size=(2 * N_VIDEOS, 8)).astype("f4"))
     np.save(folder / "videos.npy", values)
     np.save(folder / "offsets.npy", np.arange(2 * N_VIDEOS + 1, dtype="i8"))
@@ -262,6 +265,7 @@ def draw_sources(folder: Path) -> None:
     save_file(dict(zip(ids, values, strict=True)), folder / "vectors.safetensors")
     save_file({"embeddings": values}, folder / "matrix.safetensors")
     np.savez(folder / "vectors.npz", **dict(zip(ids, values, strict=True)))
+    np.savez(folder / "captions.npz", **{f"{name}-{n}": values[n] for name in ids for n in range(2)})
     torch.save({name: torch.from_numpy(value) for name, value in zip(ids, values, strict=True)}, folder / "vectors.pt")
     for name in ("emb", "metadata"):
         (folder / name).mkdir()

@@ -128,7 +128,7 @@ def _called(function: Callable[[], object]) -> int:
         code: object = 0
     except SystemExit as leaving:
         code = leaving.code
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except (OSError, ValueError):

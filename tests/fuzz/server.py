@@ -15,7 +15,7 @@ import torch
 import reelstore
 from reelstore.cli import main
 
-from . import filesystem, project, sandbox
+from . import calls, filesystem, project, sandbox
 from .case import Case, Result, read_files, run_case
 from .catalogue import COMMANDS
 from .sandbox import Conditions
@@ -84,8 +84,11 @@ class Server:
 
 
 def invoke(words: list[str]) -> None:
-    """`reelstore WORDS` as its console script runs it."""
+    """`reelstore WORDS` as its console script runs it; after `python`, a call of the library."""
     tempfile.tempdir = None  # it was found before TMPDIR was set
+    if words[0] == "python":
+        calls.run(words[1:])
+        return
     main(words, prog_name="reelstore")
 
 
