@@ -38,7 +38,7 @@ ENCODINGS = {
     "half rows": (7, None, "half rows", False),
     "names of version 2": (7, None, {"chunk_key_encoding": {"name": "v2", "separator": "."}}, False),
 }
-"""How `values` may lie in files; all of them valid Zarr."""
+"""Encodings of `values`; all of them are valid Zarr."""
 MAPPED = {name: how is None or how[3] for name, how in ENCODINGS.items()}
 
 
@@ -93,7 +93,7 @@ def write(
 
 
 def encode(written: Written, encoding: str) -> None:
-    """Write the variant's `values` anew, as another client or another choice of codecs would."""
+    """Rewrite the variant's `values`, as another client or another choice of codecs would."""
     how = ENCODINGS[encoding]
     if how is None:
         return

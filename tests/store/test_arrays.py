@@ -1,4 +1,4 @@
-"""Arrays whose own zarr.json lies, and files that are none: one clear error of the store, before any row is read."""
+"""Arrays with false metadata, and paths that aren't regular files: one clear error, before any row is read."""
 
 import copy
 import json

@@ -29,7 +29,7 @@ def test_a_read_only_folder_is_refused_to_root_too(tmp_path: Path) -> None:
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o444)
-    assert write(folder, of, [*OLD, "another"]).n_new == 1, "files are replaced, whatever their rights"
+    assert write(folder, of, [*OLD, "another"]).n_new == 1, "files are replaced, also read-only ones"
     folder.parent.chmod(0o555)
     with pytest.raises(StoreError, match="fake is read-only"):
         write(folder.with_name("max"), spec(), OLD)

@@ -1,4 +1,4 @@
-"""Manifests that lie, resealed so that their checksum fits: one clear error, and nothing outside the folder changes."""
+"""The format as other clients read it; false manifests with a valid checksum give one clear error."""
 
 import copy
 import hashlib
@@ -16,6 +16,7 @@ import pytest
 import tensorstore
 import zarr
 
+import reelstore
 from reelstore.errors import ReelstoreError, SchemaError, StoreError
 from reelstore.store.format import manifest_bytes, parse_manifest, variant_digest
 from reelstore.store.open import open_variant
@@ -58,18 +59,18 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
 
 def reseal(folder: Path, attributes: dict[str, Any]) -> None:
     """What anybody can do: the manifest's own digests and checksum, computed once more."""
-    lie = {name: value for name, value in attributes.items() if name != "checksum"}
+    changed = {name: value for name, value in attributes.items() if name != "checksum"}
     with suppress(AttributeError, KeyError, TypeError):  # a digest of what isn't a mapping
-        if lie.get("digest") == attributes_of(folder).get("digest"):
-            lie["digest"] = variant_digest(lie["digests"])
-    (folder / "zarr.json").write_bytes(manifest_bytes(lie))
+        if changed.get("digest") == attributes_of(folder).get("digest"):
+            changed["digest"] = variant_digest(changed["digests"])
+    (folder / "zarr.json").write_bytes(manifest_bytes(changed))
 
 
 def attributes_of(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "zarr.json").read_text())["attributes"]["reelstore"]
 
 
-def lies(attributes: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def false_manifests(attributes: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for name in attributes.keys() - {"checksum"}:
         for value in ODD:
             if type(value) is not type(attributes[name]) or attributes[name] != value:
@@ -97,15 +98,15 @@ def _with_digests(attributes: dict[str, Any], change: dict[str, Any]) -> dict[st
     return changed
 
 
-def test_every_lie_is_found_by_whatever_reads_or_writes(stored: Any, tmp_path: Path) -> None:
+def test_every_false_manifest_is_found_by_readers_verify_and_writers(stored: Any, tmp_path: Path) -> None:
     of, folder = stored
     attributes, sound = attributes_of(folder), files(folder)
     right, values = open_variant(folder).ok().ids, list(open_variant(folder).ok().take(range(len(KEYS) - 1)))
-    every = list(lies(attributes))
+    every = list(false_manifests(attributes))
     assert len(every) > 250
-    for what, lie in random.Random(0).sample(every, soak(100, len(every))):
+    for what, manifest in random.Random(0).sample(every, soak(100, len(every))):
         (folder / "zarr.json").write_bytes(sound["zarr.json"])
-        reseal(folder, lie)
+        reseal(folder, manifest)
         before = files(tmp_path)
         with suppress(StoreError):
             rows = open_variant(folder).ok()
@@ -123,7 +124,7 @@ def test_every_lie_is_found_by_whatever_reads_or_writes(stored: Any, tmp_path: P
 
 
 def test_a_link_inside_the_folder_and_a_name_that_climbs_write_nothing(stored: Any, tmp_path: Path) -> None:
-    """The stranger's file is where his manifest says, through a link that stays inside, so that every digest fits."""
+    """The manifest lists a file outside the folder, reached through a link inside it, so that every digest fits."""
     of, folder = stored
     deep = folder.joinpath("x", *"dddddddd")
     deep.mkdir(parents=True)
@@ -178,7 +179,7 @@ def test_plain_zarr_and_tensorstore_read_the_same_values(tmp_path: Path, n_token
     assert [ids[a:b].decode() for a, b in pairwise(ends)] == keys
 
 
-def test_a_newer_schema_and_a_foreign_group_are_refused(tmp_path: Path) -> None:
+def test_a_newer_schema_and_another_tool_s_group_are_refused(tmp_path: Path) -> None:
     of = spec()
     folder = folder_of(tmp_path, of)
     write(folder, of, ["a"])
@@ -200,3 +201,14 @@ def test_every_file_of_a_variant_is_in_its_digests(tmp_path: Path) -> None:
     rows = open_variant(folder)
     here = {key: hashlib.sha256(content).hexdigest() for key, content in files(folder).items() if key != "zarr.json"}
     assert here == dict(rows.file_digests)
+
+
+def test_a_written_row_s_fingerprint_is_what_the_format_page_says(tmp_path: Path) -> None:
+    store = reelstore.open(tmp_path / "mine", create=True)
+    values = np.ones((2, 3), "float32")
+    store.write("video/clip/mean", ["a", "b"], values, dtype="float16")
+    rows = store["video/clip/mean"]
+    content = hashlib.sha256(b"float16 (3,) " + values[0].astype("float16").tobytes()).hexdigest()
+    expected = hashlib.sha256(f"{rows.fingerprint} {content}".encode()).digest()[:16]
+    assert rows.recipe == {"source": "written"}
+    assert rows.table.fingerprints[0].tobytes() == rows.table.fingerprints[1].tobytes() == expected

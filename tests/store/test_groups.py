@@ -1,4 +1,4 @@
-"""A variant is recognised by its manifest, whatever names and metadata are around it."""
+"""A variant is recognised by its manifest, not by names or other metadata; the groups above it."""
 
 import json
 import shutil
@@ -134,7 +134,7 @@ def test_consolidated_metadata_of_a_version_before_is_found_and_taken_out(store:
     (store / "set/zarr.json").write_bytes(old)  # as git checkout of one, and dvc checkout of the other, leave it
     assert zarr.open_group(store / "set", mode="r")["video/fake/mean/values"].shape == (5, 6)
     (found,) = findings(store)
-    assert found.startswith(f"{store / 'set/zarr.json'}: its consolidated metadata isn't that of video/fake/mean")
+    assert found.startswith(f"{store / 'set/zarr.json'}: its consolidated metadata is outdated for video/fake/mean")
     drop_consolidated(store / "set/video/fake/mean")
     assert findings(store) == []
     assert (store / "set/zarr.json").read_bytes() == GROUP
@@ -224,7 +224,7 @@ def test_somebody_else_s_groups_are_no_variants_and_hide_none(store: Path, above
     consolidate(store / above / "theirs")
     assert listed(store) == NAMES
     assert [str(one) for one in check_between(store, variant_folders(store))] == [
-        f"{store / above / 'theirs'}: isn't of a store: there is no variant in it"
+        f"{store / above / 'theirs'}: isn't part of a store: there is no variant in it"
     ]
     with pytest.raises(StoreNotFoundError, match="No variant"):
         open_store(store)[(Path(above) / "theirs").as_posix()]
@@ -247,12 +247,12 @@ def test_hidden_folders_and_files_of_zarr_2_are_named_and_hide_nothing(store: Pa
         (store / "set" / name).write_text('{"zarr_format": 2, "metadata": {"reelstore": {"schema_version": 2}}}')
     assert listed(store) == NAMES
     assert findings(store) == [
-        *(f"{store}/set/{name}: isn't of a store" for name in sorted(names)),
-        f"{store}/set/video/fake/.copies: isn't of a store: there is no variant in it",
+        *(f"{store}/set/{name}: isn't part of a store" for name in sorted(names)),
+        f"{store}/set/video/fake/.copies: isn't part of a store: there is no variant in it",
     ]
 
 
-def test_a_variant_inside_a_variant_is_a_foreign_folder(store: Path) -> None:
+def test_a_variant_inside_a_variant_is_an_unrecognised_folder(store: Path) -> None:
     folder = store / "set/video/fake/mean"
     shutil.copytree(store / "set/video/fake/tokens", folder / "inner")
     assert listed(store) == NAMES

@@ -96,7 +96,7 @@ def resumed(tmp_path: Path, stores, kill: Callable[[Callable[[], None]], bool]) 
     ended = kill(lambda: write(folder, of, NEW))
     check_between(folder, of)
     report = write(folder, of, NEW)
-    assert report.n_new in (0, N_NEW), "rows that were published are never made again"
+    assert report.n_new in (0, N_NEW), "rows that were published are never recomputed"
     assert not report.repaired
     assert files(folder) == expected
     assert not list(check_variant(folder, quick=False))
@@ -147,7 +147,7 @@ def test_a_torn_manifest_isn_t_a_version(tmp_path: Path, stores) -> None:
 
 def test_what_was_half_written_goes_and_what_isn_t_ours_stays(tmp_path: Path, stores) -> None:
     of, old, expected = stores
-    theirs = {"values/c/99/0": b"junk", "notes.txt": b"foreign", "download.partial": b"half of a film"}
+    theirs = {"values/c/99/0": b"junk", "notes.txt": b"mine", "download.partial": b"half of a film"}
     for name, content in theirs.items():
         (old / name).parent.mkdir(parents=True, exist_ok=True)
         (old / name).write_bytes(content)
@@ -176,7 +176,7 @@ def test_two_writers_don_t_meet(tmp_path: Path) -> None:
 
 
 def test_what_a_manifest_names_is_on_the_disk_before_it_counts(tmp_path: Path, monkeypatch, stores) -> None:
-    """Power may go at any instant: of what wasn't synced, any part may be gone."""
+    """After a power failure any part of what wasn't synced may be lost."""
     of, _, expected = stores
     folder = folder_of(tmp_path / "new", of)
     calls: list[tuple[str, str]] = []

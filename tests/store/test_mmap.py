@@ -75,7 +75,7 @@ def test_an_index_beyond_its_file_is_refused(library, tmp_path: Path) -> None:
     folder = shutil.copytree(library["pooled", "shards of zarr-python"].folder, tmp_path / "variant")
     file = folder / "values/c/0/0"
     file.write_bytes(file.read_bytes()[-(4 * 16 + 4) :])
-    with pytest.raises(StoreError, match=f"{file} is damaged: it has 68 bytes, its index speaks of 240 and itself"):
+    with pytest.raises(StoreError, match=f"{file} is damaged: it has 68 bytes, its index lists 240 and its own"):
         read_all(open_variant(folder))
 
 
@@ -269,10 +269,10 @@ def test_a_file_exchanged_since_it_was_mapped_is_named(written) -> None:
     other = file.with_name("other")
     other.write_bytes(file.read_bytes())
     os.replace(other, file)
-    with pytest.raises(StoreError, match=f"{file} was written anew"):
+    with pytest.raises(StoreError, match=f"{file} was rewritten"):
         read_all(rows)
     file.unlink()
-    with pytest.raises(StoreError, match=f"{file} was written anew"):
+    with pytest.raises(StoreError, match=f"{file} was rewritten"):
         read_all(rows)
 
 
@@ -482,7 +482,7 @@ def test_files_that_changed_since_they_were_checked_are_named(written: Any, spoi
         file.unlink()
         if spoil == "a pipe":
             os.mkfifo(file)
-    words = "became shorter" if spoil == "shorter" else "written anew since it was opened"
+    words = "became shorter" if spoil == "shorter" else "rewritten since it was opened"
     n_open = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     for ask in (lambda: rows.take([3, 1]), lambda: rows.take([1, 3]), rows.array, lambda: list(rows.walk([0, 1]))):
         with pytest.raises(StoreError, match=f"^{file} .*{words}"):

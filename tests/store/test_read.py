@@ -1,4 +1,4 @@
-"""Reading, from outside: NumPy is the model, and however the values lie in files, they are the same."""
+"""Rows by key and position, against NumPy as the model; values are the same in every encoding of the files."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +21,7 @@ from .made import CAPTIONS, TOKENS, VALUES, VIDEOS, folder_of, spec, value_of, w
 
 
 @pytest.mark.parametrize("layout", ["pooled", "dense", "ragged"])
-def test_values_are_the_same_however_they_lie_in_files(library, layout: str, encoding: str, is_mapped: bool) -> None:
+def test_values_are_the_same_in_every_encoding(library, layout: str, encoding: str, is_mapped: bool) -> None:
     variant = library[layout, encoding]
     rows = variant.open()
     assert rows.mapped == is_mapped

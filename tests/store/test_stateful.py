@@ -103,7 +103,7 @@ class Life(RuleBasedStateMachine):
         self.update(keys)
 
     @rule(pick=st.integers(0, 10**6), bit=st.integers(0, 7))
-    def be_damaged_and_mended(self, pick: int, bit: int) -> None:
+    def be_damaged_and_repaired(self, pick: int, bit: int) -> None:
         if not self.keys:
             return
         before = files(self.folder)

@@ -113,7 +113,7 @@ def test_reasons_of_rows_that_did_not_fail_are_named(captions: Path, tmp_path: P
 
 
 def test_a_table_beyond_memory_is_an_error_of_the_store(captions: Path, tmp_path: Path) -> None:
-    """A file with holes takes no space, whatever size it claims."""
+    """A file with holes takes no space, at any size it claims."""
     folder = shutil.copytree(captions, tmp_path / "variant")
     n_bytes = 2**40
     metadata = json.loads((folder / "video_id/zarr.json").read_text())
@@ -155,17 +155,17 @@ def test_rows_pickle_small_and_not_across_versions_of_the_variant(written) -> No
     assert len(stored) < 1000
     np.testing.assert_array_equal(copy.deepcopy(rows).take([4])[0], variant.values[4])
     written("pooled", [1] * 71)
-    with pytest.raises(StoreError, match="written anew since these rows were pickled"):
+    with pytest.raises(StoreError, match="rewritten since these rows were pickled"):
         pickle.loads(stored)
 
 
-def test_rows_opened_before_the_variant_was_written_anew_do_not_mix_versions(written) -> None:
+def test_rows_opened_before_the_variant_was_rewritten_do_not_mix_versions(written) -> None:
     early = written("pooled", [1] * 70)
     late, mapped = early.open(), early.open()
     read_all(mapped)
     written("pooled", [1] * 5)
-    with pytest.raises(StoreError, match="written anew since it was opened"):
+    with pytest.raises(StoreError, match="rewritten since it was opened"):
         late.take([0])
-    with pytest.raises(StoreError, match="written anew since it was opened"):
+    with pytest.raises(StoreError, match="rewritten since it was opened"):
         list(mapped.walk([0]))
     np.testing.assert_array_equal(mapped.take([69])[0], early.values[69])

@@ -1,4 +1,4 @@
-"""A changed byte anywhere is found, named, and mended without touching what is sound."""
+"""A changed byte anywhere is found, named, and repaired without touching what is sound."""
 
 import random
 import shutil
@@ -50,7 +50,7 @@ def test_a_flipped_byte_in_any_file_is_found_and_named(stored) -> None:
 
 
 @pytest.mark.parametrize("quick", [False, True])
-def test_truncated_missing_swapped_and_foreign_files_are_found(stored, quick: bool) -> None:
+def test_truncated_missing_swapped_and_unrecognised_files_are_found(stored, quick: bool) -> None:
     _, folder = stored
     keep = folder.parent / "keep"
     shutil.copytree(folder, keep)
@@ -77,7 +77,7 @@ def test_truncated_missing_swapped_and_foreign_files_are_found(stored, quick: bo
     assert found(folder, quick=quick) == [f"{folder}/values/c/77: isn't a file of this variant"]
 
 
-def test_a_bad_shard_is_named_with_its_rows_and_only_those_are_made_again(stored) -> None:
+def test_a_bad_shard_is_named_with_its_rows_and_only_those_are_recomputed(stored) -> None:
     of, folder = stored
     before = files(folder)
     shard = sorted(p for p in (folder / "values" / "c").rglob("*") if p.is_file())[0]
@@ -148,7 +148,7 @@ def test_files_that_agree_with_their_digests_and_not_with_each_other_are_found(t
     digests = {**attributes["digests"], "status/c/0": __import__("hashlib").sha256(status.read_bytes()).hexdigest()}
     attributes |= {"digests": digests, "digest": variant_digest(digests)}
     (folder / "zarr.json").write_bytes(manifest_bytes(attributes))
-    assert found(folder) == [f"{folder}: 1 rows failed, 0 reasons are kept"]
+    assert found(folder) == [f"{folder}: 1 rows failed, 0 reasons are stored"]
     assert np.isfinite(open_variant(folder).ok().array()).all()
 
 
@@ -165,8 +165,8 @@ def test_what_lies_between_variants_is_found_but_for_files_of_dvc_and_git(tmp_pa
     (folder.parent / "meen" / "c").mkdir(parents=True)
     found = [str(finding).removeprefix(f"{store}/set/") for finding in check_between(store, [folder])]
     assert found == [
-        "notes.txt: isn't of a store",
-        "video/fake/meen: isn't of a store: there is no variant in it",
-        "video/zarr.json.1-2.partial: is left of an interrupted write",
+        "notes.txt: isn't part of a store",
+        "video/fake/meen: isn't part of a store: there is no variant in it",
+        "video/zarr.json.1-2.partial: is left over from an interrupted write",
     ]
     assert open_variant(folder).ids == KEYS

@@ -1,4 +1,4 @@
-"""Encoded values whose files lie: shards' indices that can't be, and chunks that expand beyond what they must hold."""
+"""Damaged files of encoded values: impossible shard indices, and chunks that expand beyond their size."""
 
 import gzip
 import json
@@ -151,7 +151,7 @@ GIB = 2**30
 BOMBS: dict[str, tuple[Any, bytes]] = {
     "zstd that says so": (ZstdCodec(), rle_frame(GIB, b"\x80\x58" + GIB.to_bytes(4, "little"))),
     "zstd that says nothing": (ZstdCodec(), rle_frame(GIB, b"\x00\x58")),
-    "zstd that lies": (ZstdCodec(), rle_frame(GIB, b"\x20" + bytes([60]))),
+    "zstd with a false header": (ZstdCodec(), rle_frame(GIB, b"\x20" + bytes([60]))),
     "zstd that says 2^63": (ZstdCodec(), rle_frame(GIB, b"\xc0\x58" + (2**63).to_bytes(8, "little"))),
     "zstd of less, that says nothing": (ZstdCodec(), rle_frame(59, b"\x00\x58")),
     "zstd of more, that says nothing": (ZstdCodec(), rle_frame(61, b"\x00\x58")),
@@ -225,5 +225,5 @@ def test_values_read_through_zarr_are_of_the_version_that_was_opened(written: An
     np.testing.assert_array_equal(rows.take([3, 1]), [early.values[3], early.values[1]])
     written("pooled", [2] * 71, "zstd")
     for ask in (lambda: rows.take([3]), rows.array, lambda: list(rows.walk([0]))):
-        with pytest.raises(StoreError, match="written anew since it was opened"):
+        with pytest.raises(StoreError, match="rewritten since it was opened"):
             ask()

@@ -1,6 +1,6 @@
 """Rows of one array: how they are laid out in files, and how rows in any order are gathered into one buffer.
 
-Files are read in ascending order and each row once, in whatever order rows are asked for. A batch of ragged items is
+Files are read in ascending order and each row once, in any order of the rows asked for. A batch of ragged items is
 concatenated with offsets, or padded with a mask.
 """
 
@@ -38,7 +38,7 @@ class RowArray(Protocol):
         ...
 
     def take(self, rows: IntArray, out: Array, *, scattered: bool = False) -> None:
-        """Copy rows into `out`; zeros for `zero_row`. `scattered`: hardly any follows the one before it."""
+        """Copy rows into `out`; zeros for `zero_row`. `scattered`: few rows follow the one before them."""
         ...
 
     def read(self, start: int, stop: int) -> Array:
@@ -61,8 +61,8 @@ CACHE_LINE_BYTES = 64
 def aligned_empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """An uninitialised C-order array, for `out=`, that begins at a page; one smaller than a page, at a cache line.
 
-    `np.empty` puts large arrays 16 bytes behind a page. Rows of a store begin at pages too, and a copy whose ends lie
-    that close (modulo a page) makes loads wait for stores: it took 1.4 times as long where this was measured.
+    `np.empty` places large arrays 16 bytes after the start of a page. Rows of a store begin at pages too, and a copy
+    between addresses that close (modulo a page) makes loads wait for stores: it took 1.4 times as long when measured.
 
     Example:
         >>> batch = aligned_empty((256, 4096), "float16")
@@ -79,12 +79,12 @@ def aligned_empty(shape: int | tuple[int, ...], dtype: npt.DTypeLike) -> Array:
 
 
 def ascend(rows: IntArray, n: int) -> bool:
-    """Whether these are rows of an array of n, each behind the one before it."""
+    """Whether these are strictly ascending row numbers of an array of n rows."""
     return rows.ndim == 1 and bool(rows[-1] < n) and bool((rows[1:] > rows[:-1]).all())
 
 
 def ranges(starts: IntArray, counts: IntArray) -> IntArray:
-    """Numbers of the rows of items, one item behind the other.
+    """Row numbers of items, concatenated.
 
     Example:
         >>> ranges(np.array([5, 0]), np.array([2, 3]))
@@ -97,7 +97,7 @@ def ranges(starts: IntArray, counts: IntArray) -> IntArray:
 
 
 def take_in_order(rows: IntArray, out: Array, zero_row: int, fetch: Callable[[IntArray, Array], None]) -> None:
-    """Copy rows into `out`, however they are ordered.
+    """Copy rows into `out`, in any order.
 
     Args:
         rows: their numbers; some may occur twice.
@@ -116,13 +116,13 @@ def take_in_order(rows: IntArray, out: Array, zero_row: int, fetch: Callable[[In
 RUN_BYTES = 64 * 2**10
 """Items this long on average are copied run by run, shorter ones in one gather of all their tokens.
 
-Measured on warm pages against a gather from memory: 15 tokens of 768 bytes 1.09 (run by run .88), 2 tokens 1.14 (.45),
-200 tokens 1.07 (1.84), 15 tokens of 8 KiB 1.04 (1.11).
+Measured on warm pages against a gather from memory: 15 tokens of 768 bytes 1.09 (run by run 0.88), 2 tokens 1.14
+(0.45), 200 tokens 1.07 (1.84), 15 tokens of 8 KiB 1.04 (1.11).
 """
 
 
 def gather(tokens: RowArray, starts: IntArray, counts: IntArray, out: Array) -> None:
-    """Copy items one behind the other.
+    """Copy items, concatenated.
 
     Args:
         tokens: (n_tokens_total, dim).
@@ -141,7 +141,7 @@ def gather(tokens: RowArray, starts: IntArray, counts: IntArray, out: Array) -> 
 
 
 def gather_padded(tokens: RowArray, starts: IntArray, counts: IntArray, out: Array) -> BoolArray:
-    """Copy items side by side, zeros behind those that are shorter than the longest.
+    """Copy items, each padded with zeros to `length`.
 
     Args:
         tokens: (n_tokens_total, dim).
@@ -237,10 +237,10 @@ def check_metadata(folder: Path, name: str, metadata: Metadata, shape: tuple[int
 
 
 def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
-    """How the array lies in files if their bytes are its rows: one behind the other, little endian, unencoded.
+    """Layout of an array whose files hold plain rows: contiguous, little endian, uncompressed.
 
-    None for anything else: compressed, with checksums among the rows, transposed, cut along other axes than the rows,
-    with other names of files. Such an array is as valid, but only a Zarr client can read it.
+    None for anything else: compressed, with checksums among the rows, transposed, chunked along other axes than the
+    rows, with other file names. Such an array is as valid, but only a Zarr client can read it.
     """
     try:
         grid, keys = named(metadata["chunk_grid"]), named(metadata["chunk_key_encoding"])
@@ -288,7 +288,7 @@ def raw_layout(name: str, metadata: Metadata) -> ArrayLayout | None:
 
 
 def holds_raw_rows(path: str, descriptor: int, size: int, layout: ArrayLayout, n_rows: int) -> bool:
-    """Whether the first `n_rows` rows of a file lie at its beginning, in order and without holes.
+    """Whether the first `n_rows` rows of a file are at its beginning, in order and without gaps.
 
     Args:
         path: the file, for messages.
@@ -316,7 +316,7 @@ def holds_raw_rows(path: str, descriptor: int, size: int, layout: ArrayLayout, n
     if n_in_order < n_needed:
         return False
     if size < n_needed * chunk_bytes + index_bytes:
-        raise damaged(path, f"it has {size} bytes, its index speaks of {n_needed * chunk_bytes} and itself")
+        raise damaged(path, f"it has {size} bytes, its index lists {n_needed * chunk_bytes} and its own")
     return True
 
 
@@ -324,8 +324,8 @@ def open_file(path: Path | str) -> int:
     """Descriptor of a file of an array, open for reading.
 
     Raises:
-        StoreError: it is missing, or isn't a regular file. To Zarr a missing file is a block of the fill value; a
-            store's rows are never left out, so that here it is an error.
+        StoreError: it is missing, or isn't a regular file. To Zarr a missing file is a block of the fill value;
+            a store omits no rows, so here it is an error.
         OSError: it can't be read.
     """
     try:
@@ -389,7 +389,7 @@ def codecs_of(configuration: Mapping[str, Any], key: str = "codecs") -> list[Nam
 
 @lru_cache(maxsize=16)  # all full shards of an array end in the same bytes
 def _chunks_in_order(index: bytes, chunk_bytes: int) -> int | None:
-    """How many chunks lie one behind the other from a shard's beginning; None if the checksum doesn't match."""
+    """Number of contiguous chunks from the start of a shard; None if the checksum doesn't match."""
     encoded, checksum = index[:-4], int.from_bytes(index[-4:], "little")
     if google_crc32c.value(encoded) != checksum:
         return None
@@ -410,7 +410,7 @@ def _are_raw(codecs: list[Named], *, one_byte: bool) -> bool:
 
 
 def _readable(error: OSError, path: Path | str) -> Exception:
-    """A link in a circle, a socket and a name too long are the store's fault; other errors are the system's."""
+    """A circular link, a socket or a name that is too long is a fault of the store; other errors are the system's."""
     if error.errno in (errno.ELOOP, errno.ENXIO, errno.ENAMETOOLONG):
         return damaged(path, f"it can't be opened ({error.strerror})")
     return error

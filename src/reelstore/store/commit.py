@@ -38,7 +38,7 @@ DELETED = f"{MANIFEST}.deleted"
 
 
 def claim(folder: Path) -> bool:
-    """Whether a variant of ours is in this folder, be it half-written; False where nothing is. Touches nothing.
+    """Whether this folder holds a variant, complete or half-written; False if it is empty. Changes nothing.
 
     A first write that was killed before it had a manifest is recognised by the names of its files, all of them
     temporary.
@@ -64,7 +64,7 @@ def claim(folder: Path) -> bool:
 
 
 def is_variant(folder: Path) -> bool:
-    """Whether a folder holds a variant whose manifest can be read, and which belongs into this very folder."""
+    """Whether a folder holds a variant whose manifest can be read, and whose name is that of this folder."""
     try:
         attributes = manifest_of(folder)
     except SchemaError:
@@ -87,7 +87,7 @@ def manifest_of(folder: Path) -> Mapping[str, Any] | None:
 
 
 def listed_before(folder: Path) -> set[str]:
-    """Names of the files that versions before the coming one list: what may be removed."""
+    """Names of the files that earlier versions list: these may be removed."""
     found = [_temporary(folder, REPLACED), _temporary(folder, DELETED)]
     with suppress(SchemaError):
         found.append(read_manifest(folder))
@@ -115,7 +115,7 @@ _HELP = "Nothing was changed; move it away, or write elsewhere."
 
 
 def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], manifest: bytes) -> None:
-    """Make the files of `digests` the variant, of which `pending` lie under temporary names.
+    """Make the files of `digests` the variant, of which `pending` have temporary names.
 
     Raises:
         OccupiedError: a folder, or a file that no manifest lists, has the name of one of them; nothing has changed.
@@ -130,7 +130,7 @@ def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], m
     try:
         write_partial(folder, MANIFEST, manifest)
         sync_folder(folder)
-    except BaseException:  # it may be whole: the disk is full, and the error says that nothing has changed
+    except BaseException:  # the manifest may be complete, but the error says that nothing has changed
         if not is_folder(partial_of(folder / MANIFEST)):
             partial_of(folder / MANIFEST).unlink(missing_ok=True)
         raise
@@ -138,7 +138,7 @@ def commit(folder: Path, pending: Collection[str], digests: Mapping[str, str], m
 
 
 def recover(folder: Path) -> None:
-    """Finish or undo what a killed writer left.
+    """Finish or undo an interrupted write.
 
     Raises:
         OccupiedError, SchemaError: as of `claim`; nothing has changed.
@@ -179,9 +179,9 @@ def deletion_interrupted(folder: Path) -> bool:
 
 
 def take_in(folder: Path) -> None:
-    """Make folders of the links to folders that the published files lie behind.
+    """Replace links to folders among the published files' folders by folders with copies of the files.
 
-    A writer would rename its files in the folder that such a link leads to, and that one isn't ours.
+    Through such a link a writer would rename files in a folder that doesn't belong to the variant.
     """
     try:
         attributes = read_manifest(folder)
@@ -211,7 +211,7 @@ def remove_variant(folder: Path) -> None:
     recover(folder)
     drop_consolidated(folder)
     if os.path.lexists(folder / MANIFEST):
-        os.replace(folder / MANIFEST, partial_of(folder / DELETED))  # from here on the variant is gone
+        os.replace(folder / MANIFEST, partial_of(folder / DELETED))  # from here on the variant is deleted
         sync_folder(folder)
         finish_interrupted(folder)
     if not folder.is_symlink() and not any(folder.iterdir()):
@@ -221,7 +221,7 @@ def remove_variant(folder: Path) -> None:
 def _finish(folder: Path, pending: Iterable[str], digests: Mapping[str, str]) -> None:
     path, old = folder / MANIFEST, partial_of(folder / REPLACED)
     if path.exists() or path.is_symlink():
-        os.replace(path, old)  # from here on a reader sees nothing rather than a mixture
+        os.replace(path, old)  # from here on a reader sees no variant rather than a mixture of two
         sync_folder(folder)
     for key in pending:
         os.replace(partial_of(folder / key), folder / key)
@@ -259,14 +259,14 @@ def _remove_copies(folder: Path, link: Path, copied: Path, keys: Iterable[str]) 
 
 
 def _links_to_folders(folder: Path, keys: Collection[str]) -> Iterator[Path]:
-    """Where a link stands for one of the folders that these files lie in; the outermost first."""
+    """The folders of these files that are links, the outermost first."""
     for parent in sorted({parent for key in keys for parent in folders_to(folder, key)}):
         if parent.is_symlink() and parent.is_dir():
             yield parent
 
 
 def _sync(folder: Path, keys: Iterable[str]) -> None:
-    """Make the names of these files survive a power cut, and those of the folders they lie in."""
+    """Sync the folders of these files, so that their names survive a power failure."""
     for parent in {parent for key in keys for parent in folders_to(folder, key)}:
         sync_folder(parent)
     sync_folder(folder)

@@ -1,4 +1,4 @@
-"""Files of a variant: written under temporary names, one writer a folder, errors of the disk explained."""
+"""Files of a variant: written under temporary names, one writer per folder, disk errors explained."""
 
 import errno
 import fcntl
@@ -20,13 +20,13 @@ from reelstore.store.format import MANIFEST, is_file_name, parse_manifest
 
 
 def disk_free(folder: Path) -> int:
-    """Bytes free where the folder lies or will lie."""
+    """Free bytes on the disk of the folder, which need not exist yet."""
     return shutil.disk_usage(_existing(folder)).free
 
 
 @contextmanager
 def disk_errors(folder: Path) -> Iterator[None]:
-    """What a disk refuses, as a StoreError that says so."""
+    """Raise errors of the disk as a StoreError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -48,10 +48,10 @@ def disk_errors(folder: Path) -> Iterator[None]:
 
 
 def refuse_read_only(folder: Path) -> None:
-    """Heed rights that the system lets root ignore, before there is anything to write.
+    """Refuse to write into a read-only folder, for root too, whom the system would allow it.
 
     Args:
-        folder: what is to be written into; where it isn't there yet, the nearest folder above it.
+        folder: to be written into; if it doesn't exist yet, the nearest existing folder above it is checked.
 
     Raises:
         StoreError: writing into this folder isn't allowed, or the disk is read-only.
@@ -99,7 +99,7 @@ _NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
 
 
 def write_partial(root: Path, key: str, *parts: bytes | memoryview) -> None:
-    """Write a file below `root` under its temporary name, down to the disk.
+    """Write a file below `root` under its temporary name, and sync it.
 
     Raises:
         OccupiedError: a file, a link or a folder is in its way.
@@ -112,13 +112,13 @@ def write_partial(root: Path, key: str, *parts: bytes | memoryview) -> None:
     partial = partial_of(root / key)
     if is_folder(partial):
         raise OccupiedError(f"{partial} is a folder where a file should be. Move it away.")
-    # The name is taken anew: what has it now may be a link into DVC's cache.
+    # Never written in place: the existing file may be a link into DVC's cache.
     partial.unlink(missing_ok=True)
     write_new(partial, parts)
 
 
 def make_folder(folder: Path) -> list[Path]:
-    """A folder and all above it, each of whose names survives a power cut; those that weren't there, outermost first.
+    """Create a folder and its parents, synced to the disk; returns those it created, the outermost first.
 
     Raises:
         OccupiedError: a file, or a link to nothing, has one of the names.
@@ -151,7 +151,7 @@ def remove_made(made: Sequence[Path]) -> None:
 
 
 def kind_of(path: Path) -> str:
-    """What has this name, in words."""
+    """Description of what has this name: a link, a folder or a file."""
     if path.is_symlink():
         return f"a link to {os.readlink(path)}" + ("" if path.exists() else ", which isn't there")
     return "a folder" if path.is_dir() else "a file"
@@ -166,7 +166,7 @@ def own_files(folder: Path) -> Iterator[Path]:
 
 
 def unrecognised_in(folder: Path) -> Path | None:
-    """Something in a folder that no variant has; None where there is nothing of the kind."""
+    """The first file or folder whose name no variant has; None if there is none."""
     for path in everything_in(folder):
         key = path.relative_to(folder).as_posix()
         if not (_is_own_folder(key) if is_folder(path) else _is_own(key.removesuffix(PARTIAL))):
@@ -175,19 +175,19 @@ def unrecognised_in(folder: Path) -> Path | None:
 
 
 def remove_empty(folder: Path) -> None:
-    """Remove the folders of arrays in a variant's folder that hold nothing."""
+    """Remove the empty folders of arrays in a variant's folder."""
     for path in sorted(everything_in(folder), reverse=True):
         if is_folder(path) and _is_own_folder(path.relative_to(folder).as_posix()) and not any(path.iterdir()):
             path.rmdir()
 
 
 def folders_to(root: Path, key: str) -> Iterator[Path]:
-    """The folders below `root` that a file lies in, the innermost first."""
+    """The folders between `root` and a file, the innermost first."""
     yield from list((root / key).parents)[: key.count("/")]
 
 
 def content_of(path: Path) -> bytes | None:
-    """What a small file holds; None where there is no file: nothing, a folder, a pipe, or a link in a circle.
+    """What a small file holds; None where there is no file: nothing, a folder, a pipe, or a circular link.
 
     Raises:
         StoreError: it has more bytes than any manifest.

@@ -150,7 +150,7 @@ class VariantSpec:
 
 @dataclass(frozen=True)
 class ArrayLayout:
-    """How one Zarr array lies in files: `file_rows` rows a file, uncompressed C order.
+    """The files of one Zarr array: `file_rows` rows per file, uncompressed, in C order.
 
     With `inner_rows` the file is a shard of chunks of that many rows; its last chunks are left out where the array
     ends before them.
@@ -268,7 +268,7 @@ def parse_manifest(content: bytes, path: object) -> Mapping[str, Any]:
     ours: Mapping[str, Any] = attributes[ATTRIBUTE]
     _check_version(ours.get("schema_version"), path)
     try:
-        if CONSOLIDATED in group:  # zarr-python has written the file anew, with the same values
+        if CONSOLIDATED in group:  # zarr-python has rewritten the file, with the same values
             fits = without_consolidated(group) == group_metadata(attributes)
         else:
             fits = content == as_json_bytes(group_metadata(attributes))
@@ -304,7 +304,7 @@ def _check_version(version: object, path: object) -> None:
     if version < SCHEMA_VERSION:
         raise SchemaError(
             f"{path}: schema version {version}, which no release wrote; this code reads {SCHEMA_VERSION}. "
-            "Make the variant again in an empty folder."
+            "Recompute the variant in an empty folder."
         )
 
 
@@ -398,4 +398,4 @@ def _check_files(digests: Mapping[str, str], arrays: Mapping[str, tuple[ArrayLay
             raise SchemaError(f"digests lacks {name}/{MANIFEST}")
 
 
-_HELP = "Fetch it again with dvc checkout or dvc pull, or make it again with reelstore repair."
+_HELP = "Fetch it again with dvc checkout or dvc pull, or recompute it with reelstore repair."

@@ -1,4 +1,4 @@
-"""Rows as people look at them: a data frame, and a table in a notebook."""
+"""Rows as a data frame, and as a table in a notebook."""
 
 from html import escape
 from pathlib import Path

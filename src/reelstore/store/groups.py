@@ -55,7 +55,7 @@ def write_groups(folder: Path) -> None:
 
 
 def drop_consolidated(folder: Path) -> None:
-    """Take consolidated metadata out of every group that a variant is in: plain Zarr clients would read by the old.
+    """Remove consolidated metadata from every group around a variant: plain Zarr clients would read the old arrays.
 
     Raises:
         StoreError: one of the groups is read-only.
@@ -155,16 +155,16 @@ def _write(group: Path, content: bytes) -> None:
 
 
 def refuse_other_groups(folder: Path) -> None:
-    """Refuse what isn't of a store above a variant; a group with attributes of its own is somebody's, and stays.
+    """Refuse what isn't part of a store above a variant. A group with other attributes is accepted and kept as it is.
 
     Raises:
-        OccupiedError: a file isn't a Zarr group's, or a link leads to a folder that is neither empty nor of a store.
+        OccupiedError: a file isn't a Zarr group's, or a link leads to a folder neither empty nor part of a store.
     """
     for above in folder.parents[: 3 if folder.is_absolute() else 4]:  # above that, it is where the store was put
         if above.is_symlink() and above.is_dir() and any(above.iterdir()) and not _is_of_store(above):
             raise OccupiedError(
-                f"{above} is {kind_of(above)}, which isn't empty and isn't of a store. Nothing was changed; remove the "
-                "link, or let it lead to an empty folder."
+                f"{above} is {kind_of(above)}, which isn't empty and isn't part of a store. Nothing was changed; "
+                "remove the link, or point it to an empty folder."
             )
     for group in groups_above(folder):
         path = group / MANIFEST
@@ -210,7 +210,7 @@ def _is_of_store(folder: Path) -> bool:
 
 
 def _half_written(group: Path) -> Iterator[Path]:
-    """What a killed writer left of the group's own file."""
+    """Temporary files of the group's own zarr.json, left by a killed writer."""
     half = partial_of(group / MANIFEST)
     content = content_of(half)
     if content is not None and GROUP.startswith(content):
@@ -228,9 +228,9 @@ def variant_folders(path: Path) -> list[Path]:
 
     A folder is a variant by its manifest: a zarr.json of a group that has reelstore's attributes, whole or cut. Neither
     names of folders count nor words elsewhere in the file, such as copies of metadata below the group (consolidated
-    metadata). A folder that has no zarr.json, or one that isn't JSON, is a variant if it lies in a group and holds
+    metadata). A folder that has no zarr.json, or one that isn't JSON, is a variant if it is in a group and holds
     arrays of a variant and nothing else. Hidden folders aren't entered; links are, where they lead to a variant or a
-    group. Stores lie at most five levels deep.
+    group. Variants are at most five levels below a project.
     """
     return sorted(_variants_in(path, N_LEVELS, set()))
 
@@ -252,7 +252,7 @@ def is_variant_folder(folder: Path) -> bool:
 
 
 def _variants_in(folder: Path, levels: int, seen: set[Path]) -> Iterator[Path]:
-    if folder.resolve() in seen:  # links in a circle
+    if folder.resolve() in seen:  # circular links
         return
     seen.add(folder.resolve())
     if is_variant_folder(folder):
@@ -260,7 +260,7 @@ def _variants_in(folder: Path, levels: int, seen: set[Path]) -> Iterator[Path]:
         return
     try:
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name) if levels else []
-    except OSError:  # not ours to read, or gone meanwhile
+    except OSError:  # not readable, or removed meanwhile
         return
     for entry in entries:
         below = folder / entry.name

@@ -64,7 +64,7 @@ class RawFiles:
 
         Raises:
             StoreError: the file is missing, too short, or can't be what was written.
-            NotRawError: rows don't lie in it in order.
+            NotRawError: its rows aren't stored in order.
         """
         self._versions = []
         for number in range(self.n_files):
@@ -81,14 +81,14 @@ class RawFiles:
                 os.close(descriptor)
 
     def fetch(self, rows: IntArray, out: Array, *, run_bytes: int, threads: int) -> None:
-        """Read ascending rows from their files into `out`, runs of neighbours at once.
+        """Read ascending rows from their files into `out`, adjacent rows at once.
 
         A file is open only while it is read: one descriptor a thread.
 
         Args:
             rows: at least one.
             out: C order.
-            run_bytes: what is asked for at once, at most, but a row at least.
+            run_bytes: most bytes of one read, but at least a row.
             threads: how many; in the caller's own where the system has no more.
 
         Raises:
@@ -141,12 +141,12 @@ class RawFiles:
         try:
             descriptor = open_file(path)
         except StoreError:
-            raise _written_anew(path) from None
+            raise _rewritten(path) from None
         found = os.fstat(descriptor)
         shorter = found.st_size < n_bytes
         if found.st_ino != inode or (found.st_mtime_ns != changed and not shorter):
             os.close(descriptor)
-            raise _written_anew(path)
+            raise _rewritten(path)
         if shorter:
             os.close(descriptor)
             raise _became_shorter(path)
@@ -168,8 +168,8 @@ def _became_shorter(path: str) -> StoreError:
     return StoreError(f"{path} became shorter while it was read. Fetch it again with dvc checkout.")
 
 
-def _written_anew(path: str) -> StoreError:
-    return StoreError(f"{path} was written anew since it was opened. Open the variant again.")
+def _rewritten(path: str) -> StoreError:
+    return StoreError(f"{path} was rewritten since it was opened. Open the variant again.")
 
 
 HUGE_PAGE_BYTES = 2 * 2**20
@@ -182,8 +182,8 @@ MAPPINGS_SHARE = 0.75
 _READERS, _READ_BYTES = 4, 2**20
 """Threads that read files in order, and what each asks for at once.
 
-Blocks of 1 MiB in random order, cold, in a gigabyte of memory: 1 thread .77 of a plain sequential read, 2 threads 1.01,
-4 threads 1.16; through the mapping .22.
+Blocks of 1 MiB in random order, cold, in a gigabyte of memory: 1 thread 0.77 of a plain sequential read, 2 threads
+1.01, 4 threads 1.16; through the mapping 0.22.
 """
 
 _ADVICE: dict[Pattern, int] = {
@@ -219,14 +219,14 @@ def open_raw(folder: Path, name: str, metadata: Metadata) -> "MappedArray | Read
 
 
 class MappedArray:
-    """Rows of one Zarr array, read where they lie: in the page cache.
+    """Rows of one Zarr array, read from the page cache through a memory map.
 
     Each file has a slot of whole pages. Where a file's rows fill its slot, slots side by side are one C-order array,
-    whole; else rows are found by slot and place. Behind the last file zeros are left, for padding.
+    whole; else rows are found by slot and place. After the last file there are zeros, for padding.
 
-    The address space is given back when the last array made from it is gone, whether this object lives or not.
+    The address space is freed with the last array made from it, whether this object still exists or not.
 
-    A program that cuts a mapped file short, in place, ends with SIGBUS every process that reads what is gone; that
+    A program that cuts a mapped file short, in place, ends with SIGBUS every process that reads the missing part; that
     can't be turned into an error. No writer of reelstore does so: files are replaced, and the old ones stay mapped.
     `walk`, and `take` in order under `sequential`, read the files instead and say which became shorter.
 
@@ -266,19 +266,19 @@ class MappedArray:
         return None if self._in_order else self._whole
 
     def take(self, rows: IntArray, out: Array, *, scattered: bool = False) -> None:
-        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`.
+        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are valid, or `zero_row`.
 
         Args:
             rows: their numbers.
             out: C order.
-            scattered: hardly any row follows the one before it.
+            scattered: few rows follow the one before them.
         """
         if self._in_order and len(rows) and out.flags.c_contiguous and ascend(rows, self.shape[0]):
             self._files.fetch(rows, out, run_bytes=_READ_BYTES, threads=_READERS)
         elif self._whole is not None:
             if scattered:
-                # The first value of each, for its own sake: small pages' addresses are looked up side by side, and the
-                # copy doesn't wait for one after the other. 256 rows of 8 KiB: from .82-.99 of memory's speed to
+                # Touch the first value of each row: addresses of small pages are then looked up in parallel, and the
+                # copy doesn't wait for one after the other. 256 rows of 8 KiB: from 0.82-0.99 of memory's speed to
                 # 1.08-1.19.
                 self._first[rows]
             # The default mode, "raise", would gather into a buffer and copy that to `out`.
@@ -299,7 +299,7 @@ class MappedArray:
         return out
 
     def advise(self, pattern: Pattern) -> None:
-        """Tell the system how the files will be read: what it reads ahead, and what it keeps, follows from that.
+        """Tell the system how the files will be read, so that it adapts read-ahead and caching.
 
         Under `sequential`, rows that ascend are taken by reading the files rather than through their mapping.
         """
@@ -307,7 +307,7 @@ class MappedArray:
         self._in_order = pattern == "sequential"
 
     def walk(self, starts: IntArray, counts: IntArray) -> Iterator[Array]:
-        """Rows of items, item after item, read-only: from the files, whatever is mapped."""
+        """Rows of items, item after item, read-only: from the files, not through the mapping."""
         return ReadArray(self._files, _READERS).walk(starts, counts)
 
 
@@ -333,7 +333,7 @@ class ReadArray:
         self.zero_row = self.shape[0]
 
     def take(self, rows: IntArray, out: Array, *, scattered: bool = False) -> None:
-        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
+        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are valid, or `zero_row`."""
         if len(rows) and out.flags.c_contiguous and ascend(rows, self.shape[0]):
             self._fetch(rows, out)
         else:

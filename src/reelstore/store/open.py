@@ -128,7 +128,7 @@ class Store(Mapping[str, Rows]):
                 rows = self[name]
                 cells = [f"{len(rows):,}", rows.layout, str(rows.dim), str(rows.dtype), rows.digest[:12]]
                 columns = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-            except (StoreError, OSError) as error:  # the others can be seen all the same
+            except (StoreError, OSError) as error:  # show the others nevertheless
                 columns = f"<td colspan=5>{escape(str(error)[:200])}</td>"
             lines.append(f"<tr><td>{escape(name)}</td>{columns}</tr>")
         more = f"<p>and {len(names) - _SHOWN} more</p>" if len(names) > _SHOWN else ""
@@ -169,7 +169,7 @@ class Store(Mapping[str, Rows]):
     ) -> UpdateReport:
         """Write rows of one variant by key. Rows are compared by content; what is the same isn't written again.
 
-        All or nothing: whatever is refused, breaks, or is killed, the variant is as it was before or as it is after.
+        All or nothing: after an error or a kill, the variant is as it was before or as it is after a complete write.
 
         Args:
             variant: `video/ENCODER/VARIANT` or `text/ENCODER/VARIANT`; with the dataset in front in a root of several.
@@ -183,7 +183,7 @@ class Store(Mapping[str, Rows]):
                 (bfloat16 becomes float32).
             source: where the values come from: kept in the recipe, and one for the whole variant.
             mode: `update` adds rows and changes those that are stored, others stay; `append` refuses keys that are
-                stored; `replace` makes these rows all there is, whatever was there before.
+                stored; `replace` removes all other rows.
 
         Returns:
             how many rows there are now, how many are new or changed, bytes written, and the digest.

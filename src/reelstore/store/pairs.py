@@ -118,7 +118,7 @@ def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVarian
 
 
 def _n_wanted(video: Rows, videos: Rows, text: Rows, split: str | None) -> int:
-    """Captions of these videos; a caption whose video isn't stored counts by the split of its own row."""
+    """Number of captions of these videos; a caption whose video isn't stored counts by its own row's split."""
     if split is None:
         return len(text)
     wanted, stored = set(videos.video_ids), set(video.video_ids)

@@ -279,7 +279,7 @@ class View:
         reason = self._variant.failures.get(key, "") if status == FAILED else "it was never embedded"
         raise FailedRowError(
             f"{self.folder}: {len(bad)} of the rows asked for have no value, {key!r} first "
-            f"({STATUS_NAMES[status]}: {reason}). Leave them out with .ok()."
+            f"({STATUS_NAMES[status]}: {reason}). Skip them with .ok()."
         )
 
 
@@ -299,7 +299,7 @@ class Rows(View):
 
     @property
     def mapped(self) -> bool:
-        """Whether values are read where they lie in mapped files, rather than with pread or through zarr-python."""
+        """Whether values are read from memory-mapped files, rather than with pread or through zarr-python."""
         return isinstance(self._variant.values, MappedArray)
 
     @overload
@@ -339,7 +339,7 @@ class Rows(View):
         return self._variant.in_memory
 
     def take_ragged(self, indices: Sequence[int] | Array, *, out: Array | None = None) -> tuple[FloatArray, IntArray]:
-        """Tokens of the rows at these positions, one item behind the other.
+        """Tokens of the rows at these positions, concatenated.
 
         Args:
             indices: (k,) as of `take`.
@@ -359,7 +359,7 @@ class Rows(View):
     def take_padded(
         self, indices: Sequence[int] | Array, length: int | None = None, *, out: Array | None = None
     ) -> tuple[FloatArray, BoolArray]:
-        """Tokens of the rows at these positions, side by side, zeros behind the shorter ones.
+        """Tokens of the rows at these positions, padded with zeros to one length.
 
         Args:
             indices: (k,) as of `take`.
@@ -391,8 +391,8 @@ class Rows(View):
     def array(self) -> FloatArray:
         """Values of all rows of the view, (n, dim) or (n, n_tokens, dim); failed rows are refused.
 
-        Of a whole variant it is read-only. Where `mapped`, and the rows of each file fill its pages, it takes no memory
-        of its own.
+        Of a whole variant it is read-only. Where `mapped`, and the rows of each file fill its pages, it takes
+        no additional memory.
         """
         if self.layout == "ragged":
             raise StoreError(f"{self.folder}: the number of tokens varies; use take_ragged(), or walk() through.")
@@ -403,7 +403,7 @@ class Rows(View):
         return self._read(0, len(self))
 
     def walk(self, positions: Sequence[int] | Array) -> Iterator[FloatArray]:
-        """Values row after row, read-only, from the files in blocks: for going through more than memory holds.
+        """Values row after row, read-only, from the files in blocks: for variants larger than memory.
 
         A file that is cut short meanwhile is an error that names it, as it can't be where files are mapped.
 
@@ -420,11 +420,11 @@ class Rows(View):
     def advise(self, pattern: Pattern) -> None:
         """How this variant will be read from here on, where it is mapped.
 
-        Until told otherwise it is `normal`: reading one row reads ahead what lies around it, so that a store which
+        The default is `normal`: reading one row reads ahead the rows around it, so that a store which
         fits into memory warms up soon. `random` reads no more than the row, for random rows of a store beyond memory;
         it is chosen for one larger than all of the machine's. `sequential` reads ahead more and keeps less, and takes
-        ascending rows from the files in several threads; `walk` reads so by itself. The wrong one is felt: a cold scan
-        under `random` took 20 times as long where it was measured.
+        ascending rows from the files in several threads; `walk` reads so by itself. A wrong choice is slow: a cold scan
+        under `random` took 20 times as long when measured.
         """
         if pattern not in get_args(Pattern):
             raise StoreError(f"No pattern {pattern!r}. There are: {', '.join(get_args(Pattern))}.")

@@ -1,4 +1,4 @@
-"""Rows on their way into a store: a file for each task, outside the store, whole or not there at all."""
+"""Rows staged for a store: one file per task, outside the store, either complete or missing."""
 
 import json
 import re
@@ -79,7 +79,7 @@ def staged_rows(
 
 
 class Staging:
-    """The staged rows of one encoder's variants, in a folder of its own.
+    """The staged rows of one encoder's variants, in a separate folder.
 
     Tasks may run anywhere that sees the folder, twice at once if it happens: the same task gives the same file.
     """
@@ -88,7 +88,7 @@ class Staging:
         self.folder = folder
 
     def has(self, name: str) -> bool:
-        """Whether this file is there; a file is whole or isn't there."""
+        """Whether this file exists; files are complete or missing."""
         return (self.folder / (name + ENDING)).is_file()
 
     def write(self, name: str, variants: Mapping[str, StagedRows]) -> None:
@@ -105,7 +105,7 @@ class Staging:
             "reasons": {variant: list(rows.reasons) for variant, rows in variants.items()},
             "sha256": _digest(tensors),
         }
-        # One key: safetensors writes several in any order, and the same rows shall give the same bytes.
+        # One key: safetensors writes several in any order, and the same rows must give the same bytes.
         content = save(tensors, {ABOUT: json.dumps(about, sort_keys=True)})
         with disk_errors(self.folder):
             write_atomically(self.folder / (name + ENDING), content)
@@ -114,7 +114,7 @@ class Staging:
         """The rows of one file, variant by variant.
 
         Raises:
-            StoreError: the file wasn't as it had been written; it is gone now.
+            StoreError: the file was damaged; it has been removed.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -138,7 +138,7 @@ class Staging:
             whole = False
         if not whole:
             path.unlink(missing_ok=True)
-            raise StoreError(f"{path} was damaged and has been removed. Run it again: its rows are embedded anew.")
+            raise StoreError(f"{path} was damaged and has been removed. Run it again: its rows are embedded again.")
         return rows
 
     def fingerprints(self) -> Iterator[tuple[str, str, Array, list[str | None]]]:
@@ -159,7 +159,7 @@ class Staging:
                 yield from ((path.name.removesuffix(ENDING), *one) for one in found)
             except (SafetensorError, KeyError, TypeError, ValueError, AttributeError):
                 if path.match(f"{_NAME}{ENDING}"):
-                    path.unlink()  # not as it was written: its rows are embedded anew
+                    path.unlink()  # damaged: its rows are embedded again
 
     def drop(self, name: str) -> None:
         """Remove this file, if it is there."""
@@ -172,14 +172,14 @@ class Staging:
 
 
 class StagedIndex:
-    """Where the rows of a staging folder lie, by variant and fingerprint."""
+    """Places of the rows in a staging folder, by variant and fingerprint."""
 
     def __init__(self, staging: Staging) -> None:
         self._staging = staging
         self._places: dict[tuple[str, bytes], tuple[str, int]] = {}
         self._others: dict[tuple[str, bytes], list[tuple[str, int]]] = {}  # of rows that are staged more than once
         self._failed: set[tuple[str, bytes]] = set()
-        self._held: tuple[str, dict[str, StagedRows]] | None = None
+        self._last: tuple[str, dict[str, StagedRows]] | None = None
         for name, variant, fingerprints, reasons in staging.fingerprints():
             for row, (fingerprint, reason) in enumerate(zip(fingerprints, reasons, strict=True)):
                 place = (variant, fingerprint.tobytes())
@@ -224,7 +224,7 @@ class StagedIndex:
             if rows.values.dtype != update.spec.dtype:
                 raise StoreError(
                     f"{self._staging.folder}/{name}{ENDING} holds {rows.values.dtype} of {variant}, not "
-                    f"{update.spec.dtype}. Remove it and run it again: its rows are embedded anew."
+                    f"{update.spec.dtype}. Remove it and run it again: its rows are embedded again."
                 )
             stop = start + 1
             if rows.reasons[first] is not None:
@@ -244,7 +244,7 @@ class StagedIndex:
             start = stop
 
     def _place(self, key: tuple[str, bytes], before: tuple[str, int] | None) -> tuple[str, int]:
-        """Where a row lies; of equal rows, such as captions that repeat, the one behind `before`, or in its file."""
+        """Place of a row; of equal rows, such as repeated captions, the one after `before`, or in the same file."""
         first, others = self._places[key], self._others.get(key)
         if others is None or before is None:
             return first
@@ -253,9 +253,9 @@ class StagedIndex:
         return min(in_file, key=lambda place: abs(place[1] - row - 1), default=first)
 
     def _read(self, name: str) -> dict[str, StagedRows]:
-        if self._held is None or self._held[0] != name:
-            self._held = (name, self._staging.read(name))
-        return self._held[1]
+        if self._last is None or self._last[0] != name:
+            self._last = (name, self._staging.read(name))
+        return self._last[1]
 
 
 @dataclass(frozen=True)
@@ -276,7 +276,7 @@ def _are_fingerprints(fingerprints: Array, n_rows: int) -> bool:
 
 
 def _is_consistent(rows: StagedRows) -> bool:
-    """Whether what a file holds of a variant belongs together; its shape is compared with the spec when it is given."""
+    """Whether the arrays of a variant in a file are consistent; an update compares shapes with the spec."""
     n_rows = len(rows.reasons)
     if not _are_fingerprints(rows.fingerprints, n_rows) or rows.values.ndim < 2:
         return False

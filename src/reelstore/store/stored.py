@@ -83,18 +83,18 @@ class StoredVariant:
 
     @cached_property
     def reason_of(self) -> dict[int, str]:
-        """Row -> reason, of the failed rows: reasons are kept in the order of the rows."""
+        """Row -> reason, of the failed rows: reasons are stored in the order of the rows."""
         return dict(zip(np.flatnonzero(self.status == FAILED).tolist(), self.failures.values(), strict=False))
 
     @cached_property
     def usable(self) -> BoolArray:
-        """(n,): rows that have a value or a reason, all of it in files that are right."""
+        """(n,): rows that have a value or a reason, all of it in undamaged files."""
         good = np.ones(self.n_rows, dtype=np.bool_)
         if not self._recognised:
             good &= ~(self._bad("fingerprint", self.n_rows) | self._bad("status", self.n_rows))
         good &= (self.status == OK) | (self.status == FAILED)
         if int((self.status == FAILED).sum()) != len(self.failures):
-            good &= self.status != FAILED  # the reasons can't be told apart
+            good &= self.status != FAILED  # the reasons can't be assigned to rows
         if self.spec.layout != "ragged":
             return good & ~self._bad("values", self.n_rows)
         bad_offsets = self._bad("offsets", self.n_rows + 1)
@@ -199,7 +199,7 @@ def check_files(folder: Path, attributes: Mapping[str, Any], *, verify: bool = T
 
 
 def _read_into(path: Path, offset: int, rows: Array) -> None:
-    """Copy bytes of a file: one that is cut short meanwhile is an error here, and the end of the process if mapped."""
+    """Copy bytes of a file: one that is cut short meanwhile is an error here; a mapped one would end the process."""
     with open_regular(path) as file:
         file.seek(offset)
         if file.readinto(rows.view(np.uint8).reshape(-1).data) != rows.nbytes:
@@ -272,11 +272,11 @@ def _digests(layout: ArrayLayout, rows: Array) -> dict[str, str]:
 
 
 def unrecognised_files(folder: Path, digests: Mapping[str, str]) -> list[str]:
-    """What is in a variant's folder and isn't of it: files, whole or half-written, links to folders, empty folders."""
+    """What is in a variant's folder and not part of it: files, half-written ones, links to folders, empty folders."""
     ours = {MANIFEST, *digests}
-    foreign = []
+    found = []
     for path in everything_in(folder):
         key = path.relative_to(folder).as_posix()
         if (key in ours or not any(path.iterdir())) if is_folder(path) else key not in ours:
-            foreign.append(key)
-    return sorted(foreign)
+            found.append(key)
+    return sorted(found)

@@ -48,7 +48,7 @@ class RowTable:
         return f"RowTable({len(self.keys)} rows)"
 
     def _refuse_unkept(self) -> None:
-        """The last look before rows are written; whoever reads a table has said where in it."""
+        """The last check before rows are written; readers of tables have reported file and line already."""
         ids = [key if isinstance(key, str) else key[0] for key in self.keys]
         if ids and (found := first_fault(ids)) is not None:
             raise StoreError(f"The video_id of row {found[0]} {found[1]}: {shortened(ids[found[0]])}.")
@@ -95,5 +95,5 @@ def table_columns(spec: VariantSpec, table: RowTable, status: UInt8Array, offset
 
 
 def split_names(table: RowTable) -> list[str]:
-    """Names the numbers in `split` stand for."""
+    """Names of the splits, by their number in `split`."""
     return sorted(set(table.splits))

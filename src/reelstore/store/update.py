@@ -36,12 +36,12 @@ from reelstore.store.write import VariantWriter
 
 @dataclass(frozen=True)
 class VariantDiff:
-    """What of a published variant can stay where `table` is wanted.
+    """Diff between a published variant and the requested rows.
 
     Attributes:
         published: the variant that is there, if it is of the same recipe.
-        source: (n,) its row with the same fingerprint, for each row wanted; -1 where there is none.
-        unchanged: whether it is, file by file, what is wanted.
+        source: (n,) for each requested row, the stored row with the same fingerprint; -1 if there is none.
+        unchanged: whether every file is already as requested.
         stamps: size, time of change and inode of each file that was hashed for this; None where none was.
     """
 
@@ -52,7 +52,7 @@ class VariantDiff:
 
     @property
     def todo(self) -> IntArray:
-        """Rows that have to be made, in order."""
+        """Rows that have to be computed, in order."""
         return np.flatnonzero(self.source < 0)
 
     def still_holds(self, folder: Path) -> bool:
@@ -63,7 +63,7 @@ class VariantDiff:
 def compare(
     folder: Path, spec: VariantSpec, table: RowTable, *, retry_failed: bool = False, verify: bool = True
 ) -> VariantDiff:
-    """What is stored, against what should be. Reads only.
+    """Diff between the stored variant and the requested rows. Changes nothing.
 
     Args:
         folder: the variant's.
@@ -73,7 +73,7 @@ def compare(
         verify: read every file and compare its digest.
 
     Raises:
-        OccupiedError: what lies there isn't a variant.
+        OccupiedError: the folder holds something other than a variant.
         SchemaError: it is damaged, of a newer schema, or another variant.
     """
     claim(folder)
@@ -101,7 +101,7 @@ def compare(
 
 
 def _stamps(folder: Path, keys: Iterable[str]) -> dict[str, tuple[int, ...]]:
-    """Size, time of change and inode of each file; nothing of one that isn't there."""
+    """Size, time of change and inode of each file; missing files are skipped."""
     stamps: dict[str, tuple[int, ...]] = {}
     for key in keys:
         try:
@@ -116,7 +116,7 @@ def _stamps(folder: Path, keys: Iterable[str]) -> dict[str, tuple[int, ...]]:
 def _source_rows(fingerprints: UInt8Array, usable: BoolArray, table: RowTable) -> IntArray:
     """Stored row with the same fingerprint, for each row of the table; -1 where there is none.
 
-    The row in the same place comes first, so that equal items don't make rows move.
+    The row at the same position is preferred, so that equal items don't make rows move.
     """
     n_both = min(len(fingerprints), len(table))
     here = (fingerprints[:n_both] == table.fingerprints[:n_both]).all(axis=1) & usable[:n_both]
@@ -141,7 +141,7 @@ def _same_keys(published: StoredVariant, table: RowTable) -> bool:
 def _refuse_other_variant(folder: Path, published: StoredVariant, spec: VariantSpec) -> None:
     there, wanted = (f"{s.side}/{s.encoder}/{s.variant}" for s in (published.spec, spec))
     if there != wanted:
-        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to where it belongs.")
+        raise SchemaError(f"{folder} holds {there}, not {wanted}. Move it to the folder of its name.")
 
 
 COPY_BYTES = 16 * 2**20
@@ -158,14 +158,14 @@ class UpdateReport:
     n_bytes_written: int
     digest: str
     repaired: tuple[str, ...] = ()
-    """Files that weren't what their digest says, whose rows were made again."""
+    """Files that weren't what their digest says, whose rows were recomputed."""
 
 
 def recover_variant(folder: Path) -> None:
-    """Finish or undo what a killed update left in a variant's folder.
+    """Finish or undo an interrupted update of a variant's folder.
 
     Raises:
-        OccupiedError: what lies there isn't a variant; nothing has changed.
+        OccupiedError: the folder holds something other than a variant; nothing has changed.
         StoreError: another process writes there, or the manifest is damaged.
     """
     if claim(folder):
@@ -189,18 +189,18 @@ def delete_variant(folder: Path) -> None:
 
 
 class VariantUpdate:
-    """One variant on its way to `table`; it alone writes there meanwhile.
+    """An update of one variant to the rows of `table`; other writers are locked out meanwhile.
 
     `todo` lists the rows that have no value yet, in order. Give each one its value with `put` or its reason with
-    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, whatever their order.
-    What a killed update left is finished or swept first. If giving or finishing fails, or a `with` around it, nothing
-    has changed. A `diff` from before spares hashing the files again, as long as they are the same; it must be of the
+    `fail`, in that order, then `finish`. Rows with the fingerprint of a stored row are copied, in any order.
+    An interrupted update is finished or undone first. If giving or finishing fails, or a `with` around it, nothing
+    has changed. With an earlier `diff` unchanged files aren't hashed again; it must be of the
     same spec, table and `retry_failed`.
 
     Raises:
         OccupiedError: something is there that reelstore didn't write. It is untouched.
         StoreError: another process writes this variant, or the disk doesn't allow it.
-        SchemaError: what lies there is damaged, of a newer schema, or another variant; or a name is reserved.
+        SchemaError: the stored variant is damaged, of a newer schema, or another variant; or a name is reserved.
     """
 
     def __init__(
@@ -271,7 +271,7 @@ class VariantUpdate:
             self.abandon()
 
     def abandon(self) -> None:
-        """Leave all as it was; what was given is gone."""
+        """Discard the rows given so far; the stored variant stays as it was."""
         if not self._lock.release.alive:
             return
         if self._writer is not None:
@@ -305,7 +305,7 @@ class VariantUpdate:
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
-        """Whatever goes wrong, nothing half-written stays behind and nothing published has changed."""
+        """On any error, remove what is half-written; nothing published has changed."""
         try:
             with disk_errors(self._folder):
                 yield
@@ -322,7 +322,7 @@ class VariantUpdate:
         return self._writer
 
     def _begin(self) -> VariantWriter:
-        """A writer that has taken over the rows at the beginning that stay in their places."""
+        """A writer that keeps the first rows, those that stay at their positions."""
         refuse_read_only(self._folder)
         published = self._diff.published
         verified = {} if published is None else published.verified
@@ -375,7 +375,7 @@ def _runs(rows: IntArray, kinds: Array | None = None) -> Sequence[tuple[int, int
 
 
 def _blocks(ends: IntArray, n_tokens: int) -> list[slice]:
-    """Cuts ragged rows into blocks of about so many tokens, a row at least."""
+    """Blocks of ragged rows of about this many tokens each, at least one row."""
     blocks, start = [], 0
     while start < len(ends) - 1:
         stop = int(np.searchsorted(ends, ends[start] + n_tokens, side="right")) - 1

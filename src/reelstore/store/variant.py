@@ -71,7 +71,7 @@ class Variant:
         self.advice: Pattern | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A mapping can't travel to another process: the variant is opened anew there, if it is still the same.
+        # A mapping can't be pickled: the other process opens the variant again, if it is still the same.
         return _open_again, (self.folder.absolute(), self.attributes["digest"], self.advice)
 
     @cached_property
@@ -239,19 +239,19 @@ class Variant:
             return
         # Metadata consolidated by a Zarr client is another file of the same version.
         if manifest is None or parse_manifest(manifest, self.folder / MANIFEST) != self.attributes:
-            raise StoreError(f"{self.folder} was written anew since it was opened. Open it again.")
+            raise StoreError(f"{self.folder} was rewritten since it was opened. Open it again.")
         self._manifest = manifest
 
 
 def _open_again(folder: Path, digest: str, advice: Pattern | None) -> Variant:
     variant = Variant(folder)
     if variant.attributes["digest"] != digest:
-        raise StoreError(f"{folder} was written anew since these rows were pickled. Open it again.")
+        raise StoreError(f"{folder} was rewritten since these rows were pickled. Open it again.")
     variant.advice = advice
     return variant
 
 
 def _advice(values: RowArray) -> Pattern:
-    """Beyond memory, random reads would throw out with every read-ahead what will be wanted; below, it warms up."""
+    """For values larger than memory, read-ahead would evict useful pages; for smaller ones it fills the cache."""
     memory = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE
     return "random" if math.prod(values.shape) * values.dtype.itemsize > memory else "normal"

@@ -1,4 +1,4 @@
-"""Whether a variant is what its manifest says: every file, every row."""
+"""Check a variant against its manifest: every file, every row."""
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -24,14 +24,15 @@ from reelstore.store.stored import StoredVariant, check_files, unrecognised_file
 from reelstore.store.table import Key
 
 BETWEEN = {MANIFEST, ".gitignore"}
-"""Files that may lie beside a store's folders."""
+"""Files that may be beside a store's folders."""
 CHECKED_ROWS = 4096
-"""Rows whose values are looked at together."""
+"""Rows whose values are checked at once."""
+_LEFTOVER = "is left over from an interrupted write"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that isn't as it should be: a file or folder, and what is wrong with it."""
+    """A fault: a file or folder, and what is wrong with it."""
 
     path: Path
     what: str
@@ -41,11 +42,11 @@ class Finding:
 
 
 def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
-    """All that is wrong with one variant.
+    """All faults of one variant.
 
     Args:
         folder: the variant's.
-        quick: look at names, sizes and the tables only; otherwise read every file.
+        quick: check names, sizes and the tables only; otherwise read every file.
     """
     if interrupted(folder):
         yield Finding(folder, "an update was interrupted; reelstore repair finishes it")
@@ -65,8 +66,7 @@ def check_variant(folder: Path, *, quick: bool) -> Iterator[Finding]:
         link = " (a link: the copy in DVC's cache is the same)" if _is_link(folder / key) else ""
         yield Finding(folder / key, what + _rows_in(published, key) + link)
     for key in unrecognised_files(folder, digests):
-        partial = key.endswith(PARTIAL)
-        yield Finding(folder / key, "is left of an interrupted write" if partial else "isn't a file of this variant")
+        yield Finding(folder / key, _LEFTOVER if key.endswith(PARTIAL) else "isn't a file of this variant")
     if not published.faults:
         yield from _check_rows(folder, published, quick=quick)
 
@@ -86,25 +86,25 @@ def check_groups(folder: Path) -> Iterator[Finding]:
         name = folder.absolute().relative_to(group.absolute()).as_posix()
         yield Finding(
             group / MANIFEST,
-            f"its consolidated metadata isn't that of {name} as it is, and plain Zarr clients read by it; "
-            "reelstore repair takes it out",
+            f"its consolidated metadata is outdated for {name}, and plain Zarr clients read by it; "
+            "reelstore repair removes it",
         )
 
 
 def has_groups(folder: Path) -> bool:
-    """Whether a variant lies below a side, so that the groups above it are a store's."""
+    """Whether a variant is below a side, so that the groups above it are a store's."""
     return folder.absolute().parts[-3:][0] in SIDES
 
 
 def check_between(path: Path, variants: Collection[Path]) -> Iterator[Finding]:
-    """What lies at or below a path beside its variants and the groups above them; DVC's and git's own files may."""
+    """What is at or below a path besides variants and the groups above them; files of DVC and git are allowed."""
     if path in variants:
         return
     for entry in sorted(path.iterdir()):
         if entry.is_dir() and any(entry == variant or entry in variant.parents for variant in variants):
             yield from check_between(entry, variants)
         elif not (entry.name in BETWEEN or entry.suffix == ".dvc") or entry.is_dir():
-            what = "is left of an interrupted write" if entry.name.endswith(PARTIAL) else "isn't of a store"
+            what = _LEFTOVER if entry.name.endswith(PARTIAL) else "isn't part of a store"
             yield Finding(entry, what + (": there is no variant in it" if entry.is_dir() else ""))
 
 
@@ -117,7 +117,7 @@ def _check_names(folder: Path, attributes: object) -> Iterator[Finding]:
 
 
 def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Iterator[Finding]:
-    """Files that are right can still contradict each other, if what wrote them was wrong."""
+    """Files that fit their digests can still contradict each other, after a fault in the writer."""
     n_rows, spec = published.n_rows, published.spec
     try:
         rows = open_variant(folder)
@@ -130,10 +130,10 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
         yield Finding(folder, f"has {len(keys)} keys for {n_rows} rows")
     status = published.status
     if not np.isin(status, (OK, FAILED)).all():
-        yield Finding(folder / "status", f"row {int(np.flatnonzero(~np.isin(status, (OK, FAILED)))[0])} has none")
+        yield Finding(folder / "status", f"row {int(np.flatnonzero(~np.isin(status, (OK, FAILED)))[0])} has no status")
     failed = [keys[row] for row in np.flatnonzero(status == FAILED)]
     if failed != list(published.failures):
-        yield Finding(folder, f"{len(failed)} rows failed, {len(published.failures)} reasons are kept")
+        yield Finding(folder, f"{len(failed)} rows failed, {len(published.failures)} reasons are stored")
     ends = [("video_id_offsets", published.read("video_id_offsets", 0, n_rows + 1))]
     if spec.layout == "ragged":
         ends.append(("offsets", published.offsets))
@@ -160,7 +160,7 @@ def _check_values(folder: Path, published: StoredVariant, keys: list[Key]) -> It
 
 
 def _rows_in(published: StoredVariant, key: str) -> str:
-    """Which rows lie in a file, in words."""
+    """Description of the rows in a file."""
     name, _, rest = key.partition("/c/")
     if not rest or name == "video_id":
         return ""
@@ -182,7 +182,7 @@ def _keys_between(published: StoredVariant, start: int, stop: int) -> str:
         keys = open_variant(published.folder).table.keys
         return f", {keys[start]!r} to {keys[stop - 1]!r}"
     except StoreError:
-        return ""  # the keys' own files are bad
+        return ""  # the keys' files are damaged
 
 
 def _is_link(path: Path) -> bool:

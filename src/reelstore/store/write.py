@@ -90,12 +90,12 @@ IN_FLIGHT = 2
 class ArrayWriter:
     """Takes rows in order and writes each file once it is full.
 
-    Files get temporary names, `0.partial`, and keep them: who publishes renames `pending`. A file whose content is the
+    Files get temporary names, `0.partial`, and keep them; publishing renames `pending`. A file whose content is the
     published one's isn't written at all.
 
     Args:
         folder: the variant's folder.
-        layout: how the array lies in files.
+        layout: the array's files.
         published: file key -> sha256 (hex) of the files that are there and are what their digest says.
         threads: where files are hashed and written meanwhile; none: at once.
     """
@@ -117,7 +117,7 @@ class ArrayWriter:
         self._filled = 0
 
     def keep(self, n_files: int) -> None:
-        """Take over the first files as they are; they must be published. Only before any row."""
+        """Reuse the first files as they are; they must be published. Only before any row."""
         assert self.n_rows == 0, "files can be kept only in front of the first new row"
         for number in range(n_files):
             key = self.layout.file_key(number)
@@ -245,7 +245,7 @@ class VariantWriter:
         return self._next
 
     def keep(self, status: UInt8Array, reasons: Mapping[Key, str], offsets: IntArray) -> int:
-        """Begin with rows that are published in these very places; their whole files stay as they are.
+        """Begin with rows that are published at these positions; files that hold no other rows stay as they are.
 
         Args:
             status: (k,) of those rows.
@@ -267,7 +267,7 @@ class VariantWriter:
         return n_files * self._values.layout.file_rows
 
     def fill(self, rows: Array) -> None:
-        """Rows of `values` behind the files kept, up to the end of the rows kept."""
+        """Rows of `values` after the files kept, up to the end of the rows kept."""
         self._values.append(rows)
 
     def append(self, values: FloatArray, counts: IntArray | None = None) -> None:

@@ -85,7 +85,7 @@ for _name, _codec in _CODECS.items():
 
 
 def bounded_codecs() -> AbstractContextManager[Any]:
-    """While an array is opened, zarr-python takes these for its own; the array keeps them."""
+    """While an array is opened, zarr-python uses these codecs; the array keeps them."""
     chosen = {f"codecs.{name}": f"{codec.__module__}.{codec.__qualname__}" for name, codec in _CODECS.items()}
     return zarr.config.set(chosen)  # type: ignore[no-any-return]
 
@@ -131,7 +131,7 @@ _ABSENT = np.uint64(2**64 - 1)
 
 @dataclass(frozen=True)
 class Encoding:
-    """Where the chunks of an array lie.
+    """The chunk layout and codecs of an array.
 
     Attributes:
         name: of the array.
@@ -168,9 +168,9 @@ class Encoding:
         return tuple(slice(i * s, (i + 1) * s) for i, s in zip(numbers, self.file_shape, strict=True))
 
     def check_file(self, path: Path, numbers: tuple[int, ...]) -> None:
-        """See that every chunk of the array that should be in a file is.
+        """Check that a file has all chunks of the array that it should have.
 
-        zarr-python takes what is missing or empty for the fill value, and an index for true whatever it says.
+        zarr-python reads what is missing or empty as the fill value, and trusts every index.
 
         Raises:
             StoreError: the file is missing, empty or not a file; a chunk isn't in it; its index can't be.
@@ -195,7 +195,7 @@ class Encoding:
 
     def _check_index(self, path: Path, index: npt.NDArray[np.uint64], numbers: tuple[int, ...], size: int) -> None:
         per_file = [n // step for n, step in zip(self.file_shape, self.chunk_shape, strict=True)]
-        needed = tuple(  # of the last files, what lies within the array
+        needed = tuple(  # of the last files, the part within the array
             slice(-(-min(whole - number * n, n) // step))
             for whole, number, n, step in zip(self.shape, numbers, self.file_shape, self.chunk_shape, strict=True)
         )
@@ -206,14 +206,14 @@ class Encoding:
         low = self.index_bytes if self.index_at_start else 0
         high = np.uint64(size if self.index_at_start else size - self.index_bytes)
         if (lengths == 0).any() or (starts < low).any() or (starts > high).any() or (lengths > high - starts).any():
-            raise damaged(path, f"its index speaks of chunks that aren't within its {size} bytes")
+            raise damaged(path, f"its index lists chunks that aren't within its {size} bytes")
         order = np.argsort(starts)
         if ((starts + lengths)[order][:-1] > starts[order][1:]).any():
             raise damaged(path, "its index has chunks that overlap")
 
 
 def read_encoding(path: Path, name: str, metadata: Metadata) -> Encoding:
-    """How an array lies in files.
+    """Chunk layout and codecs of an array, checked.
 
     Args:
         path: its zarr.json, for messages.
@@ -301,7 +301,7 @@ def _check_codecs(codecs: list[Named]) -> None:
 
 
 HELD_BYTES = 2**30
-"""An array up to this size is read once and held in memory: random rows of a compressed file cost all of the file."""
+"""An array up to this size is read once and kept in memory: random rows of a compressed file cost all of the file."""
 BLOCK_BYTES = 2**28
 """Rows read in order are read by shards up to this size, by the chunks of larger ones."""
 
@@ -331,7 +331,7 @@ class ZarrArray:
         try:
             with bounded_codecs():
                 self._array = zarr.open_array(folder / name, mode="r", zarr_format=3)
-        except Exception as error:  # whatever is wrong with it shows in many ways
+        except Exception as error:  # faults show as many kinds of errors
             raise damaged(path, f"zarr-python can't read it ({error})") from error
         self.shape: tuple[int, ...] = tuple(self._array.shape)
         self.dtype = np.dtype(self._array.dtype).newbyteorder("=")
@@ -344,13 +344,13 @@ class ZarrArray:
 
     @cached_property
     def whole(self) -> Array | None:
-        """All rows as one read-only array, if that may be held in memory."""
+        """All rows as one read-only array, if that is small enough for memory."""
         if math.prod(self.shape) * self.dtype.itemsize > HELD_BYTES:
             return None
         return self._padded[: self.shape[0]]
 
     def take(self, rows: IntArray, out: Array, *, scattered: bool = False) -> None:
-        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are right, or `zero_row`."""
+        """Copy rows into `out`, (*rows.shape, *row shape); their numbers are valid, or `zero_row`."""
         if self.whole is not None:
             np.take(self._padded, rows, axis=0, out=out, mode="clip")
             return
@@ -358,7 +358,7 @@ class ZarrArray:
         take_in_order(rows, out, self.zero_row, self._fetch)
 
     def read(self, start: int, stop: int) -> Array:
-        """Rows from `start` to, without, `stop`, read-only; the file they are in is held for the next call."""
+        """Rows from `start` to, without, `stop`, read-only; the file they are in is cached for the next call."""
         if self.whole is not None:
             return self.whole[start:stop]
         first, block = self._block
