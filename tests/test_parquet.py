@@ -8,8 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reelstore.errors import DamagedFileError, IrregularFileError
+from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
-from reelstore.pairs.files import write_pairs
+from reelstore.pairs.files import pairs_parquet
 from reelstore.parquet import read_columns
 
 KINDS = {"video_id": "text", "caption_index": "whole", "label": "whole"}
@@ -18,7 +19,8 @@ KINDS = {"video_id": "text", "caption_index": "whole", "label": "whole"}
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "train.parquet"
-    write_pairs(path, [Pair(f"v{number % 40:03}", f"v{number % 40:03}", number % 7) for number in range(280)])
+    pairs = [Pair(f"v{number % 40:03}", f"v{number % 40:03}", number % 7) for number in range(280)]
+    write_atomically(path, pairs_parquet(pairs))
     return path
 
 

@@ -68,3 +68,9 @@ def unit_rows(values: Array, dtype: npt.DTypeLike = np.float32) -> Array:
     wide = values.astype(np.promote_types(values.dtype, dtype), copy=False)  # float16 overflows and is slow
     lengths = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.asarray(wide / np.where(lengths > 0, lengths, 1)).astype(dtype, copy=False)
+
+
+def widened(values: Array, width: int) -> Array:
+    """(n, dim) with zeros behind each row, up to a width; no length or product changes."""
+    missing = width - values.shape[1]
+    return np.pad(values, ((0, 0), (0, missing))) if missing else values

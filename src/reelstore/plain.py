@@ -67,14 +67,14 @@ def advised(advice: str) -> Iterator[None]:
         raise DamagedFileError(f"{error} {advice}") from error
 
 
-def read_typed(path: Path, kind: Any, *, at_most: int | None = None) -> Any:
+def read_typed(path: Path, kind: Any) -> Any:
     """The value of a JSON file as a `kind`.
 
     Raises:
         DamagedFileError: it isn't JSON, or a value isn't of its type: the message has the file and the key.
         IrregularFileError, OSError: as of `io.read_bytes`.
     """
-    return typed(read_json(path) if at_most is None else read_json(path, at_most=at_most), kind, path)
+    return typed(read_json(path), kind, path)
 
 
 def typed(value: Any, kind: Any, source: object) -> Any:

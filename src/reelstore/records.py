@@ -229,14 +229,6 @@ class Frames:
         return f"Frames{self.pixels.shape}"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An item that could not be embedded, and why."""
-
-    video_id: str
-    reason: str
-
-
 def _refuse_duplicates(kind: str, keys: Iterable[object]) -> None:
     seen: set[object] = set()
     for key in keys:

@@ -11,8 +11,9 @@ from reelstore.align.mapping import mapped
 from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.fitting import fit
+from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
-from reelstore.pairs.files import write_pairs
+from reelstore.pairs.files import pairs_parquet
 from reelstore.project.align.apply import run_apply
 from reelstore.project.align.stage import run_align
 from reelstore.project.evaluate.stage import run_evaluate
@@ -96,7 +97,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         make_store()
         for split, numbers in (("train", range(40)), ("validation", range(40, 50))):
             pairs = [Pair(f"v{n}", f"v{n}", index) for n in numbers for index in range(N_CAPTIONS)]
-            write_pairs(Path("pairs/drawn/captions") / f"{split}.parquet", pairs)
+            write_atomically(Path("pairs/drawn/captions") / f"{split}.parquet", pairs_parquet(pairs))
         for name in ("ridge", "half", "tokens"):
             align(name)
     return folder

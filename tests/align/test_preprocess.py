@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from reelstore.align import items, spectrum
 from reelstore.align.items import read_items
-from reelstore.align.preprocess import Preprocessing, mean_direction_of
+from reelstore.align.preprocess import Preprocessing
 from reelstore.arrays import Tokens, unit_rows
 from reelstore.errors import AlignerError, ParamsError
 
@@ -29,7 +29,6 @@ def test_centred_rows_lose_the_mean_of_their_directions(towers, batch_rows) -> N
     values = unit_rows(rows.array().astype(np.float64)).astype(np.float64)
     got = fitted(["unit", "centre", "unit"], rows).apply(rows.array())
     np.testing.assert_allclose(got, unit_rows(values - values.mean(axis=0)), atol=1e-6)
-    np.testing.assert_allclose(mean_direction_of(rows), values.mean(axis=0), rtol=1e-5)
 
 
 def test_standardised_rows_are_those_of_scikit_learn(towers, batch_rows) -> None:

@@ -10,8 +10,9 @@ import pytest
 from reelstore.align.registry import load_aligner
 from reelstore.errors import AlignerError, ParamsError
 from reelstore.fitting import fit
+from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
-from reelstore.pairs.files import write_pairs
+from reelstore.pairs.files import pairs_parquet
 from reelstore.project.align.check_loader import check_loader
 from reelstore.project.align.rows import paired_rows
 from reelstore.project.align.stage import run_align
@@ -54,9 +55,9 @@ def project(tmp_path, monkeypatch, towers):
     for split in ("train", "validation"):
         part = towers.part(0, 90) if split == "train" else towers.part(90, 120)
         pairs = [Pair(video_id, video_id, index) for video_id, index in part.text.ids]
-        write_pairs(Path("pairs/drawn/captions") / f"{split}.parquet", pairs)
+        write_atomically(Path("pairs/drawn/captions") / f"{split}.parquet", pairs_parquet(pairs))
         wrong = [Pair(pair.video_id, other.video_id, 0, 0) for pair, other in zip(pairs, pairs[3:], strict=False)]
-        write_pairs(Path("pairs/drawn/labelled") / f"{split}.parquet", 2 * (pairs + wrong))
+        write_atomically(Path("pairs/drawn/labelled") / f"{split}.parquet", pairs_parquet(2 * (pairs + wrong)))
 
 
 def align(name: str):

@@ -19,7 +19,7 @@ from reelstore.encoders.registry import load_encoder
 from reelstore.encoders.use import ReadyEncoder
 from reelstore.encoders.video_llama.files import MODELS
 from reelstore.encoders.video_llama.language import Llama
-from reelstore.encoders.video_llama.vision import VisionBranch, load_vision, normalised
+from reelstore.encoders.video_llama.vision import VisionBranch, build_vision, normalised, open_vision
 from reelstore.errors import ParamsError, WeightsError
 from reelstore.records import Frames
 
@@ -91,7 +91,7 @@ def worst(ours: np.ndarray, theirs: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def vision() -> VisionBranch:
     files = {role: TINY / FILES[role] for role in ("eva_vit", "qformer", "finetune")}
-    return load_vision(files, SIZES, device="cpu", dtype=torch.float32)
+    return build_vision(open_vision(files, SIZES), device="cpu", dtype=torch.float32)
 
 
 class TestBeforeTheLlama:
@@ -115,7 +115,7 @@ class TestBeforeTheLlama:
         assert theirs["llama_proj"].dtype == torch.float16
         assert {theirs[stage].dtype for stage in ("vit", "vit_ln", "qformer", "video_qformer")} == {torch.float32}
         files = {role: TINY / FILES[role] for role in ("eva_vit", "qformer", "finetune")}
-        ours = load_vision(files, SIZES, device="cpu", dtype=torch.float16).stages(pixels)
+        ours = build_vision(open_vision(files, SIZES), device="cpu", dtype=torch.float16).stages(pixels)
         assert {ours[stage].dtype for stage in STAGES if stage != "vit"} == {torch.float32}
         exact = GOLDEN["stage_llama_proj"]
         for tokens in (theirs["llama_proj"].float().numpy(), ours["llama_proj"].numpy()):

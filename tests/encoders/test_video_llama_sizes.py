@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from reelstore.encoders.video_llama.vision import load_vision
+from reelstore.encoders.video_llama.vision import build_vision, open_vision
 
 State = dict[str, Tensor]
 VIT_EPSILON, LN_VISION_EPSILON, BERT_EPSILON = 1e-6, 1e-5, 1e-12
@@ -137,12 +137,11 @@ def test_every_stage_is_that_of_a_plain_reading_at_other_sizes(sizes: Sizes, tmp
         torch.save(state if role == "eva_vit" else {"model": state}, tmp_path / f"{role}.pth")
     size = sizes.patch * sizes.side
     pixels = torch.randn(2, sizes.n_frames, 3, size, size, generator=torch.Generator().manual_seed(0))
-    branch = load_vision(
+    files = open_vision(
         {role: tmp_path / f"{role}.pth" for role in states},
         {"vit_blocks": sizes.vit[0], "vit_heads": sizes.vit[1], "qformer_heads": n_heads},
-        device="cpu",
-        dtype=torch.float32,
     )
+    branch = build_vision(files, device="cpu", dtype=torch.float32)
     with torch.inference_mode():
         found = branch.stages(pixels)
         vit = vit_states(states["eva_vit"], pixels.flatten(0, 1), sizes)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelstore.errors import DatasetError
+from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair, SplitCaptions, labelled_pairs, positive_pairs
-from reelstore.pairs.files import read_pairs, write_pairs
+from reelstore.pairs.files import pairs_parquet, read_pairs
 from reelstore.records import Caption, Dataset, Video
 
 SETTINGS = {"positives": 0, "negatives": 0, "doubled": False, "seed": 0}
@@ -99,19 +100,19 @@ def test_a_video_for_which_no_caption_is_negative_is_named() -> None:
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     pairs = [Pair("a", "a", 0), Pair('ü\u2028 \n"x"', "b", 12, 0)]
     path = tmp_path / "deep" / "train.parquet"
-    write_pairs(path, pairs)
+    write_atomically(path, pairs_parquet(pairs))
     assert read_pairs(path) == pairs
     assert pq.read_table(path).to_pylist()[1]["caption_video_id"] == "b"
     assert list(path.parent.iterdir()) == [path]
     first = path.read_bytes()
-    write_pairs(path, pairs)
+    write_atomically(path, pairs_parquet(pairs))
     assert path.read_bytes() == first
 
 
 def test_pairs_are_small_on_disk(tmp_path: Path) -> None:
     captions = SplitCaptions(drawn([20] * 300), "train")
     pairs = labelled_pairs(captions, positives=20, negatives=20, doubled=True, seed=0)
-    write_pairs(tmp_path / "train.parquet", pairs)
+    write_atomically(tmp_path / "train.parquet", pairs_parquet(pairs))
     assert len(pairs) == 24_000
     assert (tmp_path / "train.parquet").stat().st_size < 8 * len(pairs)
 

@@ -12,8 +12,9 @@ from reelstore.cli import main
 from reelstore.errors import EvaluationError
 from reelstore.evaluation import evaluate
 from reelstore.evaluation.matched import Matched
+from reelstore.io import write_atomically
 from reelstore.project.evaluate.compare import Condition, run_compare
-from reelstore.project.evaluate.stage import write_queries
+from reelstore.project.evaluate.stage import queries_parquet
 
 VIDEOS = [f"v{number}" for number in range(40)]
 CAPTIONS = [(video, index) for video in VIDEOS for index in range(2)]
@@ -27,7 +28,7 @@ def write(folder: Path, noise: float, *, leave_out: int = 0):
     kept = slice(leave_out, None)
     matched = Matched(VIDEOS, CAPTIONS[kept], OWNER[kept], {})
     found = evaluate(text=text[kept], video=video, video_of_caption=OWNER[kept], return_hard_negatives=True)
-    write_queries(folder / "evaluation" / "queries.parquet", found, matched)
+    write_atomically(folder / "evaluation" / "queries.parquet", queries_parquet(found, matched))
     return found
 
 

@@ -14,7 +14,7 @@ from reelstore.evaluation.files import write_json
 from reelstore.evaluation.matched import Matched
 from reelstore.evaluation.rescoring import QueryBank, evaluate_rescored
 from reelstore.project.evaluate.protocol import run_protocol
-from reelstore.project.evaluate.stage import run_evaluate, write_curves, write_queries
+from reelstore.project.evaluate.stage import curve_files, queries_parquet, run_evaluate
 from reelstore.project.evaluate.thresholds import check_thresholds
 from reelstore.project.settings import parse_params
 from reelstore.records import Protocol
@@ -42,7 +42,7 @@ def found():
 
 
 def test_queries_name_the_hardest_negative_answer_by_its_key(tmp_path, found):
-    write_queries(tmp_path / "queries.parquet", found, MATCHED)
+    (tmp_path / "queries.parquet").write_bytes(queries_parquet(found, MATCHED))
     rows = pq.read_table(tmp_path / "queries.parquet").to_pylist()
     assert [(row["direction"], row["video_id"], row["caption_index"]) for row in rows] == [
         ("t2v", "a", 0),
@@ -63,24 +63,20 @@ def test_queries_name_the_hardest_negative_answer_by_its_key(tmp_path, found):
 
 def test_a_query_without_a_wrong_item_has_no_hardest_negative_answer(tmp_path):
     one = Matched(["a"], [("a", 0)], np.array([0]), {})
-    write_queries(
-        tmp_path / "queries.parquet",
-        evaluate(text=np.ones((1, 2)), video=np.ones((1, 2)), video_of_caption=[0], return_hard_negatives=True),
-        one,
-    )
+    found = evaluate(text=np.ones((1, 2)), video=np.ones((1, 2)), video_of_caption=[0], return_hard_negatives=True)
+    (tmp_path / "queries.parquet").write_bytes(queries_parquet(found, one))
     for row in pq.read_table(tmp_path / "queries.parquet").to_pylist():
         assert (row["hardest_negative_video_id"], row["gap"]) == (None, None)
 
 
 def test_curves_run_from_1_to_50_beside_chance(tmp_path, found):
-    write_curves(tmp_path / "plots", found)
-    lines = (tmp_path / "plots" / "t2v_recall.csv").read_text().splitlines()
+    lines = curve_files(tmp_path, found)[tmp_path / "t2v_recall.csv"].decode().splitlines()
     assert lines[0] == "k,recall,chance"
     assert len(lines) == 1 + 50
     assert lines[1] == "1,0.500000,0.333333"
     assert lines[50] == "50,1.000000,1.000000"
     # Video a finds one of its two captions first, video b another's.
-    assert (tmp_path / "plots" / "v2t_recall.csv").read_text().splitlines()[1] == "1,0.250000,0.333333"
+    assert curve_files(tmp_path, found)[tmp_path / "v2t_recall.csv"].decode().splitlines()[1] == "1,0.250000,0.333333"
 
 
 def test_json_is_sorted_rounded_and_free_of_nan(tmp_path):

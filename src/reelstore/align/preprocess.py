@@ -183,13 +183,6 @@ def mean_of_tokens(items: Tokens) -> Float32Array:
     return means
 
 
-def mean_direction_of(rows: Rows) -> Float32Array:
-    """(dim,) mean of a pooled variant's rows after scaling each to length 1."""
-    side = Preprocessing(["unit", "centre"])
-    side.fit(rows)
-    return side.tensors()["1.mean"]
-
-
 def _mean_and_deviation(vectors: Iterator[Float32Array]) -> tuple[Float32Array, Float32Array]:
     """(dim,) each; a dimension that doesn't vary has deviation 1."""
     count = 0

@@ -12,7 +12,6 @@ from reelstore.errors import AlignerError, MissingTensorError
 T = TypeVar("T")
 MAX_WIDTH = 2**20
 """Of an embedding, a layer or a joint space: beyond it a batch doesn't fit into memory."""
-MAX_LAYERS = 256
 
 Shape = Sequence[int | str]
 """Widths; a name is a width that is the same in every shape with that name."""

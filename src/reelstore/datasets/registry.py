@@ -39,7 +39,7 @@ def settings_of(kind: str) -> type[DatasetParams]:
     return first.annotation if has_own else DatasetParams
 
 
-def dataset_params(values: Any, *, key: str = "dataset") -> DatasetParams:
+def dataset_params(values: Any) -> DatasetParams:
     """A dataset's settings from plain values, those of its kind among them.
 
     Raises:
@@ -50,5 +50,5 @@ def dataset_params(values: Any, *, key: str = "dataset") -> DatasetParams:
     try:
         settings = settings_of(kind) if isinstance(kind, str) else DatasetParams
     except UnknownNameError as error:
-        raise ParamsError(f"{key}.kind: {error}", key=f"{key}.kind") from None
-    return parsed(settings, values, key=key)
+        raise ParamsError(f"dataset.kind: {error}", key="dataset.kind") from None
+    return parsed(settings, values, key="dataset")

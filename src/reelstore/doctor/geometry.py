@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from reelstore.arrays import Array, BoolArray, Float64Array, IntArray, unit_rows
+from reelstore.arrays import Array, BoolArray, Float64Array, IntArray, unit_rows, widened
 
 
 def unit(values: Array) -> Float64Array:
@@ -10,11 +10,17 @@ def unit(values: Array) -> Float64Array:
     return unit_rows(values, np.float64)
 
 
+def share_below(scores: Float64Array, own: IntArray) -> Float64Array:
+    """(n_queries,) share of other items that score lower than the item `own` (n_queries,); a tie counts half."""
+    relevant = scores[np.arange(len(scores)), own][:, None]
+    lower = (scores < relevant).sum(axis=1) + ((scores == relevant).sum(axis=1) - 1) / 2
+    return np.asarray(lower / max(scores.shape[1] - 1, 1))
+
+
 def same_width(*, text: Array, video: Array) -> tuple[Array, Array]:
     """Text and video with the width of the wider one: zeros are added at the end, no length or product changes."""
     width = max(text.shape[1], video.shape[1])
-    wide_text, wide_video = (np.pad(values, ((0, 0), (0, width - values.shape[1]))) for values in (text, video))
-    return wide_text, wide_video
+    return widened(text, width), widened(video, width)
 
 
 def usual_nearest(values: Array) -> float:

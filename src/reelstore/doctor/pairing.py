@@ -7,7 +7,7 @@ from scipy.stats import binom, norm
 
 from reelstore.arrays import Array, Float64Array, IntArray
 from reelstore.doctor.findings import Check, Level
-from reelstore.doctor.geometry import unit
+from reelstore.doctor.geometry import share_below, unit
 from reelstore.doctor.permutation import PermutationTest
 from reelstore.doctor.probe import Probe
 
@@ -158,7 +158,7 @@ def mismatched_captions(probe: Probe) -> list[Check]:
         measured = [_among_siblings(probe.sample.text[rows], owner, len(videos))]
         queries, items = probe.means[videos], probe.predicted[videos]
         allowed = MISMATCHED_VIDEOS if len(rows) >= SIBLINGS * len(videos) else MISMATCHED_SINGLE
-        places = _places(unit(queries) @ unit(items).T, np.arange(len(videos)))
+        places = share_below(unit(queries) @ unit(items).T, np.arange(len(videos)))
         measured.append(_of("videos' captions", places, allowed))
         known = [one for one in measured if one is not None]
         worst = max(known, key=lambda one: (one.found, one.share - one.expected - one.allowed))
@@ -196,7 +196,7 @@ def _among_siblings(text: Array, owner: IntArray, n_videos: int) -> _Mismatched 
         scores = lengthened[chosen] @ unit(total).T
         alone = unit(total[owner[chosen]] - lengthened[chosen])
         scores[np.arange(len(chosen)), owner[chosen]] = (lengthened[chosen] * alone).sum(axis=1)
-        found.append(_places(scores, owner[chosen]))
+        found.append(share_below(scores, owner[chosen]))
     return _of("captions", max(found, key=lambda places: float(places.mean())), MISMATCHED)
 
 
@@ -205,10 +205,3 @@ def _of(what: str, places: Float64Array, allowed: float) -> _Mismatched:
     auc = float(np.clip(places.mean(), 0.5, 0.999))
     expected = float(norm.cdf(norm.ppf(TAIL) - 2**0.5 * norm.ppf(auc))) / TAIL
     return _Mismatched(what, float((places < TAIL).mean()) / TAIL, expected, allowed, len(places))
-
-
-def _places(scores: Float64Array, own: IntArray) -> Float64Array:
-    """(n,) share of other items that score lower than the query's own."""
-    relevant = scores[np.arange(len(scores)), own][:, None]
-    lower = (scores < relevant).sum(axis=1) + ((scores == relevant).sum(axis=1) - 1) / 2
-    return np.asarray(lower / max(scores.shape[1] - 1, 1))

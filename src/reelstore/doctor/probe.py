@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import eigh
 
 from reelstore.arrays import Array, Float64Array, IntArray
-from reelstore.doctor.geometry import unit
+from reelstore.doctor.geometry import share_below, unit
 from reelstore.doctor.permutation import PermutationTest, permutation_test
 from reelstore.doctor.sample import Sample
 
@@ -24,7 +24,7 @@ class Probe:
     Videos of that split are predicted by regressions on the other folds, videos of other splits by one on all of it.
     """
 
-    def __init__(self, sample: Sample, *, seed: int = 0) -> None:
+    def __init__(self, sample: Sample) -> None:
         self.sample = sample
         self.fitted_on = sample.names[0]
         train = sample.videos_of(self.fitted_on)
@@ -35,7 +35,7 @@ class Probe:
         self.means = of_text(sample.mean_captions)
         """(n_videos, d)"""
         self.means[sample.n_captions == 0] = 0
-        fold = np.random.default_rng(seed).permutation(self.n_train) % FOLDS
+        fold = np.random.default_rng(0).permutation(self.n_train) % FOLDS
         parts = [(train[fold != number], train[fold == number]) for number in range(FOLDS)]
         others = np.setdiff1d(np.arange(len(sample.video)), train)
         self._fits = [_Fit(sample.video, known, asked) for known, asked in [*parts, (train, others)]]
@@ -52,19 +52,15 @@ class Probe:
             predicted[fit.asked] = fit.predict(targets)
         return predicted
 
-    def test(self, split: str, predicted: Float64Array | None = None) -> PermutationTest:
+    def test(self, split: str) -> PermutationTest:
         """How captions of a split find their videos."""
-        predicted = self.predicted if predicted is None else predicted
         rows, owner = self.sample.captions_of(split)
-        return permutation_test(self.text[rows], predicted[self.sample.videos_of(split)], owner)
+        return permutation_test(self.text[rows], self.predicted[self.sample.videos_of(split)], owner)
 
     def mean_caption_auc(self, split: str, predicted: Float64Array) -> float:
         """AUC of videos' mean captions: faster than `test`."""
         rows = self.sample.videos_of(split)
-        scores = unit(self.means[rows]) @ unit(predicted[rows]).T
-        own = np.diag(scores)[:, None]
-        lower = (scores < own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
-        return float(lower.mean() / max(len(rows) - 1, 1))
+        return float(share_below(unit(self.means[rows]) @ unit(predicted[rows]).T, np.arange(len(rows))).mean())
 
 
 class _Fit:

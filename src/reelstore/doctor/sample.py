@@ -90,18 +90,17 @@ class Sample:
         return rows, np.searchsorted(videos, self.video_of_caption[rows])
 
 
-def draw_sample(videos: Rows, texts: Rows, *, seed: int = 0) -> Sample:
+def draw_sample(videos: Rows, texts: Rows) -> Sample:
     """At most `MAX_VIDEOS` videos of each split, in runs of neighbours, and their captions.
 
     Args:
         videos: pooled, or tokens, which are pooled by their mean.
         texts: the same of captions.
-        seed: of the runs.
     """
     videos, texts = videos.ok(), texts.ok()
     table = videos.table
     ids, splits = [str(key) for key in table.keys], np.array(table.splits, dtype=np.str_)
-    rows = _drawn(splits, np.random.default_rng(seed))
+    rows = _drawn(splits, np.random.default_rng(0))
     row_of = {ids[row]: number for number, row in enumerate(rows.tolist())}
     of_video: list[list[int]] = [[] for _ in rows]
     keys = texts.ids

@@ -124,7 +124,7 @@ def sample_checks(stats: EpochStats) -> list[Check]:
     return checks
 
 
-def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "") -> Check:
+def chance_level(mrr: float, n_videos: int, n_captions: int) -> Check:
     """An MRR compared with that of guessing: no more than four standard deviations above it means nothing."""
     reciprocal = 1 / np.arange(1, n_videos + 1)
     chance = float(reciprocal.mean())
@@ -134,7 +134,7 @@ def chance_level(mrr: float, n_videos: int, n_captions: int, *, about: str = "")
     bad = mrr <= limit
     return Check(
         "chance-level",
-        about,
+        "",
         mrr,
         f"above {limit:.4f} (chance {chance:.4f} among {n_videos})",
         "fatal" if bad else "ok",

@@ -37,11 +37,6 @@ class StoredTensor:
     content: Any
 
     @property
-    def is_float(self) -> bool:
-        """Whether these are numbers of 16 bits or more with a fraction, as weights are."""
-        return self.dtype in _FLOATS
-
-    @property
     def n_values(self) -> int:
         """How many numbers."""
         return torch.Size(self.shape).numel()

@@ -213,10 +213,6 @@ def _resample(value: Any, *, file: Path) -> Image.Resampling:
     return known[value]
 
 
-def _is_scale(number: float) -> bool:
-    return _SMALLEST < number <= 1
-
-
 def _is_mean(number: float) -> bool:
     return abs(number) < 2**16
 

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from reelstore.arrays import Array, IntArray
+from reelstore.arrays import Array, IntArray, widened
 from reelstore.errors import ParamsError
 from reelstore.evaluation.rerank import Stored
 from reelstore.ranking import MaxSim
@@ -68,5 +66,4 @@ class _Widened:
     def take_ragged(self, positions: IntArray) -> tuple[Array, IntArray]:
         """As of a store's rows."""
         values, offsets = self._rows.take_ragged(positions)
-        missing = self.dim - values.shape[1]
-        return np.pad(values, ((0, 0), (0, missing))) if missing else values, offsets
+        return widened(values, self.dim), offsets

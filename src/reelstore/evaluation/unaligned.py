@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import numpy as np
-
-from reelstore.arrays import Array
+from reelstore.arrays import Array, widened
 from reelstore.errors import EvaluationError
 from reelstore.ranking.arrays import as_array
 
@@ -24,7 +22,7 @@ def pad_to_same_width(*, text: Any, video: Any) -> tuple[Array, Array]:
     """
     text, video = _matrix(text, "text"), _matrix(video, "video")
     width = max(text.shape[1], video.shape[1])
-    return _padded(text, width), _padded(video, width)
+    return widened(text, width), widened(video, width)
 
 
 def _matrix(values: Any, name: str) -> Array:
@@ -32,8 +30,3 @@ def _matrix(values: Any, name: str) -> Array:
     if found.ndim != 2 or found.dtype.kind not in "fiu":
         raise EvaluationError(f"{name} must be real numbers (n, dim), not {found.dtype} {found.shape}.")
     return found
-
-
-def _padded(values: Array, width: int) -> Array:
-    missing = width - values.shape[1]
-    return np.pad(values, ((0, 0), (0, missing))) if missing else values

@@ -3,17 +3,11 @@
 from pathlib import Path
 
 from reelstore.errors import DamagedFileError, DatasetError
-from reelstore.io import write_atomically
 from reelstore.pairs.build import Pair
 from reelstore.parquet import read_columns
 
 _COLUMNS = {"video_id": "text", "caption_video_id": "text", "caption_index": "whole", "label": "whole"}
 _AGAIN = "Run dvc repro pairs, or fetch it with dvc pull."
-
-
-def write_pairs(path: Path, pairs: list[Pair]) -> None:
-    """Write `pairs_parquet` of the pairs."""
-    write_atomically(path, pairs_parquet(pairs))
 
 
 def pairs_parquet(pairs: list[Pair]) -> memoryview:
@@ -29,7 +23,7 @@ def pairs_parquet(pairs: list[Pair]) -> memoryview:
 
 
 def read_pairs(path: Path) -> list[Pair]:
-    """Pairs as written by `write_pairs`.
+    """Pairs of a file of `pairs_parquet`.
 
     Raises:
         DatasetError: there are none, or these aren't pairs.

@@ -211,13 +211,6 @@ def open_vision(paths: Mapping[str, Path], sizes: Mapping[str, int]) -> VisionFi
     return VisionFiles(paths, eva, blip, tuned, known)
 
 
-def load_vision(
-    paths: Mapping[str, Path], sizes: Mapping[str, int], *, device: str, dtype: torch.dtype
-) -> VisionBranch:
-    """The vision branch from its three published files; arguments and errors as of `open_vision` and `build_vision`."""
-    return build_vision(open_vision(paths, sizes), device=device, dtype=dtype)
-
-
 def build_vision(files: VisionFiles, *, device: str, dtype: torch.dtype) -> VisionBranch:
     """The vision branch, its weights read.
 

@@ -13,7 +13,7 @@ from reelstore.evaluation import DirectionResult, Evaluation, confidence_interva
 from reelstore.evaluation.files import json_bytes
 from reelstore.evaluation.intervals import HOLDS_FIXED, LEVEL, METHOD, cluster_descriptions
 from reelstore.evaluation.matched import Matched
-from reelstore.io import replace_together, write_atomically
+from reelstore.io import replace_together
 from reelstore.project.evaluate.score import Measured, measure
 from reelstore.project.settings import Params
 from reelstore.records import model_name
@@ -119,13 +119,8 @@ def write_found(
     )
 
 
-def write_curves(folder: Path, evaluation: Evaluation) -> None:
-    """t2v_recall.csv and v2t_recall.csv: recall and chance for k from 1 to 50."""
-    replace_together(curve_files(folder, evaluation))
-
-
 def curve_files(folder: Path, evaluation: Evaluation) -> dict[Path, bytes]:
-    """What `write_curves` writes."""
+    """t2v_recall.csv and v2t_recall.csv: recall and chance for k from 1 to 50."""
     files = {}
     for direction in ("t2v", "v2t"):
         curve = evaluation.curve(direction, CURVE_KS)
@@ -138,18 +133,13 @@ def curve_files(folder: Path, evaluation: Evaluation) -> dict[Path, bytes]:
     return files
 
 
-def write_queries(path: Path, evaluation: Evaluation, matched: Matched) -> None:
+def queries_parquet(evaluation: Evaluation, matched: Matched) -> memoryview:
     """A row for each query: its key, rank, counts, hardest negative and the gap to the relevant item; then the query's
     value of every metric, a column each.
 
     `caption_index` is null where the query (or the item) is a video; the hardest negative and the gap are null
     where every item is relevant; a metric is null in the direction that doesn't have it.
     """
-    write_atomically(path, queries_parquet(evaluation, matched))
-
-
-def queries_parquet(evaluation: Evaluation, matched: Matched) -> memoryview:
-    """What `write_queries` writes."""
     rows = query_rows(evaluation, matched)
     table = pa.Table.from_pylist(
         [dict(zip(_QUERY_COLUMNS.names, row, strict=True)) for row in rows], schema=_QUERY_COLUMNS
