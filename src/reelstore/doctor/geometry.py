@@ -24,7 +24,7 @@ def same_width(*, text: Array, video: Array) -> tuple[Array, Array]:
 
 
 def usual_nearest(values: Array) -> float:
-    """Median cosine of rows and their nearest other row, the mean taken off."""
+    """Median cosine of rows and their nearest other row, after centring."""
     wide = unit(values)
     scores = unit(wide - wide.mean(axis=0))
     similar = scores @ scores.T
@@ -106,7 +106,7 @@ def alignment(first: Float64Array, second: Float64Array) -> float:
 
 
 def neighbours(values: Array, k: int) -> IntArray:
-    """(n, k) positions of each row's nearest other rows by cosine, the mean taken off."""
+    """(n, k) positions of each row's nearest other rows by cosine, after centring."""
     wide = unit(values)
     scores = unit(wide - wide.mean(axis=0))
     similar = scores @ scores.T

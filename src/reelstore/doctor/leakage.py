@@ -56,7 +56,7 @@ def leakage(dataset: Dataset) -> list[Leakage]:
 
 
 def near_duplicates(rows: Rows, *, near: float) -> list[Leakage]:
-    """Rows whose cosine with a row of another split is `near` or more, once the mean of all rows is taken off.
+    """Rows whose cosine with a row of another split is `near` or more, once the mean of all rows is subtracted.
 
     Without the mean, as language models' states share a large one: rows that have nothing in common would be near.
 

@@ -15,7 +15,7 @@ class HardNegatives:
     """The negative captions nearest to each video of a split; some of them are drawn.
 
     A video variant says which videos are alike, and their captions are near; a text variant says which captions are
-    like the mean of the video's own. Both by cosine, the mean of the split taken off first.
+    like the mean of the video's own. Both by cosine, after subtracting the mean of the split.
 
     Args:
         captions: of the split.

@@ -1,4 +1,4 @@
-"""Scores -> exact counts: how many non-relevant items stand above, and beside, every relevant one."""
+"""Scores -> exact counts: how many non-relevant items rank above every relevant one, or equal to it."""
 
 from reelstore.ranking.counter import count_pairs, refuse_nonfinite, score_matrix
 from reelstore.ranking.counts import DIRECTIONS, MEMORY, Direction, PairCounts

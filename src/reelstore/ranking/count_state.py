@@ -65,7 +65,7 @@ class CountState:
         return_hard_negatives: whether the hardest negative are looked for.
         right_scores: scores of the pairs of these captions and videos, (n,) each, as they are defined.
         define: puts the scores of all relevant pairs into `counts`.
-        centres: taken off before products; None where nothing is.
+        centres: subtracted before products; None where nothing is.
         group: (n_captions,) group of each caption, ascending, where videos search groups instead of captions: a
             group's score is that of its best caption. Captions of no group have the largest number.
         n_groups: groups.

@@ -1,4 +1,4 @@
-"""What ranking finds: for every relevant pair, how many non-relevant items stand above it and beside it."""
+"""What ranking finds: for every relevant pair, how many non-relevant items rank above it, or equal to it."""
 
 from dataclasses import dataclass
 from typing import Any, Literal

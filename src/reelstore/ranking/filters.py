@@ -79,7 +79,7 @@ class Band:
 
 @dataclass(frozen=True)
 class Centres:
-    """What is taken off both sides where embeddings are so close together that a product loses their differences.
+    """Subtracted from both sides where embeddings are so close together that a product loses their differences.
 
     a.b = (a - t).(b - v) + t.(b - v) + (a - t).v + t.v for any t and v: the first term is small and may be coarse, the
     others cost one product with a single vector a row.
@@ -100,7 +100,7 @@ class OperandBlock:
     Args:
         stored: (n, dim) stored values.
         similarity: what they are scored by.
-        own, other: (dim,) float64 centres of this side and of the other; both None where nothing is taken off.
+        own, other: (dim,) float64 centres of this side and of the other; both None where nothing is subtracted.
         left: whether it is the left operand of products; the shifts of the two are in different dimensions.
         precise: whether a narrow bound in float32 is worth some time.
 
@@ -131,7 +131,7 @@ class OperandBlock:
 
     @cached_property
     def bfloat16(self) -> Operand:
-        """In float32 still: whoever multiplies rounds."""
+        """In float32 still: the product rounds."""
         rough = self.rough
         error = rough.error + rough.reach * _UNIT["bfloat16"]
         return Operand(rough.values, rough.reach * 1.01, error, rough.shift, rough.shift_error)
@@ -266,8 +266,8 @@ def band(level: Level, text: Operand, video: Operand, centres: Centres | None) -
     error = text.error * video.reach + video.error * text.reach + text.error * video.error
     error += (dim + 4) * unit * (product + shifts) + dim * _TINY[level] * (1 + text.reach + video.reach)
     error += text.shift_error + video.shift_error
-    # The reference itself, its threshold and the terms taken off it: a few dozen roundings in float64 of numbers of
-    # this size at most, at every level.
+    # The reference itself, its threshold and the terms subtracted from it: a few dozen roundings in float64 of numbers
+    # of this size at most, at every level.
     off = 0.0 if centres is None else float(np.linalg.norm(centres.text) + np.linalg.norm(centres.video))
     error += 64 * _UNIT["float64"] * (text.reach + video.reach + off) ** 2
     slope = 1.01 * _UNIT["bfloat16"] if level == "bfloat16" else 0.0

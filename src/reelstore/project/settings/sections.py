@@ -91,7 +91,7 @@ class LeakageParams(Settings):
     allow: Listed[Literal["file", "caption", "near-video", "near-caption"]] = ()
     """Kinds that don't fail a stage: `file`, `caption`, `near-video`, `near-caption`."""
     near: Annotated[float, Field(gt=0, le=1)] = 0.98
-    """Cosine, the mean taken off, from which two embeddings are near-duplicates."""
+    """Cosine, after centring, from which two embeddings are near-duplicates."""
     variants: Listed[VariantPath] = ()
     """Pooled variants in which near-duplicates are looked for, such as video/efficientnet-lite0/mean."""
 
