@@ -12,7 +12,7 @@ pages that it still holds; more than 1 in 1,000 is an error.
 an epoch of the block shuffle, as stored, with a consumer that does nothing. `random rows` are batches of 256 under the
 advice `random`, a hundredth of the store.
 
-Contenders take turns in one run, in an order drawn anew for every round; a ratio is of two speeds of one round. That
+Contenders take turns in one run, in a new random order each round; a ratio is of two speeds of one round. That
 the machine below forgets, too, nobody can tell from inside: on a virtual one, its host may keep what it has read.
 """
 

@@ -24,22 +24,18 @@ import sys
 import tempfile
 import threading
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import reelstore
 from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.mapping import mapped
 from reelstore.align.registry import make_aligner
 from reelstore.evaluation import evaluate
-from reelstore.store.format import VariantSpec
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 
 KINDS = ("procrustes", "ridge", "cca", "kernel-ridge", "asif")
 CAPTIONS, N_LATENTS = 18, 64
@@ -64,14 +60,8 @@ class Side:
 def write(folder: Path, side: str, keys: list[Any], dim: int, latents: np.ndarray) -> None:
     """One row a key, as a variant of a store."""
     drawn = Side(dim, seed=len(side))
-    spec = VariantSpec(side, "drawn", "mean", dim, 0, "float16", {})  # type: ignore[arg-type]
-    contents = [sha256(str(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / side / "drawn" / "mean", spec, table)
-    for start in range(0, len(keys), 1024):
-        rows = np.arange(start, min(start + 1024, len(keys)))
-        update.put_rows(rows, drawn.draw(latents[rows]))
-    update.finish()
+    values = (drawn.draw(latents[start : start + 1024]) for start in range(0, len(keys), 1024))
+    reelstore.open(folder, create=True).write(f"{side}/drawn/mean", keys, values)
 
 
 def write_store(folder: Path, n_videos: int, n_validation: int, dim: int) -> None:

@@ -7,7 +7,7 @@ Videos: drawn MP4 clips, 320 x 240, 10 seconds of 30 frames each as MSR-VTT's sh
 efficientnet-lite0. Captions: of drawn words, 3 to 40 of them, through minilm-l6.
 
 The stage plans, reads and decodes files, encodes, stages rows, and publishes a store down to the disk; its encoder is
-loaded before. Alone: `encode` on inputs that lie ready in memory, in batches filled up as well as they can be; nothing
+loaded before. Alone: `encode` on inputs in memory, in batches filled up as well as they can be; nothing
 is read, decoded, tokenised or written. Both have one encoder thread, the stage the other cores for the rest. They take
 turns; a ratio is of two times of one round. `busy` is the share of the stage's time in which the encoder computes;
 others on the machine disturb it less. `preparing` is what decoding, or tokenising, one item takes a core: no stage can

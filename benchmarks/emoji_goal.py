@@ -4,14 +4,13 @@
 
 `--data` is a folder that the dataset stage wrote with `dataset.still: true`. What the encoders give for the first frame
 of each clip and for each sentence is kept beside `--out`, so that a second run only fits. Settings are chosen on
-validation, test is looked at once for each aligner and seed of split. Three conventions: `own`, that of
+validation, test is evaluated once for each aligner and seed of split. Three conventions: `own`, that of
 `reelstore evaluate` (only a caption's own video is right); `sentence`: a video is right for a sentence if one of
 its captions is that sentence, and each sentence counts once among the answers; `together`: a video's captions are one
 query, the mean of what they are mapped to.
 """
 
 import argparse
-import hashlib
 import json
 import time
 from pathlib import Path
@@ -27,12 +26,7 @@ from reelstore.align.registry import make_aligner
 from reelstore.datasets.splits import split_of_group
 from reelstore.evaluation import Evaluation, confidence_intervals, evaluate
 from reelstore.evaluation.compare import compare
-from reelstore.store.format import VariantSpec
-from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 from reelstore.video import Sampling
 from reelstore.video.decode import decode
 
@@ -71,17 +65,19 @@ def main() -> None:
     features = encoded(args.data, videos, captions, kept=args.out.parent / "emoji_goal.npz")
     found: dict[str, list[dict[str, Any]]] = {name: [] for name in contenders}
     with TemporaryDirectory() as folder:
-        sides = {
-            name: stored(Path(folder), "video", name, [v["video_id"] for v in videos], features[name])
-            for name in ("head", "stages")
-        }
+        store = reelstore.open(folder, create=True)  # aligners read rows of a store
+        for name in ("head", "stages"):
+            store.write(f"video/emoji-goal/{name}", [v["video_id"] for v in videos], features[name], dtype="float16")
         keys = [(c["video_id"], c["caption_index"]) for c in captions]
-        texts = stored(Path(folder), "text", "mean", keys, features["text"])
+        store.write("text/emoji-goal/mean", keys, features["text"], dtype="float16")
+        texts = store["text/emoji-goal/mean"]
         for seed in args.seeds:
             split_of = {v["video_id"]: split_of_group(v["group"], SHARES, seed=seed) for v in videos}
             evaluations: dict[str, Evaluation] = {}
             for name, (variant, settings) in contenders.items():
-                numbers, evaluations[name] = measured(sides[variant], texts, captions, split_of, settings)
+                numbers, evaluations[name] = measured(
+                    store[f"video/emoji-goal/{variant}"], texts, captions, split_of, settings
+                )
                 if SIMPLEST in evaluations and name != SIMPLEST:
                     numbers["beyond " + SIMPLEST] = beyond(evaluations[SIMPLEST], evaluations[name])
                 found[name].append({"seed": seed, **numbers})
@@ -189,18 +185,6 @@ def encoded(
     arrays = {name: values.astype(np.float16) for name, values in arrays.items()}
     np.savez(kept, **arrays)
     return arrays
-
-
-def stored(folder: Path, side: Any, variant: str, keys: list[Any], values: np.ndarray) -> Rows:
-    """Values as a variant of a store, which is what aligners read."""
-    spec = VariantSpec(side, "emoji-goal", variant, values.shape[1], 0, "float16", {})
-    contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / side / "emoji-goal" / variant, spec, table)
-    for row in update.todo:
-        update.put(int(row), values[row].astype(np.float32))
-    update.finish()
-    return open_variant(folder / side / "emoji-goal" / variant)
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

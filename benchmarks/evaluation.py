@@ -5,7 +5,7 @@
     python benchmarks/evaluation.py --stream 10000 200000 # from a store: seconds, peak memory
     python benchmarks/evaluation.py --out evaluation.json
 
-Workloads are drawn, 512 wide, float32. Contenders take turns in one run, in an order drawn anew for every round; a
+Workloads are drawn, 512 wide, float32. Contenders take turns in one run, in a new random order each round; a
 ratio is of two times of one round. Printed are medians with the lowest and highest, and `best`, the ratio of the
 shortest times of all rounds: on a machine that does other things too, a product that needs all processors at once
 suffers more from them than one that doesn't. 1 is `text @ video.T` by numpy. A turn is a pause, in which the threads of
@@ -266,37 +266,30 @@ def measure(workload: Workload, rounds: int, names: list[str]) -> list[dict]:
 
 def write_store(folder: Path, n_captions: int, n_videos: int) -> None:
     """Both sides in float16, drawn and written block by block; a caption is near its video."""
-    from reelstore.store.format import VariantSpec
-    from reelstore.store.table import RowTable
-    from reelstore.store.update import VariantUpdate
-    from reelstore.store.write import row_fingerprints
+    import reelstore
 
-    def update(side: str, keys: list) -> VariantUpdate:
-        spec = VariantSpec(side, "drawn", "mean", DIM, 0, "float16", {})
-        contents = [f"{number:064x}" for number in range(len(keys))]
-        table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-        return VariantUpdate(folder / side / "drawn" / "mean", spec, table)
-
-    rng = np.random.default_rng(0)
-    owner = np.sort(rng.integers(n_videos, size=n_captions))
+    owner = np.sort(np.random.default_rng(0).integers(n_videos, size=n_captions))
     first = np.searchsorted(owner, owner)
-    videos = update("video", [str(number) for number in range(n_videos)])
-    texts = update("text", [(str(owner[n]), int(n - first[n])) for n in range(n_captions)])
-    for start in range(0, n_videos, 10_000):
-        stop = min(start + 10_000, n_videos)
-        block = rng.standard_normal((stop - start, DIM), dtype=np.float32)
-        videos.put_rows(np.arange(start, stop), block)
-        own = np.arange(*np.searchsorted(owner, [start, stop]))
-        if len(own):
-            noise = 4 * rng.standard_normal((len(own), DIM), dtype=np.float32)
-            texts.put_rows(own, block[owner[own] - start] + noise)
-    for one in (videos, texts):
-        one.finish()
+    starts = range(0, n_videos, 10_000)
+
+    def videos(start: int) -> np.ndarray:
+        shape = (min(10_000, n_videos - start), DIM)
+        return np.random.default_rng((1, start)).standard_normal(shape, dtype=np.float32)
+
+    def captions(start: int) -> np.ndarray:
+        own = owner[slice(*np.searchsorted(owner, [start, start + 10_000]))]
+        noise = np.random.default_rng((2, start)).standard_normal((len(own), DIM), dtype=np.float32)
+        return videos(start)[own - start] + 4 * noise
+
+    store, split = reelstore.open(folder, create=True), {"splits": "test", "dtype": "float16"}
+    store.write("video/drawn/mean", [str(number) for number in range(n_videos)], map(videos, starts), **split)
+    keys = [(str(owner[n]), int(n - first[n])) for n in range(n_captions)]
+    store.write("text/drawn/mean", keys, map(captions, starts), **split)
     np.save(folder / "owner.npy", owner)
 
 
 class PeakMemory(threading.Thread):
-    """Highest memory of this process, MiB, looked at a hundred times a second: its own, and mapped pages of files."""
+    """Highest memory of this process, MiB, sampled a hundred times a second: its own, and mapped pages of files."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)

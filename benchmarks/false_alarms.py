@@ -56,7 +56,7 @@ def drawn(seed: int) -> Sample:
 
 
 def resplit(whole: Sample, seed: int) -> Sample:
-    """Some of a store's videos with some of their captions, under splits drawn anew."""
+    """Some of a store's videos with some of their captions, under new random splits."""
     rng = np.random.default_rng(seed)
     n_videos = int(np.exp(rng.uniform(np.log(4), np.log(len(whole.video)))))
     chosen = np.sort(rng.permutation(len(whole.video))[:n_videos])

@@ -10,7 +10,7 @@ the loader's thread, as aligners take it. `blocks` is the shuffle for stores bey
 `cold` is the first epoch out of files the system was told to forget, as every epoch is of a store beyond memory:
 blocks, and single rows without reading ahead, which such a store has no room for.
 
-Contenders take turns in one run, in an order drawn anew for every round; a sample is a whole epoch, a ratio is of two
+Contenders take turns in one run, in a new random order each round; a sample is a whole epoch, a ratio is of two
 times of one round. Beside it stands the ratio of processor time, which a busy machine moves less. Every contender's
 epoch is compared with memory's first.
 """
@@ -23,21 +23,17 @@ import platform
 import sys
 import tempfile
 import time
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import reelstore
 from reelstore.align.loading.loader import BLOCK_ROWS, WINDOW_BLOCKS, PairLoader
 from reelstore.store.arrays import aligned_empty
-from reelstore.store.format import VariantSpec
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 
 DIM, BATCH = 4096, 1024
 
@@ -61,15 +57,9 @@ def write(folder: Path, side: str, values: np.ndarray) -> Rows:
     """The array as a variant of a store."""
     numbers = range(len(values))
     keys: list[Any] = [f"v{n}" if side == "video" else (f"v{n}", 0) for n in numbers]
-    spec = VariantSpec(side, "drawn", "mean", DIM, 0, "float16", {})
-    contents = [sha256(str(n).encode()).hexdigest() for n in numbers]
-    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / side / "drawn" / "mean", spec, table)
-    for start in range(0, len(values), 1024):
-        rows = np.arange(start, min(start + 1024, len(values)))
-        update.put_rows(rows, values[rows])
-    update.finish()
-    return open_variant(folder / side / "drawn" / "mean")
+    store = reelstore.open(folder, create=True)
+    store.write(f"{side}/drawn/mean", keys, values)
+    return store[f"{side}/drawn/mean"]
 
 
 def draw(n_rows: int, seed: int) -> np.ndarray:

@@ -7,7 +7,7 @@ Four workloads: P, pooled captions (n, 4096) in batches of 256; V, pooled videos
 tokens (n, 32, 4096) in batches of 32; R, ragged caption tokens (5 to 25, 4096) in batches of 64, wanted one behind the
 other. All float16, drawn, on warm pages.
 
-Contenders take turns in one run, in an order drawn anew for every round, so that what else the machine does meets all
+Contenders take turns in one run, in a new random order each round, so that what else the machine does meets all
 of them; a ratio is of two times of one round. 1 is `np.take(out=)` from memory, in the mode ("clip") that gathers
 straight into `out`. Every contender's first batch is compared with what memory gives. What isn't installed (extra
 `bench` of pyproject.toml) is listed as that.
@@ -162,25 +162,13 @@ class Reelstore(Contender):
     gives_out = True
 
     def write(self, data: Data, folder: Path) -> None:
-        from hashlib import sha256
-
-        from reelstore.store.format import VariantSpec
-        from reelstore.store.table import RowTable
-        from reelstore.store.update import VariantUpdate
-        from reelstore.store.write import row_fingerprints
+        import reelstore
 
         workload = data.workload
         side = workload.side
         keys = [("video", number) if side == "text" else f"video{number}" for number in range(workload.n_items)]
-        spec = VariantSpec(side, "drawn", "drawn", DIM, workload.n_tokens, DTYPE.name, {})
-        contents = [sha256(str(number).encode()).hexdigest() for number in range(workload.n_items)]
-        table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-        update = VariantUpdate(folder / side / "drawn" / "drawn", spec, table)
-        for start in range(0, workload.n_items, 1024):
-            rows = np.arange(start, min(start + 1024, workload.n_items))
-            values = data.values[data.offsets[rows[0]] : data.offsets[rows[-1] + 1]]
-            update.put_rows(rows, values, np.diff(data.offsets)[rows] if workload.ragged else None)
-        update.finish()
+        values = np.split(data.values, data.offsets[1:-1]) if workload.ragged else data.values
+        reelstore.open(folder, create=True).write(f"{side}/drawn/drawn", keys, values)
 
     def open(self, workload: Workload, folder: Path) -> Read:
         import reelstore

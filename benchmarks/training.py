@@ -17,40 +17,30 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+import reelstore
 from reelstore.align.base import FitContext, PairedRows
 from reelstore.align.loading.batches import PairBatch
 from reelstore.align.loading.loader import PairLoader
 from reelstore.align.trained.mlp import Mlp
 from reelstore.align.training.module import Training
-from reelstore.store.format import VariantSpec
-from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 
 N_VALIDATION = 100
 
 
 def write(folder: Path, side: str, keys: list[Any], dim: int, seed: int) -> Rows:
     """Rows of random numbers, as many as there are keys."""
-    spec = VariantSpec(side, "drawn", "mean", dim, 0, "float16", {})
-    contents = [sha256(repr(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder / side / "drawn" / "mean", spec, table)
-    rng = np.random.default_rng(seed)
-    for start in range(0, len(keys), 1024):
-        rows = np.arange(start, min(start + 1024, len(keys)))
-        update.put_rows(rows, rng.standard_normal((len(rows), dim), dtype=np.float32).astype(np.float16))
-    update.finish()
-    return open_variant(folder / side / "drawn" / "mean")
+    rng, store = np.random.default_rng(seed), reelstore.open(folder, create=True)
+    sizes = (min(1024, len(keys) - start) for start in range(0, len(keys), 1024))
+    values = (rng.standard_normal((size, dim), dtype=np.float32) for size in sizes)
+    store.write(f"{side}/drawn/mean", keys, values, dtype="float16")
+    return store[f"{side}/drawn/mean"]
 
 
 class Watch:

@@ -16,16 +16,18 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+import reelstore
 from reelstore.store.format import VariantSpec
-from reelstore.store.table import RowTable
-from reelstore.store.update import UpdateReport, VariantUpdate
-from reelstore.store.write import row_fingerprints
+from reelstore.store.open import Store
+from reelstore.store.update import UpdateReport
 
 N_FRAMES = 8
 TOKENS = (5, 16)
@@ -34,15 +36,12 @@ FILES_DIM = 4096
 """Width at which files are counted, beside the one that is written: the widest that is usual."""
 
 
-def specs(dim: int) -> list[VariantSpec]:
-    """Every variant of both sides."""
-    of_video = [("tokens", N_FRAMES), *((name, 0) for name in ("first", "last", "max", "mean", "sum"))]
-    made: list[VariantSpec] = []
-    for side in ("video", "text"):
-        for name, n_tokens in of_video:
-            count = None if side == "text" and name == "tokens" else n_tokens
-            made.append(VariantSpec(side, "drawn", name, dim, count, "float16", {"variant": name}))  # type: ignore[arg-type]
-    return made
+VARIANTS = {
+    f"{side}/drawn/{name}": 0 if name != "tokens" else N_FRAMES if side == "video" else None
+    for side in ("video", "text")
+    for name in ("tokens", "first", "last", "max", "mean", "sum")
+}
+"""Every variant of both sides -> tokens of a row: 0 pooled, None where they vary."""
 
 
 def keys_of(side: str, n_videos: int, n_captions: int) -> list[Any]:
@@ -57,18 +56,20 @@ def n_tokens_of(key: Any) -> int:
     return TOKENS[0] + sha256(repr(key).encode()).digest()[0] % (TOKENS[1] - TOKENS[0])
 
 
-def write(folder: Path, spec: VariantSpec, keys: Sequence[Any]) -> UpdateReport:
-    """Bring a variant to these rows; values are drawn by blocks, and follow the row's place when it is made."""
-    contents = [sha256(repr(key).encode()).hexdigest() for key in keys]
-    table = RowTable(keys, ["train"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-    update = VariantUpdate(folder, spec, table)
-    rng = np.random.default_rng(0)
-    for start in range(0, len(update.todo), BLOCK_ROWS):
-        rows = update.todo[start : start + BLOCK_ROWS]
-        counts = np.array([n_tokens_of(keys[row]) for row in rows]) if spec.layout == "ragged" else None
-        shape = (int(counts.sum()), spec.dim) if counts is not None else (len(rows), *spec.row_shape)
-        update.put_rows(rows, rng.standard_normal(shape, dtype=np.float32).astype(np.float16), counts)
-    return update.finish()
+def drawn(keys: Sequence[Any], n_tokens: int | None, dim: int) -> Iterator[Any]:
+    """Values of these rows in blocks, float16; each is a function of its key."""
+    for start in range(0, len(keys), BLOCK_ROWS):
+        block = []
+        for key in keys[start : start + BLOCK_ROWS]:
+            rng = np.random.default_rng(int.from_bytes(sha256(repr(key).encode()).digest()[:8], "little"))
+            shape = (dim,) if n_tokens == 0 else (n_tokens or n_tokens_of(key), dim)
+            block.append(rng.standard_normal(shape, dtype=np.float32).astype(np.float16))
+        yield block if n_tokens is None else np.stack(block)
+
+
+def write_rows(store: Store, name: str, n_tokens: int | None, dim: int, keys: Sequence[Any]) -> UpdateReport:
+    """Bring a variant to these rows."""
+    return store.write(name, keys, drawn(keys, n_tokens, dim), mode="replace")
 
 
 def value_bytes(spec: VariantSpec, keys: Sequence[Any]) -> int:
@@ -87,32 +88,35 @@ def n_files(spec: VariantSpec, keys: Sequence[Any]) -> int:
 
 def measure(dim: int, n_videos: int, n_captions: int, folder: Path) -> Iterator[dict[str, Any]]:
     """One variant after the other, so that the disk holds one at a time."""
-    for spec in specs(dim):
-        project = folder / f"{spec.side}-{spec.variant}"
+    for name, n_tokens in VARIANTS.items():
+        side = name.partition("/")[0]
+        project = folder / name.replace("/", "-")
         project.mkdir()
         dvc(project, "git", "init", "-q")
         dvc(project, "dvc", "init", "-q")
         dvc(project, "dvc", "remote", "add", "-q", "-d", "here", str(project / "remote"))
         (project / ".dvcignore").write_text("**/*.partial\n")
-        n_rows = n_videos if spec.side == "video" else n_captions
-        keys = keys_of(spec.side, n_videos + n_videos // 100, n_captions + n_captions // 100)
-        variant = project / "store" / "drawn" / spec.side / "drawn" / spec.variant
-        write(variant, spec, keys[:n_rows])
+        n_rows = n_videos if side == "video" else n_captions
+        keys = keys_of(side, n_videos + n_videos // 100, n_captions + n_captions // 100)
+        store = reelstore.open(project / "store" / "drawn", create=True)
+        variant = store.path / name
+        write = partial(write_rows, store, name, n_tokens, dim)
+        write(keys[:n_rows])
+        spec = store[name].spec
         before = pushed(project, variant)
         times = {path: path.stat().st_mtime_ns for path in variant.rglob("*")}
-        again = write(variant, spec, keys[:n_rows])
+        again = write(keys[:n_rows])
         rewritten = again.n_bytes_written or times != {path: path.stat().st_mtime_ns for path in variant.rglob("*")}
-        grown = write(variant, spec, keys)
+        grown = write(keys)
         after = pushed(project, variant)
         appended = value_bytes(spec, keys[n_rows:])
         counted = sum(1 for path in variant.rglob("*") if path.is_file())
         assert counted == n_files(spec, keys), "the count from the layout is that of the files"
         middle = n_rows // 2
-        removed = write(variant, spec, [*keys[:middle], *keys[middle + n_rows // 100 :]])
-        inserted = write(variant, spec, keys)
-        wide = VariantSpec(spec.side, spec.encoder, spec.variant, FILES_DIM, spec.n_tokens, spec.dtype, spec.recipe)
+        removed = write([*keys[:middle], *keys[middle + n_rows // 100 :]])
+        inserted = write(keys)
         yield {
-            "variant": f"{spec.side}/{spec.variant}",
+            "variant": f"{side}/{spec.variant}",
             "rows": n_rows,
             "new_rows": grown.n_new,
             "appended_bytes": appended,
@@ -120,7 +124,7 @@ def measure(dim: int, n_videos: int, n_captions: int, folder: Path) -> Iterator[
             "pushed_files": after[1] - before[1],
             "ratio": (after[0] - before[0]) / appended,
             "files": counted,
-            "files_at_4096": n_files(wide, keys),
+            "files_at_4096": n_files(replace(spec, dim=FILES_DIM), keys),
             "unchanged_rewritten": bool(rewritten),
             "made_after_removal": removed.n_new,
             "made_after_insertion_beyond_it": inserted.n_new - (len(keys) - removed.n_rows),

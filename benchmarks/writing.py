@@ -4,7 +4,8 @@
     python benchmarks/writing.py --out writing.json
 
 Pooled rows (n, 4096) and ragged tokens, float16, drawn. Plain: every file of the finished variant written whole, closed
-after fsync, one after the other, no digests. Contenders take turns; a ratio is of two times of one round.
+after fsync, one after the other, no digests. Contenders take turns; a ratio is of two times of one round. Rows go
+straight to the writer that `embed` uses (`VariantUpdate`); `store.write` hashes each row besides.
 """
 
 import argparse

@@ -12,12 +12,9 @@ import numpy as np
 import pytest
 import yaml
 
+import reelstore
 from reelstore.cli import main
 from reelstore.project.settings import parse_params
-from reelstore.store.format import VariantSpec
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -34,17 +31,10 @@ def small_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
     videos = ["1f600", "1f436", "1f408"]
     captions = [(video, index) for video in videos for index in range(2)]
-    for spec, keys in [
-        (VariantSpec("video", "efficientnet-lite0", "mean", 1280, 0, "float16", {}), videos),
-        (VariantSpec("text", "minilm-l6", "tokens", 384, None, "float16", {}), captions),
-    ]:
-        contents = [f"{number:064x}" for number in range(len(keys))]
-        table = RowTable(keys, ["test"] * len(keys), row_fingerprints(spec.fingerprint, contents))
-        update = VariantUpdate(folder / "store/emoji" / spec.side / spec.encoder / spec.variant, spec, table)
-        for row in update.todo:
-            shape = (4, 384) if spec.layout == "ragged" else (1280,)
-            update.put(int(row), rng.normal(size=shape).astype(np.float32))
-        update.finish()
+    store = reelstore.open(folder / "store/emoji", create=True)
+    pooled, tokens = rng.normal(size=(3, 1280)), [rng.normal(size=(4, 384)) for _ in captions]
+    store.write("video/efficientnet-lite0/mean", videos, pooled, splits="test", dtype="float16")
+    store.write("text/minilm-l6/tokens", captions, tokens, splits="test", dtype="float16")
     return folder
 
 
