@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,10 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 import reelstore
-from reelstore.store.format import VariantSpec
 from reelstore.store.open import Store, open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
-from reelstore.store.write import row_fingerprints
 
-from .made import CAPTIONS, TEXT, TOKENS, VALUES, VIDEOS
+from .made import CAPTIONS, TEXT, TOKENS, VALUES, VIDEOS, spec, value_of, write
 
 ENCODINGS = {
     # name: (chunk rows, shard rows, codec options, whether the files hold the rows as they are)
@@ -60,10 +55,10 @@ class Written:
         return min(files, key=lambda path: (len(path.name), path))
 
 
-def write(
+def write_drawn(
     root: Path, layout: str, counts: list[int], *, dim: int = 6, dtype: str = "float16", failed: tuple[int, ...] = ()
 ) -> Written:
-    """A variant of drawn values.
+    """A variant whose every third row is of `test`.
 
     Args:
         root: of the store.
@@ -73,23 +68,12 @@ def write(
         dtype: stored dtype.
         failed: rows without a value.
     """
-    n_tokens = {"pooled": 0, "dense": 3, "ragged": None}[layout]
-    spec = VariantSpec("video", "fake", "mean" if layout == "pooled" else "tokens", dim, n_tokens, dtype, {})
-    rng = np.random.default_rng(len(counts))
-    shapes = [(count, dim) if layout == "ragged" else spec.row_shape for count in counts]
-    values = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    of = spec({"pooled": 0, "dense": 3, "ragged": None}[layout], dtype=dtype, dim=dim)
     keys = [f"video{number}" for number in range(len(counts))]
-    splits = ["test" if number % 3 == 0 else "train" for number in range(len(counts))]
-    contents = [sha256(value.tobytes()).hexdigest() for value in values]
-    folder = root / spec.side / spec.encoder / spec.variant
-    update = VariantUpdate(folder, spec, RowTable(keys, splits, row_fingerprints(spec.fingerprint, contents)))
-    for row, value in enumerate(values):
-        if row in failed:
-            update.fail(row, "no frames")
-        else:
-            update.put(row, value.astype(np.float32))
-    update.finish()
-    return Written(folder, keys, values)
+    lengths = dict(zip(keys, counts, strict=True))
+    folder = root / of.side / of.encoder / of.variant
+    write(folder, of, keys, failed=[keys[row] for row in failed], lengths=lengths, every=3)
+    return Written(folder, keys, [value_of(key, of, count).astype(dtype) for key, count in lengths.items()])
 
 
 def encode(written: Written, encoding: str) -> None:
@@ -151,7 +135,7 @@ def written(tmp_path: Path) -> Any:
     """Writes a variant and, if asked to, encodes its values otherwise: written(layout, counts, encoding, ...)."""
 
     def make(layout: str, counts: list[int], encoding: str = "as written", **options: Any) -> Written:
-        variant = write(tmp_path / "store", layout, counts, **options)
+        variant = write_drawn(tmp_path / "store", layout, counts, **options)
         encode(variant, encoding)
         return variant
 
@@ -164,7 +148,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], W
     counts = [*np.random.default_rng(1).integers(0, 6, 45).tolist(), 0, 30]
     variants = {}
     for layout in ("pooled", "dense", "ragged"):
-        original = write(tmp_path_factory.mktemp("library"), layout, counts)
+        original = write_drawn(tmp_path_factory.mktemp("library"), layout, counts)
         for encoding in ENCODINGS:
             folder = shutil.copytree(original.folder, tmp_path_factory.mktemp("library") / "variant")
             variants[layout, encoding] = replace(original, folder=folder)

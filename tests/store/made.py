@@ -2,10 +2,14 @@
 
 import hashlib
 import os
+import signal
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from reelstore import io
 from reelstore.store.format import VariantSpec
 from reelstore.store.open import Store
 from reelstore.store.read import Rows
@@ -33,16 +37,24 @@ def value_of(key: object, of: VariantSpec, n_tokens: int = 3) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def table_of(keys: list, of: VariantSpec) -> RowTable:
+def table_of(keys: list, of: VariantSpec, *, every: int = 5) -> RowTable:
+    """Rows of these keys; each fifth (or so) is of `test`, the others of `train`."""
     contents = [hashlib.sha256(repr(key).encode()).hexdigest() for key in keys]
-    splits = ["test" if number % 5 == 0 else "train" for number in range(len(keys))]
+    splits = ["test" if number % every == 0 else "train" for number in range(len(keys))]
     return RowTable(keys, splits, row_fingerprints(of.fingerprint, contents))
 
 
 def write(
-    folder: Path, of: VariantSpec, keys: list, *, failed: tuple = (), lengths: dict | None = None
+    folder: Path,
+    of: VariantSpec,
+    keys: list,
+    *,
+    failed: Collection = (),
+    lengths: Mapping | None = None,
+    every: int = 5,
 ) -> UpdateReport:
-    update = VariantUpdate(folder, of, table_of(keys, of))
+    """Bring a variant to these rows, all of them `value_of` their key; `lengths`: key -> tokens, by default 3."""
+    update = VariantUpdate(folder, of, table_of(keys, of, every=every))
     for row in update.todo:
         key = keys[row]
         if key in failed:
@@ -76,3 +88,46 @@ def folder_of(tmp_path: Path, of: VariantSpec) -> Path:
 def soak(some: int, all_of_it: int) -> int:
     """How many to try: some in `make test`, all of it in `make soak`."""
     return all_of_it if "REELSTORE_SOAK" in os.environ else some
+
+
+def in_child(work: Callable[[], None], *, seconds: float | None = None) -> bool:
+    """Run `work` in a process of its own, killed after so many seconds; whether it came to its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    if seconds is not None:
+        time.sleep(seconds)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the writer failed of itself"
+    return not os.WIFSIGNALED(status)
+
+
+def dying_at(boundary: int, *, after: bool) -> Iterator[int]:
+    """Let this process kill itself at its n-th call to the operating system that changes something; counts them."""
+    made = 0
+    changing = ["fsync", "replace", "unlink", "rmdir", "mkdir", "open", "link"]
+
+    def watched(call: Callable) -> Callable:
+        def wrapper(*args, **kwargs):
+            nonlocal made
+            made += 1
+            mine = made
+            if mine == boundary and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            try:
+                return call(*args, **kwargs)
+            finally:
+                if mine == boundary:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        return wrapper
+
+    for name in changing:
+        setattr(os, name, watched(getattr(os, name)))
+    io.open = watched(open)  # type: ignore[attr-defined]
+    return (made for _ in range(1))

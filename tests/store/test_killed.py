@@ -3,67 +3,22 @@
 import os
 import random
 import shutil
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from reelstore import io
 from reelstore.errors import StoreNotFoundError
 from reelstore.store.open import open_variant
 from reelstore.store.verify import check_variant
 
-from .made import files, folder_of, soak, spec, value_of, write
+from .made import dying_at, files, folder_of, in_child, soak, spec, value_of, write
 
 OLD = [f"video{number}" for number in range(150)]
 NEW = [*OLD[:20], "inserted", *OLD[40:], *(f"added{number}" for number in range(70))]
 N_NEW = 71
-CALLS = ["fsync", "replace", "unlink", "rmdir", "mkdir", "open", "link"]
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-
-
-def in_child(work: Callable[[], None], *, seconds: float | None = None) -> bool:
-    """Run `work` in a process of its own, killed after so many seconds; whether it came to its end."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException:
-            os._exit(1)
-        os._exit(0)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "the writer failed of itself"
-    return not os.WIFSIGNALED(status)
-
-
-def dying_at(boundary: int, *, after: bool) -> Iterator[int]:
-    """Let this process kill itself at its n-th call to the operating system that changes something; counts them."""
-    made = 0
-
-    def watched(call: Callable) -> Callable:
-        def wrapper(*args, **kwargs):
-            nonlocal made
-            made += 1
-            mine = made
-            if mine == boundary and not after:
-                os.kill(os.getpid(), signal.SIGKILL)
-            try:
-                return call(*args, **kwargs)
-            finally:
-                if mine == boundary:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        return wrapper
-
-    for name in CALLS:
-        setattr(os, name, watched(getattr(os, name)))
-    io.open = watched(open)  # type: ignore[attr-defined]
-    return (made for _ in range(1))
 
 
 def check_between(folder: Path, of) -> None:

@@ -19,6 +19,7 @@ import zarr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import reelstore
 from reelstore.errors import StoreError
 from reelstore.store import mmap as mapped
 from reelstore.store.open import open_variant
@@ -387,19 +388,11 @@ print("mapped" if rows.mapped else "read")
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     """75 files of 512 KiB."""
-    from reelstore.store.format import VariantSpec
-    from reelstore.store.table import RowTable
-    from reelstore.store.update import VariantUpdate
-
     n = 4800
-    folder = tmp_path_factory.mktemp("store") / "video/fake/mean"
-    spec = VariantSpec("video", "fake", "mean", 4096, 0, "float16", {})
-    table = RowTable([f"video{row}" for row in range(n)], ["test"] * n, np.zeros((n, 16), np.uint8))
-    with VariantUpdate(folder, spec, table) as update:
-        for row in range(n):
-            update.put(row, np.full(4096, row % 1000, np.float16))
-        update.finish()
-    return folder, n
+    store = reelstore.open(tmp_path_factory.mktemp("store"), create=True)
+    values = np.broadcast_to((np.arange(n) % 1000).astype(np.float16)[:, None], (n, 4096))
+    store.write("video/fake/mean", [f"video{row}" for row in range(n)], values, splits="test")
+    return store.path / "video/fake/mean", n
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks into Linux's /proc")

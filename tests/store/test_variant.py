@@ -15,12 +15,10 @@ import numpy as np
 import pytest
 
 from reelstore.errors import SchemaError, StoreError
-from reelstore.store.format import VariantSpec, manifest_bytes
+from reelstore.store.format import manifest_bytes
 from reelstore.store.open import open_variant
-from reelstore.store.table import RowTable
-from reelstore.store.update import VariantUpdate
 
-from .made import read_all
+from .made import read_all, spec, write
 
 N = 70
 I64 = np.iinfo(np.int64)
@@ -30,14 +28,8 @@ I64 = np.iinfo(np.int64)
 def captions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ragged captions of seven videos, the last row failed."""
     folder = tmp_path_factory.mktemp("store") / "text/fake/tokens"
-    spec = VariantSpec("text", "fake", "tokens", 4, None, "float16", {})
-    keys = [(f"vidéo{row // 10}", row % 10) for row in range(N)]
-    splits = ["test" if row < 20 else "train" for row in range(N)]
-    with VariantUpdate(folder, spec, RowTable(keys, splits, np.zeros((N, 16), np.uint8))) as update:
-        for row in range(N - 1):
-            update.put(row, np.full((row % 4, 4), row, np.float16))
-        update.fail(N - 1, "no text")
-        update.finish()
+    lengths = {(f"vidéo{row // 10}", row % 10): row % 4 for row in range(N)}
+    write(folder, spec(None, side="text"), list(lengths), failed=list(lengths)[-1:], lengths=lengths)
     read_all(open_variant(folder))
     return folder
 

@@ -85,7 +85,7 @@ def remove_empty_groups(folder: Path) -> None:
 
 
 def _is_empty_group(group: Path) -> bool:
-    """Whether a group of ours holds nothing else, and may be removed."""
+    """Whether a group is empty but for the zarr.json that reelstore wrote, and may be removed."""
     try:
         refuse_read_only(group)
         refuse_read_only(group.parent)

@@ -28,8 +28,7 @@ from reelstore.errors import NewerSchemaError, OccupiedError, ReelstoreError, St
 from reelstore.store.files import FolderLock
 from reelstore.store.open import Store, open_variant
 
-from .made import check_sound, files, folder_of, soak, spec, write
-from .test_killed import dying_at, in_child
+from .made import check_sound, dying_at, files, folder_of, in_child, soak, spec, write
 
 VIDEOS = [f"video{number}" for number in range(150)]
 CAPTIONS = [(video, index) for video in VIDEOS[:40] for index in range(3)]
