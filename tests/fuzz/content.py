@@ -568,8 +568,9 @@ TENSORS: dict[str, Change] = {
 
 def _hdf5(rng: random.Random, path: Path) -> None:
     with h5py.File(path, "a") as file:
-        names = list(file)
-        name = rng.choice(names)
+        name = rng.choice(list(file))
+        if isinstance(file[name], h5py.Group):
+            name = f"{name}/{rng.choice(list(file[name]))}"
         value = file[name][()]
         del file[name]
         kind = rng.choice(
