@@ -19,7 +19,10 @@ MAX_CAPTION_INDEX = 2**31 - 1
 """A store keeps it as int32."""
 MAX_NAME_BYTES = 1024
 """UTF-8 bytes of a video_id, a split or a group."""
-ARRAY_NAMES = ("caption_index", "fingerprint", "offsets", "split", "status", "values", "video_id", "video_id_offsets")
+ARRAY_NAMES = (
+    "caption_index", "checksum", "fingerprint", "key_index", "offsets", "split", "status", "values", "video_id",
+    "video_id_offsets",
+)  # fmt: skip
 """Every array that a variant of a store may have."""
 RESERVED_NAMES = frozenset({*ARRAY_NAMES, "c", "zarr.json"})
 """Names of what is inside every variant: no dataset, encoder or variant may be called so."""

@@ -212,7 +212,7 @@ def test_verify_finds_and_repair_mends_a_shard_and_no_more(project: Path, made: 
         path.write_bytes(content)
     said = run(project, "verify", check=False)
     assert "tokens/values/c/1/0/0: holds other bytes" in said
-    assert "rows 64 to 127, 'v064' to 'v127'" in said
+    assert "damaged are rows 64 to 79, 'v064' to 'v079'" in said
     assert "2 findings" in said
     assert "nothing found" in run(project, "repair")
     assert files(project, VIDEO) == expected[VIDEO]

@@ -239,7 +239,7 @@ def test_an_import_that_fails_leaves_nothing_beside_the_store(files, monkeypatch
     monkeypatch.chdir("here")
     before, outside = set(Path().iterdir()), set(Path("..").iterdir())
     full = OSError(28, "No space left on device")
-    monkeypatch.setattr("reelstore.store.given._Spool.append", lambda self, rows: (_ for _ in ()).throw(full))
+    monkeypatch.setattr("reelstore.store.spool.Spool.append", lambda self, rows: (_ for _ in ()).throw(full))
     done = invoke(*FILES, "--store", "mine")
     assert done.exit_code == 1 and "the disk is full" in done.output
     assert set(Path().iterdir()) <= before | {Path("mine")} and not [p for p in Path("mine").rglob("*") if p.is_file()]

@@ -13,6 +13,7 @@ import zarr
 from zarr.codecs import BytesCodec, Crc32cCodec, GzipCodec, ShardingCodec, ZstdCodec
 
 import reelstore
+from reelstore.store import chunks
 from reelstore.store.open import Store, open_variant
 from reelstore.store.read import Rows
 
@@ -35,6 +36,14 @@ ENCODINGS = {
 }
 """Encodings of `values`; all of them are valid Zarr."""
 MAPPED = {name: how is None or how[3] for name, how in ENCODINGS.items()}
+
+
+@pytest.fixture
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of 64 rows of 6 float16 each, and blocks of 16 of them."""
+    monkeypatch.setattr(chunks, "LEAST_VALUES_BYTES", 64 * 12)
+    monkeypatch.setattr(chunks, "LEAST_BYTES", 256)
+    monkeypatch.setattr(chunks, "BLOCK_BYTES", 16 * 12)
 
 
 @dataclass(frozen=True)

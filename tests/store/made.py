@@ -66,7 +66,8 @@ def write(
 
 def read_all(rows: Rows) -> None:
     """Ask for all that rows can give."""
-    _ = rows.ids, rows.status, rows.failures, rows.token_counts, rows.split("test")
+    rows.ids.check()
+    _ = list(rows.ids), rows.status, rows.failures, rows.token_counts, rows.split("test"), rows.table
     every = range(len(rows.ok()))
     rows.ok().take(every)
     list(rows.ok().walk(every))

@@ -129,7 +129,7 @@ def tree(folder: Path) -> dict[str, bytes | str]:
 
 
 @pytest.mark.parametrize("name", HEALED)
-def test_the_variant_is_what_it_would_be_in_an_empty_folder(tmp_path: Path, name: str) -> None:
+def test_the_variant_is_what_it_would_be_in_an_empty_folder(tmp_path: Path, name: str, small_files: None) -> None:
     of = spec()
     folder, elsewhere = folder_of(tmp_path, of), tmp_path / "elsewhere"
     write(folder, of, KEYS)
@@ -172,6 +172,7 @@ def folders_of(names: Iterable[str]) -> set[str]:
     return {parent.as_posix() for name in names for parent in Path(name).parents}
 
 
+@pytest.mark.usefixtures("small_files")
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_isn_t_ours_is_refused_by_name_and_untouched(tmp_path: Path, name: str) -> None:
     of = spec()

@@ -132,6 +132,7 @@ def test_an_encoder_s_name_may_be_that_of_a_model(store: Store) -> None:
     assert list(store) == ["video/clip+bert/aligned.ridge"]
 
 
+@pytest.mark.usefixtures("small_files")
 def test_writing_again_writes_what_changed_and_nothing_else(store: Store) -> None:
     store.write("video/clip/mean", VIDEOS, POOLED)
     before = files(store.path)
@@ -192,7 +193,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a caption's key for a video": ({"keys": [("a", 1)]}, "isn't a video_id"),
     "a number for a key": ({"keys": [3]}, "key 3 at position 0"),
     "one string of keys": ({"keys": "a"}, "not one str"),
-    "an empty key": ({"keys": [""]}, "video_id of row 1 is empty"),
+    "an empty key": ({"keys": [""]}, "video_id of row 0 is empty"),
     "NaN": ({"values": NAN}, "row 'a' holds NaN"),
     "infinity": ({"values": np.full((1, 6), np.inf, "float32")}, "row 'a' holds NaN or infinity"),
     "beyond float16": (
@@ -349,10 +350,11 @@ def test_a_disk_too_full_for_a_generator_is_named(store: Store, monkeypatch: pyt
             return self
 
         def __exit__(self, *_: object) -> None: ...
+        def close(self) -> None: ...
         def write(self, _: object) -> int:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("reelstore.store.given.TemporaryFile", Full)
+    monkeypatch.setattr("reelstore.store.spool.TemporaryFile", Full)
     with pytest.raises(StoreError, match="the disk is full"):
         store.write("video/clip/mean", VIDEOS, in_batches(POOLED))
     assert not store.path.exists()

@@ -59,6 +59,7 @@ def test_rename_keeps_the_very_files_and_copies_what_others_share(store: Store, 
     assert store.write("video/clip/mean", VIDEOS, POOLED).n_bytes_written == 0
 
 
+@pytest.mark.usefixtures("small_files")
 def test_rename_refuses_what_is_there_and_what_is_missing(store: Store) -> None:
     store.write("video/clip/mean", VIDEOS, POOLED)
     store.write("video/clip/max", VIDEOS, POOLED)

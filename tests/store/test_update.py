@@ -39,6 +39,7 @@ def test_an_unchanged_update_touches_no_file(tmp_path: Path) -> None:
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.usefixtures("small_files")
 def test_appending_leaves_full_shards_alone(tmp_path: Path) -> None:
     of = spec()
     folder = folder_of(tmp_path, of)

@@ -1,6 +1,6 @@
 """Code as a user types it. It is never run: mypy --strict and pyright read it, and a type that is Any fails them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -17,6 +17,7 @@ from reelstore.encoders.base import EncoderSpec
 from reelstore.evaluation import MaxSim, Pairs, bootstrap, confidence_intervals
 from reelstore.evaluation.intervals import Interval
 from reelstore.retrieval import Hit
+from reelstore.store.keys import Keys
 from reelstore.store.pairs import PairedVariants
 from reelstore.store.update import UpdateReport
 
@@ -84,9 +85,10 @@ def about(rows: reelstore.Rows) -> None:
     assert_type(rows.dim, int)
     assert_type(rows.n_tokens, int | None)
     assert_type(rows.token_counts, npt.NDArray[np.int64])
-    assert_type(rows.ids, list[Key])
-    assert_type(rows.video_ids, list[str])
-    assert_type(rows.splits, list[str])
+    assert_type(rows.ids, Keys)
+    assert_type(rows.ids[0], Key)
+    assert_type(rows.video_ids, Sequence[str])
+    assert_type(rows.splits, Sequence[str])
     assert_type(rows.status, npt.NDArray[np.uint8])
     assert_type(rows.failures, dict[Key, str])
     assert_type(rows.recipe, dict[str, object])

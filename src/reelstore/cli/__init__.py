@@ -75,6 +75,7 @@ for _command in (
     stores.info,
     stores.verify,
     stores.repair,
+    stores.migrate,
     convert.import_,
     convert.export,
 ):

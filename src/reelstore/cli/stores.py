@@ -8,6 +8,7 @@ import click
 from reelstore.cli.progress import Bar, echo
 from reelstore.cli.project import load_params
 from reelstore.errors import StoreError
+from reelstore.io import readable_bytes
 from reelstore.layout import STORES
 
 
@@ -68,6 +69,33 @@ def verify(path: Path, quick: bool, all_rows: bool) -> None:
     echo(report.summary())
     if report.findings:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=STORES)
+def migrate(path: Path) -> None:
+    """Write every variant at or below PATH that an older reelstore wrote in the present format. Nothing is computed.
+
+    Older variants stay readable without it. Killed, a variant is in the old or the new format; run it again.
+
+    Example:
+
+    \b
+        reelstore migrate store/emoji
+    """
+    from reelstore.store.groups import variant_folders
+    from reelstore.store.migrate import migrate_variant
+
+    folders = variant_folders(path)
+    if not folders:
+        raise StoreError(f"There is no variant at or below {path}.")
+    n_migrated = 0
+    for folder in folders:
+        done = migrate_variant(folder)
+        if done is not None:
+            n_migrated += 1
+            echo(f"{folder}: {done.n_rows} rows, {readable_bytes(done.n_bytes_written)}. Digest {done.digest[:12]}.")
+    echo(f"{n_migrated} of {len(folders)} variants were written in the present format; the others are in it.")
 
 
 @click.command()

@@ -19,9 +19,9 @@ from reelstore.convert.npy import write_npy
 from reelstore.errors import ExportError, ForeignFileError
 from reelstore.io import Progress, readable_bytes
 from reelstore.store.format import OK
+from reelstore.store.keys import Key
 from reelstore.store.open import open_variant
 from reelstore.store.read import Rows
-from reelstore.store.table import Key
 from reelstore.tables.arrow import ArrowFile
 
 Format = Literal["npy", "array", "parquet", "safetensors", "faiss"]

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from reelstore.arrays import Array
 from reelstore.errors import ForeignFileError
 from reelstore.store.format import Layout
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 EXACT = {"float16": "float16", "float32": "float32", "bfloat16": "float32"}
 """Dtypes in files -> the stored dtype that holds each of them exactly."""

@@ -11,7 +11,7 @@ from reelstore.convert.names import NO_AFFIXES, Affixes
 from reelstore.convert.parts import one_whole
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 from reelstore.tables import ENDINGS, Table, read_table, write_csv
 
 WHOLE = "all"

@@ -10,7 +10,7 @@ from reelstore.convert.keys import WHOLE, KeyTable
 from reelstore.convert.names import FIRST, NO_AFFIXES, Affixes, Captions, is_padded, key_of, name_of, natural_order
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 Item = TypeVar("Item")
 NO_ITEM = "nothing was imported for it"

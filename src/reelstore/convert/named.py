@@ -13,7 +13,7 @@ from reelstore.convert.match_keys import KeyRule, keyed, ordered
 from reelstore.convert.matrix import matrix_items
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 VALUES, OFFSETS = "values", "offsets"
 """Arrays that an export has; offsets where tokens are ragged."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from reelstore.errors import ExportError, ForeignFileError
 from reelstore.records import MAX_CAPTION_INDEX, Side, name_fault, shortened
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 FIRST = 1
 """The number of a video's first caption in names, whose `caption_index` is 0; as the report's files have it."""

@@ -10,8 +10,8 @@ import numpy as np
 from reelstore.arrays import Float32Array, Float64Array, unit_rows
 from reelstore.errors import DatasetError
 from reelstore.records import Dataset, same_text
+from reelstore.store.keys import Key
 from reelstore.store.read import Rows
-from reelstore.store.table import Key
 
 Kind = Literal["file", "caption", "near-video", "near-caption"]
 KINDS: tuple[Kind, ...] = ("file", "caption", "near-video", "near-caption")
@@ -74,7 +74,7 @@ def near_duplicates(rows: Rows, *, near: float) -> list[Leakage]:
     mean /= max(len(rows), 1)
     kind: Kind = "near-video" if rows.side == "video" else "near-caption"
     found = []
-    for first, second in combinations(sorted(set(rows.table.splits)), 2):
+    for first, second in combinations(sorted(set(rows.splits)), 2):
         known, asked = rows.split(first), rows.split(second)
         best, like = np.full(len(asked), -2.0), np.zeros(len(asked), dtype=np.int64)
         for start, others in _numbered(_centred_blocks(known, mean)):
@@ -87,7 +87,7 @@ def near_duplicates(rows: Rows, *, near: float) -> list[Leakage]:
                 like[part] = np.where(better, start + nearest, like[part])
                 best[part] = np.maximum(score, best[part])
         keys, known_keys = asked.ids, known.ids
-        shared = [(keys[n], known_keys[like[n]], float(best[n])) for n in np.flatnonzero(best >= near)]
+        shared = [(keys[n], known_keys[like[n]], float(best[n])) for n in np.flatnonzero(best >= near).tolist()]
         if shared:
             found.append(Leakage(kind, (first, second), shared))
     return found

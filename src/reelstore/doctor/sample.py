@@ -98,16 +98,14 @@ def draw_sample(videos: Rows, texts: Rows) -> Sample:
         texts: the same of captions.
     """
     videos, texts = videos.ok(), texts.ok()
-    table = videos.table
-    ids, splits = [str(key) for key in table.keys], np.array(table.splits, dtype=np.str_)
+    ids, splits = videos.ids, np.array(videos.splits, dtype=np.str_)
     rows = _drawn(splits, np.random.default_rng(0))
-    row_of = {ids[row]: number for number, row in enumerate(rows.tolist())}
     of_video: list[list[int]] = [[] for _ in rows]
     keys = texts.ids
-    for place, key in enumerate(keys):
-        if (number := row_of.get(key[0])) is not None:
-            of_video[number].append(place)
-    most = {name: max(1, MAX_CAPTIONS // max(int((splits[rows] == name).sum()), 1)) for name in set(table.splits)}
+    owners = ids.at(rows).find(keys.video_ids)
+    for place in np.flatnonzero(owners >= 0).tolist():
+        of_video[owners[place]].append(place)
+    most = {name: max(1, MAX_CAPTIONS // max(int((splits[rows] == name).sum()), 1)) for name in set(splits.tolist())}
     chosen = [
         (place, number)
         for number, places in enumerate(of_video)
@@ -120,12 +118,12 @@ def draw_sample(videos: Rows, texts: Rows) -> Sample:
         text=pooled_values(texts, places),
         video_of_caption=np.array([number for _, number in chosen], dtype=np.int64),
         splits=splits[rows],
-        video_ids=[ids[row] for row in rows.tolist()],
-        captions=[(str(keys[place][0]), int(keys[place][1])) for place in places.tolist()],
+        video_ids=[str(key) for key in ids.at(rows)],
+        captions=[(str(key[0]), int(key[1])) for key in keys.at(places)],
         video_places=rows,
         caption_places=places,
         video_split_places=_within(splits)[rows],
-        caption_split_places=_within(np.array(texts.table.splits, dtype=np.str_))[places],
+        caption_split_places=_within(np.array(texts.splits, dtype=np.str_))[places],
     )
 
 

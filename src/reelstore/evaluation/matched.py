@@ -7,6 +7,7 @@ import numpy as np
 
 from reelstore.arrays import IntArray
 from reelstore.records import Protocol
+from reelstore.store.keys import Keys
 from reelstore.store.read import Rows
 
 
@@ -67,12 +68,13 @@ def match(videos: Sequence[Rows], texts: Sequence[Rows], split: str | None) -> M
     """What these variants have of a split (None: of all), in the order of each side's first variant."""
     video_ids, missing_videos = _in_all([rows if split is None else rows.split(split) for rows in videos])
     keys, missing_captions = _in_all([rows if split is None else rows.split(split) for rows in texts])
-    place = {video_id: number for number, video_id in enumerate(video_ids)}
-    captions = [key for key in keys if key[0] in place]
+    owner = video_ids.find(keys.video_ids)
+    kept = np.flatnonzero(owner >= 0)
+    captions = keys.at(kept)
     return Matched(
         videos=[str(video_id) for video_id in video_ids],
         captions=[(str(key[0]), int(key[1])) for key in captions],
-        video_of_caption=np.array([place[key[0]] for key in captions], dtype=np.int64),
+        video_of_caption=owner[kept],
         missing={
             "videos": missing_videos,
             "captions": missing_captions,
@@ -81,8 +83,9 @@ def match(videos: Sequence[Rows], texts: Sequence[Rows], split: str | None) -> M
     )
 
 
-def _in_all(views: Sequence[Rows]) -> tuple[list[str | tuple[str, int]], int]:
-    have = [set(view.ok().ids) for view in views]
+def _in_all(views: Sequence[Rows]) -> tuple[Keys, int]:
     every = views[0].ids
-    kept = [key for key in every if all(key in ids for ids in have)]
-    return kept, len(every) - len(kept)
+    kept = np.ones(len(every), dtype=np.bool_)
+    for view in views:
+        kept &= view.ok().ids.find(every) >= 0
+    return every.at(np.flatnonzero(kept)).packed(), int((~kept).sum())

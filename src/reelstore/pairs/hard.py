@@ -33,8 +33,7 @@ class HardNegatives:
         keys: list[str] | list[tuple[str, int]] = captions.video_ids
         if rows.side == "text":
             keys = [(caption.video_id, caption.caption_index) for caption in captions.captions]
-        known = rows.ok().table.row_of
-        missing = [key for key in keys if key not in known]
+        missing = [keys[place] for place in np.flatnonzero(rows.ok().ids.find(keys) < 0).tolist()]
         if missing:
             raise DatasetError(
                 f"{name} has no embedding of {missing[0]!r} and {len(missing) - 1} more of {len(keys)}. "

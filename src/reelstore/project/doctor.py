@@ -193,7 +193,7 @@ def _values_of_other(rows: Rows) -> list[Check]:
     some = of_embeddings.sampled(rows.ok())
     if len(some) < 2:
         return []
-    found = value_checks(some.array(), np.array(some.table.splits, dtype=np.str_), f"{rows.side}/{rows.variant}")
+    found = value_checks(some.array(), np.array(some.splits, dtype=np.str_), f"{rows.side}/{rows.variant}")
     return [check for check in found if check.level in ("warning", "fatal")]
 
 
@@ -242,12 +242,12 @@ def _crowded(sample: Sample, near: float) -> bool:
 
 def _of_splits(videos: Rows) -> Rows:
     """At most `MAX_COMPARED` rows of each split, evenly spaced."""
-    splits, ids = np.array(videos.table.splits), videos.ids
+    splits = np.array(videos.splits)
     kept = []
     for name in np.unique(splits):
         rows = np.flatnonzero(splits == name)
         kept += rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_COMPARED)).astype(int))].tolist()
-    return videos if len(kept) == len(ids) else videos.select([ids[row] for row in sorted(kept)])
+    return videos if len(kept) == len(videos) else videos.at(sorted(kept))
 
 
 def _some(matched: Matched) -> Matched:

@@ -91,6 +91,6 @@ def _pool(tokens: Rows, updates: Sequence[VariantUpdate], progress: Progress) ->
 def _pooled(tokens: Rows, pooling: str, folder: Path) -> VariantUpdate:
     spec = pooled_spec(tokens.spec, VariantRequest(TOKENS, pooling))
     contents = [fingerprint.tobytes().hex() for fingerprint in tokens.table.fingerprints]
-    table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents))
+    table = RowTable(tokens.table.keys, tokens.table.splits, row_fingerprints(spec.fingerprint, contents), checked=True)
     # A failed row costs nothing to check again, and its tokens may have come since.
     return VariantUpdate(folder / pooling, spec, table, retry_failed=True)

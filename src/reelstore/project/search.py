@@ -114,8 +114,7 @@ def _videos(params: Params, fitted: FittedAligner, model: str, video: str, name:
         spec = aligned_spec(rows, "video", fitted, encoder=model, variant=folder.name, dtype=stored.dtype.name)
         if stored.fingerprint == spec.fingerprint and stored.ids == rows.ids:
             return stored.ok(), f"{folder} (digest {stored.digest[:12]})"
-    ids = rows.ids
-    there = rows.select([ids[position] for position in np.flatnonzero(mappable(rows))])
+    there = rows.at(np.flatnonzero(mappable(rows)))
     return there, f"{rows.folder} (digest {rows.digest[:12]}), mapped by {name}"
 
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from reelstore.arrays import Array, BoolArray, IntArray
 from reelstore.errors import DamagedFileError, IrregularFileError, SchemaError, StoreError
 from reelstore.io import open_descriptor, read_json
-from reelstore.store.format import ArrayLayout
+from reelstore.store.chunks import ArrayLayout
 
 Pattern = Literal["normal", "random", "sequential"]
 """How rows will be read, for `advise`."""

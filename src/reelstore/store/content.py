@@ -1,6 +1,6 @@
 """Embeddings that somebody has -> a variant: rows are compared by content, and only those that changed are written."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ from reelstore.records import Side, name_fault, shortened
 from reelstore.store.format import DTYPES, Layout, VariantSpec, as_json_bytes
 from reelstore.store.given import GivenRows, GivenShape
 from reelstore.store.groups import refuse_reserved
+from reelstore.store.keys import Key, Keys, SplitNames
 from reelstore.store.read import Rows
 from reelstore.store.stored import open_published
-from reelstore.store.table import Key, RowTable
+from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate, recover_variant
 from reelstore.store.variant import Variant
 
@@ -97,24 +98,37 @@ def _check_choice(what: str, value: object, known: Sequence[str]) -> None:
         raise StoreError(f"{what} is {value!r}; it must be one of {', '.join(known)}.")
 
 
-def _checked_keys(keys: Iterable[Key], side: Side, folder: Path) -> list[Key]:
-    if isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
+def _checked_keys(keys: Iterable[Key], side: Side, folder: Path) -> Keys:
+    """Keys of this side, each once, all of which a store can keep."""
+    if isinstance(keys, Keys):
+        found = keys.packed()
+        if len(found) and (found.indices is None) != (side == "video"):
+            raise StoreError(f"{folder}: these are keys of {'captions' if side == 'video' else 'videos'}.")
+    elif type(keys).__module__.startswith("pyarrow."):
+        try:
+            return _checked_keys(Keys.of_arrow(keys), side, folder)
+        except StoreError as error:
+            raise StoreError(f"{folder}: {str(error).removeprefix(f'{folder}: ')}") from None
+    elif isinstance(keys, str | bytes) or not isinstance(keys, Iterable):
         raise StoreError(f"{folder}: keys are a sequence of keys, not one {type(keys).__name__}.")
-    found: list[Key] = []
-    for key in keys:
+    else:
+        found = Keys.of(_of_side(keys, side, folder))
+    try:
+        found.check()
+    except StoreError as error:
+        raise StoreError(f"{folder}: {error}") from None
+    return found
+
+
+def _of_side(keys: Iterable[Key], side: Side, folder: Path) -> Iterator[Key]:
+    for number, key in enumerate(keys):
         if side == "video" and isinstance(key, str):
-            found.append(str(key))
+            yield key
         elif side == "text" and isinstance(key, tuple | list) and len(key) == 2 and _is_caption(key):
-            found.append((str(key[0]), int(key[1])))
+            yield key[0], int(key[1])
         else:
             wanted = "a video_id (str)" if side == "video" else "(video_id, caption_index): (str, int)"
-            raise StoreError(f"{folder}: the key {shortened(key)} at position {len(found)} isn't {wanted}.")
-    seen: set[Key] = set()
-    for number, key in enumerate(found):
-        if key in seen:
-            raise StoreError(f"{folder}: the key {key!r} occurs twice, again at {number}. Keys must be unique.")
-        seen.add(key)
-    return found
+            raise StoreError(f"{folder}: the key {shortened(key)} at position {number} isn't {wanted}.")
 
 
 def _is_caption(key: Sequence[Any]) -> bool:
@@ -198,61 +212,78 @@ def _spec(
 def _table(
     folder: Path,
     stored: Rows | None,
-    keys: Sequence[Key],
+    keys: Keys,
     splits: str | Sequence[str] | Mapping[Key, str] | None,
     fingerprints: UInt8Array,
     mode: Mode,
-) -> tuple[RowTable, IntArray]:
-    """All rows of the coming version, and where each of them is among those given; -1 for one that stays."""
+) -> tuple[RowTable, IntArray | None]:
+    """All rows of the coming version, and where each is among those given; -1 for one that stays.
+
+    None instead of places where they are the rows given.
+    """
     old = None if stored is None else stored.table
-    named = _splits(folder, keys, splits, {} if old is None else old.row_of, [] if old is None else old.splits)
+    row = np.broadcast_to(np.int64(-1), len(keys)) if old is None else old.keys.find(keys)
+    named = _splits(folder, keys, splits, row, None if old is None else old.splits)
     if old is None:
-        return RowTable(keys, named, fingerprints), np.arange(len(keys), dtype=np.int64)
-    known = [old.row_of.get(key, -1) for key in keys]
-    if mode == "append" and any(row >= 0 for row in known):
-        key = next(key for key, row in zip(keys, known, strict=True) if row >= 0)
+        return RowTable(keys, named, fingerprints, checked=True), None
+    known, new = np.flatnonzero(row >= 0), np.flatnonzero(row < 0)
+    if mode == "append" and len(known):
+        key = keys[int(known[0])]
         raise StoreError(f"{folder} has a row {key!r} already. Use mode='update' to change rows that are stored.")
-    all_keys, all_splits = list(old.keys), list(old.splits)
     position = np.full(len(old), -1, dtype=np.int64)
-    prints, new = old.fingerprints.copy(), []
-    for number, row in enumerate(known):
-        if row < 0:
-            new.append(number)
-        else:
-            position[row], prints[row], all_splits[row] = number, fingerprints[number], named[number]
-    all_keys += [keys[number] for number in new]
-    all_splits += [named[number] for number in new]
-    table = RowTable(all_keys, all_splits, np.concatenate([prints, fingerprints[new]]))
-    return table, np.concatenate([position, np.array(new, dtype=np.int64)])
+    position[row[known]] = known
+    prints = old.fingerprints.copy()
+    prints[row[known]] = fingerprints[known]
+    both = old.splits.followed_by(named)
+    numbers = both.numbers[: len(old)].copy()
+    numbers[row[known]] = both.numbers[len(old) + known]
+    table = RowTable(
+        old.keys.followed_by(keys.at(new)),
+        both.at(np.concatenate([numbers, both.numbers[len(old) + new]])),
+        np.concatenate([prints, fingerprints[new]]),
+        checked=True,
+    )
+    return table, np.concatenate([position, new])
 
 
 def _splits(
     folder: Path,
-    keys: Sequence[Key],
+    keys: Keys,
     splits: str | Sequence[str] | Mapping[Key, str] | None,
-    stored_row: Mapping[Key, int],
-    stored: Sequence[str],
-) -> list[str]:
+    row: IntArray,
+    stored: SplitNames | None,
+) -> SplitNames:
+    """The split of each row; `row`: where it is among the stored, -1 where it is new."""
     if isinstance(splits, str):
-        return [splits] * len(keys)
+        return SplitNames.of([splits]).at(np.zeros(len(keys), dtype=np.uint8))
     if splits is None or isinstance(splits, Mapping):
-        of, known = splits or {}, set(keys)
-        unknown = next((key for key in of if key not in known), None)
-        if unknown is not None:
-            raise StoreError(f"{folder}: splits names the key {unknown!r}, which isn't among those written.")
-        named = [
-            of[key] if key in of else stored[stored_row[key]] if key in stored_row else DEFAULT_SPLIT for key in keys
-        ]
+        named = _stored_splits(row, stored)
+        if not splits:
+            return named
+        names = list(named)
+        for key, place, name in zip(splits, keys.find(splits).tolist(), splits.values(), strict=True):
+            if place < 0:
+                raise StoreError(f"{folder}: splits names the key {key!r}, which isn't among those written.")
+            names[place] = name
     elif isinstance(splits, Iterable):
-        named = list(splits)
+        names = list(splits)
     else:
         raise StoreError(f"{folder}: splits is one name, a name for each key, or a mapping, not {shortened(splits)}.")
-    if len(named) != len(keys):
-        raise StoreError(f"{folder}: {len(keys)} keys, but {len(named)} splits.")
-    for key, split in zip(keys, named, strict=True):
+    if len(names) != len(keys):
+        raise StoreError(f"{folder}: {len(keys)} keys, but {len(names)} splits.")
+    for number, split in enumerate(names):
         if not isinstance(split, str):
-            raise StoreError(f"{folder}: the split of {key!r} is {shortened(split)}; it must be a string.")
-    return [str(split) for split in named]
+            raise StoreError(f"{folder}: the split of {keys[number]!r} is {shortened(split)}; it must be a string.")
+    return SplitNames.of(map(str, names))
+
+
+def _stored_splits(row: IntArray, stored: SplitNames | None) -> SplitNames:
+    """The stored split of each row, that of rows that are new being DEFAULT_SPLIT."""
+    default = SplitNames.of([DEFAULT_SPLIT])
+    if stored is None:
+        return default.at(np.zeros(len(row), dtype=np.uint8))
+    both = stored.followed_by(default)
+    return both.at(both.numbers[np.where(row < 0, len(both) - 1, row)])
 
 
 def _refuse_changed(folder: Path, digest: str | None, mode: Mode) -> None:

@@ -8,7 +8,7 @@ import stat
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Self
@@ -104,6 +104,48 @@ def write_partial(root: Path, key: str, *parts: bytes | memoryview) -> None:
     Raises:
         OccupiedError: a file, a link or a folder is in its way.
     """
+    write_new(_free_partial(root, key), parts)
+
+
+class PartialFile:
+    """A file below `root` that is written under its temporary name, part after part; its sha256 is taken meanwhile.
+
+    Raises:
+        OccupiedError: a file, a link or a folder is in its way.
+    """
+
+    def __init__(self, root: Path, key: str) -> None:
+        self._path = _free_partial(root, key)
+        self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by `finish`, `discard` or the collector
+        self._hashing = sha256()
+        self.n_bytes = 0
+
+    def write(self, part: bytes | memoryview) -> None:
+        """The next bytes."""
+        self._hashing.update(part)
+        view = memoryview(part)
+        self.n_bytes += len(view)
+        while len(view):  # a raw write may stop early
+            view = view[self._file.write(view) :]
+
+    @property
+    def digest(self) -> str:
+        """sha256 (hex) of what was written."""
+        return self._hashing.hexdigest()
+
+    def finish(self) -> None:
+        """Bring it to the disk."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+
+    def discard(self) -> None:
+        """Remove it."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+
+def _free_partial(root: Path, key: str) -> Path:
+    """The temporary name of a file, in folders of ours, and nothing there."""
     for folder in reversed(list(folders_to(root, key))):
         if not os.path.lexists(folder):
             folder.mkdir(exist_ok=True)
@@ -114,7 +156,7 @@ def write_partial(root: Path, key: str, *parts: bytes | memoryview) -> None:
         raise OccupiedError(f"{partial} is a folder where a file should be. Move it away.")
     # Never written in place: the existing file may be a link into DVC's cache.
     partial.unlink(missing_ok=True)
-    write_new(partial, parts)
+    return partial
 
 
 def make_folder(folder: Path) -> list[Path]:

@@ -16,27 +16,17 @@ import numpy as np
 from reelstore.errors import DamagedFileError, NewerSchemaError, SchemaError
 from reelstore.io import parsed_json
 from reelstore.records import ARRAY_NAMES, SIDES, Side
+from reelstore.store.chunks import ArrayLayout, layouts
 
-SCHEMA_VERSION = 2
-"""What is written. 2: fewer rows in a token shard, so that growth rewrites little; a checksum of the manifest."""
+SCHEMA_VERSION = 3
+"""What is written. 3: files by the number of rows, an index of keys, checksums of blocks."""
+OLDEST_VERSION = 2
+"""What is read."""
 ATTRIBUTE = "reelstore"
 """Key of our metadata among a variant's Zarr attributes."""
 
 MISSING, OK, FAILED = 0, 1, 2
 STATUS_NAMES = {MISSING: "missing", OK: "ok", FAILED: "failed"}
-
-FINGERPRINT_BYTES = 16
-SHARD_ROWS: Mapping[Side, int] = {"video": 64, "text": 1024}
-"""Rows of a shard at most: less than 1 % of 10k videos or 200k captions, so that adding 1 % rewrites little."""
-RAGGED_SHARD_TOKENS: Mapping[Side, int] = {"video": 2048, "text": 16384}
-"""The same where rows are tokens, for some 32 of a video and 16 of a caption."""
-SHARD_BYTES: Mapping[Side, int] = {"video": 16 * 2**20, "text": 32 * 2**20}
-"""Bytes of a shard at most: what a writer holds in memory, against the number of files."""
-TABLE_BYTES_ROWS: Mapping[Side, int] = {"video": 512, "text": 8192}
-"""Rows of a chunk of keys, statuses and the like, where a row has 8 bytes or more; shorter rows, more of them."""
-ID_BYTES_PER_ROW = 16
-"""A chunk of id bytes holds this much for each such row."""
-INNER_ROWS = 64
 
 DTYPES = ("float16", "float32")
 ROW_VALUES = 2**28
@@ -116,91 +106,12 @@ class VariantSpec:
         """Bytes of one row of `values`."""
         return int(np.prod(self.row_shape)) * np.dtype(self.dtype).itemsize
 
-    def values_array(self) -> "ArrayLayout":
-        """Layout of `values`: sharded, so that a client can read less than a file."""
-        at_most = RAGGED_SHARD_TOKENS if self.layout == "ragged" else SHARD_ROWS
-        # A power of two, so that shards stay page-aligned for common widths.
-        fitting = 1 << max(0, (SHARD_BYTES[self.side] // self.row_bytes).bit_length() - 1)
-        rows = min(at_most[self.side], fitting)
-        inner = 1 if self.layout == "dense" else min(rows, INNER_ROWS)
-        return ArrayLayout("values", self.row_shape, self.dtype, rows, inner)
 
-    def table_arrays(self) -> list["ArrayLayout"]:
-        """Layouts of the arrays aligned with the rows, and of the ids' bytes."""
-        rows = TABLE_BYTES_ROWS[self.side]
-        arrays = [
-            ArrayLayout("video_id", (), "uint8", rows * ID_BYTES_PER_ROW),
-            ArrayLayout("video_id_offsets", (), "int64", rows),
-            ArrayLayout("status", (), "uint8", rows * 8),
-            ArrayLayout("split", (), "uint8", rows * 8),
-            ArrayLayout("fingerprint", (FINGERPRINT_BYTES,), "uint8", rows),
-        ]
-        if self.side == "text":
-            arrays.append(ArrayLayout("caption_index", (), "int32", rows * 2))
-        if self.layout == "ragged":
-            arrays.append(ArrayLayout("offsets", (), "int64", rows))
-        return arrays
-
-    def arrays(self, n_rows: int, n_value_rows: int) -> dict[str, tuple["ArrayLayout", int | None]]:
-        """Name -> layout and length of every array; the length of `video_id` is that of all ids, None here."""
-        lengths: dict[str, int | None] = {"values": n_value_rows, "video_id": None}
-        lengths |= {"video_id_offsets": n_rows + 1, "offsets": n_rows + 1}
-        return {one.name: (one, lengths.get(one.name, n_rows)) for one in [self.values_array(), *self.table_arrays()]}
-
-
-@dataclass(frozen=True)
-class ArrayLayout:
-    """The files of one Zarr array: `file_rows` rows per file, uncompressed, in C order.
-
-    With `inner_rows` the file is a shard of chunks of that many rows; its last chunks are left out where the array
-    ends before them.
-    """
-
-    name: str
-    row_shape: tuple[int, ...]
-    dtype: str
-    file_rows: int
-    inner_rows: int | None = None
-
-    def file_key(self, number: int) -> str:
-        """Path of a file in the variant's folder, `values/c/0/0`."""
-        return "/".join([self.name, "c", str(number), *("0" for _ in self.row_shape)])
-
-    def metadata(self, n_rows: int) -> dict[str, Any]:
-        """The array's zarr.json."""
-        bytes_codec: dict[str, Any] = {"name": "bytes", "configuration": {"endian": "little"}}
-        if np.dtype(self.dtype).itemsize == 1:
-            bytes_codec = {"name": "bytes"}
-        codecs = [bytes_codec]
-        if self.inner_rows is not None:
-            codecs = [
-                {
-                    "name": "sharding_indexed",
-                    "configuration": {
-                        "chunk_shape": [self.inner_rows, *self.row_shape],
-                        "codecs": [bytes_codec],
-                        "index_codecs": [
-                            {"name": "bytes", "configuration": {"endian": "little"}},
-                            {"name": "crc32c"},
-                        ],
-                        "index_location": "end",
-                    },
-                }
-            ]
-        return {
-            "zarr_format": 3,
-            "node_type": "array",
-            "shape": [n_rows, *self.row_shape],
-            "data_type": self.dtype,
-            "chunk_grid": {
-                "name": "regular",
-                "configuration": {"chunk_shape": [self.file_rows, *self.row_shape]},
-            },
-            "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-            "fill_value": 0.0 if self.dtype.startswith("float") else 0,
-            "codecs": codecs,
-            "attributes": {},
-        }
+def layouts_of(attributes: Mapping[str, Any]) -> dict[str, ArrayLayout]:
+    """Every array of the variant that a manifest describes, by name."""
+    spec = VariantSpec.of(attributes)
+    counts = attributes["n_rows"], attributes["n_value_rows"], attributes.get("n_id_bytes")
+    return layouts(spec, *counts, attributes["schema_version"])
 
 
 def check_name(name: object, what: str) -> None:
@@ -298,13 +209,13 @@ def _check_version(version: object, path: object) -> None:
         raise SchemaError(f"{path} is damaged: schema_version is {version!r:.60}. {_HELP}")
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(
-            f"{path}: schema version {version}, this code reads {SCHEMA_VERSION}. "
+            f"{path}: schema version {version}, this code reads {OLDEST_VERSION} to {SCHEMA_VERSION}. "
             "A newer reelstore wrote it. Update with: pip install -U reelstore"
         )
-    if version < SCHEMA_VERSION:
+    if version < OLDEST_VERSION:
         raise SchemaError(
-            f"{path}: schema version {version}, which no release wrote; this code reads {SCHEMA_VERSION}. "
-            "Recompute the variant in an empty folder."
+            f"{path}: schema version {version}, which no release wrote; this code reads {OLDEST_VERSION} to "
+            f"{SCHEMA_VERSION}. Recompute the variant in an empty folder."
         )
 
 
@@ -323,7 +234,9 @@ def _check(ours: Mapping[str, Any]) -> None:
         raise SchemaError(f"n_value_rows is {n_value_rows}, n_rows is {n_rows}; a {spec.layout} variant has as many")
     if n_failures > n_rows:
         raise SchemaError(f"it gives reasons for {n_failures} failed rows and has {n_rows} rows")
-    _check_files(ours["digests"], spec.arrays(n_rows, n_value_rows))
+    if ours["schema_version"] > 2:
+        _count(ours, "n_id_bytes")
+    _check_files(ours["digests"], layouts_of(ours))
 
 
 def _expect(ours: Mapping[str, Any], name: str, expected: object) -> None:
@@ -374,24 +287,24 @@ def _check_digests(digests: object) -> None:
             raise SchemaError(f"the digest of {key} is {digest!r:.80}, not a sha256 in hex")
 
 
-def _check_files(digests: Mapping[str, str], arrays: Mapping[str, tuple[ArrayLayout, int | None]]) -> None:
+def _check_files(digests: Mapping[str, str], arrays: Mapping[str, ArrayLayout]) -> None:
     """Every array with all of its files, and no others: to Zarr a chunk that isn't there is the fill value.
 
     Args:
         digests: file -> sha256.
-        arrays: name -> layout and length; None where only the array itself says how long it is.
+        arrays: name -> layout.
     """
     listed: dict[str, set[int]] = {name: set() for name in arrays}
     for key in digests:
         name, _, rest = key.partition("/c/")
         number = int(rest.partition("/")[0]) if rest else None
         name = name.removesuffix(f"/{MANIFEST}")
-        if name not in arrays or (number is not None and key != arrays[name][0].file_key(number)):
+        if name not in arrays or (number is not None and key != arrays[name].file_key(number)):
             raise SchemaError(f"digests names {key!r}, which isn't a file of this variant")
         if number is not None:
             listed[name].add(number)
-    for name, (layout, length) in arrays.items():
-        n_files = len(listed[name]) if length is None else -(-length // layout.file_rows)
+    for name, layout in arrays.items():
+        n_files = len(listed[name]) if layout.n_rows is None else -(-layout.n_rows // layout.file_rows)
         if len(listed[name]) != n_files or (n_files and max(listed[name]) != n_files - 1):
             raise SchemaError(f"digests lists {len(listed[name])} files of {name}; it has {n_files}, numbered from 0")
         if f"{name}/{MANIFEST}" not in digests:

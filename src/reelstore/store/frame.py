@@ -9,7 +9,7 @@ import numpy as np
 from reelstore.errors import ForeignFileError
 from reelstore.layout import layout_of
 from reelstore.store.format import FAILED, OK, STATUS_NAMES
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,11 +26,11 @@ def rows_frame(rows: "Rows", tables: Path | None) -> "pd.DataFrame":
     """See `Rows.to_pandas`."""
     import pandas as pd
 
-    keys = rows.ids
-    columns: dict[str, Any] = {"video_id": rows.video_ids}
+    keys = list(rows.ids)
+    columns: dict[str, Any] = {"video_id": [key if isinstance(key, str) else key[0] for key in keys]}
     if rows.side == "text":
         columns["caption_index"] = np.array([key[1] for key in keys], dtype=np.int64)
-    columns["split"] = pd.Categorical(rows.splits)
+    columns["split"] = pd.Categorical(np.asarray(rows.splits))
     statuses = pd.Index([STATUS_NAMES[number] for number in sorted(STATUS_NAMES)])
     columns["status"] = pd.Categorical.from_codes(rows.status, statuses)
     failures = rows.failures

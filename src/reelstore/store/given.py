@@ -7,7 +7,6 @@ from hashlib import sha256
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,11 @@ import numpy as np
 from reelstore.arrays import Array, IntArray, UInt8Array
 from reelstore.errors import StoreError
 from reelstore.io import Progress
+from reelstore.store.chunks import FINGERPRINT_BYTES
 from reelstore.store.files import disk_errors
 from reelstore.store.format import VariantSpec
-from reelstore.store.table import Key
+from reelstore.store.keys import Key, Keys
+from reelstore.store.spool import Spool
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import as_stored, row_fingerprints
 
@@ -40,14 +41,12 @@ class GivenShape:
 class GivenRows:
     """The given values, in the stored dtype, read once in order and again at any positions."""
 
-    def __init__(
-        self, folder: Path, keys: Sequence[Key], values: Any, failures: Mapping[int, str], stack: ExitStack
-    ) -> None:
+    def __init__(self, folder: Path, keys: Keys, values: Any, failures: Mapping[int, str], stack: ExitStack) -> None:
         self._folder, self._keys, self._values, self._failures = folder, keys, _plain(values), failures
         self._stack = stack
-        self._spooled: _Spool | None = None
-        self._contents: list[str] = []
-        self._starts = np.zeros(len(keys) + 1, dtype=np.int64)
+        self._spooled: Spool | None = None
+        self._prints = np.zeros((len(keys), FINGERPRINT_BYTES), dtype=np.uint8)
+        self._starts: IntArray | None = None  # where the rows are `range`, it isn't kept
 
     def read(
         self, spec_of: Callable[[GivenShape | None, str | None], VariantSpec], dtype: str | None, *, progress: Progress
@@ -85,31 +84,38 @@ class GivenRows:
 
     def fingerprints(self, spec: VariantSpec) -> UInt8Array:
         """(n, 16) of the rows given."""
-        return row_fingerprints(spec.fingerprint, self._contents)
+        contents = [sha256(f"no value: {reason}".encode()).hexdigest() for reason in self._failures.values()]
+        if contents:
+            self._prints[list(self._failures)] = row_fingerprints(spec.fingerprint, contents)
+        return self._prints
 
-    def give(self, update: VariantUpdate, position: IntArray) -> None:
-        """Give an update what it has to do; `position`: row of the table -> position given, -1 for a row that stays."""
+    def give(self, update: VariantUpdate, position: IntArray | None) -> None:
+        """Give an update what it has to do.
+
+        Args:
+            update: of a table of these rows and maybe others.
+            position: row of the table -> position given, -1 for a row that stays; None where they are the same.
+        """
         todo = update.todo
-        lost = todo[position[todo] < 0]
+        lost = todo[:0] if position is None else todo[position[todo] < 0]
         if len(lost):
             key = update.table.keys[int(lost[0])]
             raise StoreError(
                 f"{self._folder}: {len(lost)} stored rows that should stay are damaged, {key!r} first. "
                 "`reelstore verify` names the files; give these rows too, or write with mode='replace'."
             )
-        start = 0
-        while start < len(todo):
-            if int(position[todo[start]]) in self._failures:
-                update.fail(int(todo[start]), self._failures[int(position[todo[start]])])
-                start += 1
-                continue
-            stop = start + 1
-            most = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, self._spec.row_bytes)))
-            while stop < min(len(todo), start + most) and int(position[todo[stop]]) not in self._failures:
-                stop += 1
-            values, counts = self._take(position[todo[start:stop]])
-            update.put_rows(todo[start:stop], values, counts)
-            start = stop
+        most = max(1, min(BLOCK_ROWS, BLOCK_BYTES // max(1, self._spec.row_bytes)))
+        for start in range(0, len(todo), most):
+            rows = todo[start : start + most]
+            places = rows if position is None else position[rows]
+            failed = np.isin(places, list(self._failures)) if self._failures else np.zeros(len(rows), dtype=np.bool_)
+            for run in np.split(np.arange(len(rows)), np.flatnonzero(np.diff(failed)) + 1):
+                if failed[run[0]]:
+                    for number in run.tolist():
+                        update.fail(int(rows[number]), self._failures[int(places[number])])
+                else:
+                    values, counts = self._take(places[run])
+                    update.put_rows(rows[run], values, counts)
 
     def _dtypes(self, first: int, batch: Any, here: Sequence[int]) -> list[str]:
         """Of an array, one; of a list, one for each row that has a value: all of them numbers."""
@@ -129,38 +135,38 @@ class GivenRows:
             values, counts = self._stored(spec, batch, here, keys)
         sizes = np.ones(len(here), dtype=np.int64) if counts is None else counts
         ends = np.concatenate([[0], np.cumsum(sizes)])
-        lengths = np.zeros(len(batch), dtype=np.int64)
-        lengths[here] = sizes
-        self._starts[first + 1 : first + len(batch) + 1] = self._starts[first] + np.cumsum(lengths)
-        place = 0
-        for number in range(len(batch)):
-            reason = self._failures.get(first + number)
-            if reason is not None:
-                self._contents.append(sha256(f"no value: {reason}".encode()).hexdigest())
-                continue
-            row = values[ends[place] : ends[place + 1]]
-            shape = row.shape[1:] if counts is None else row.shape
-            self._contents.append(sha256(f"{row.dtype} {shape} ".encode() + row.tobytes()).hexdigest())
-            place += 1
+        if counts is not None or self._failures:
+            if self._starts is None:
+                self._starts = np.zeros(len(self._keys) + 1, dtype=np.int64)
+                self._starts[: first + 1] = np.arange(first + 1) * (len(here) == len(batch))
+            lengths = np.zeros(len(batch), dtype=np.int64)
+            lengths[here] = sizes
+            self._starts[first + 1 : first + len(batch) + 1] = self._starts[first] + np.cumsum(lengths)
+        if spec is not None and here:
+            contents = _contents(values, ends.tolist(), ragged=counts is not None)
+            self._prints[first + np.asarray(here)] = row_fingerprints(spec.fingerprint, contents)
         if spool and here and spec is not None:
             with disk_errors(self._folder):
-                self._spooled = self._spooled or _Spool(self._folder, spec, self._stack)
+                if self._spooled is None:
+                    self._spooled = Spool(self._folder, spec.row_shape, spec.dtype)
+                    self._stack.callback(self._spooled.close)
                 self._spooled.append(values)
 
     def _take(self, positions: IntArray) -> tuple[Array, IntArray | None]:
         """Values at positions that have one, and tokens of each where they vary."""
         ragged = self._spec.layout == "ragged"
         if self._spooled is not None:
-            starts, counts = self._starts[positions], np.diff(self._starts)[positions]
-            return self._spooled.take(starts, counts), counts if ragged else None
-        keys = [self._keys[n] for n in positions.tolist()]
+            if self._starts is None:
+                return self._spooled.take(positions, None), None
+            starts = self._starts[positions]
+            counts = self._starts[positions + 1] - starts if ragged else None
+            return self._spooled.take(starts, counts), counts
+        keys = self._keys.at(positions)
         batch = _at(self._values, positions)
         return self._stored(self._spec, batch, range(len(batch)), keys)
 
-    def _stored(
-        self, spec: VariantSpec, batch: Any, here: Sequence[int], keys: Sequence[Key]
-    ) -> tuple[Array, IntArray | None]:
-        named = [keys[n] for n in here]
+    def _stored(self, spec: VariantSpec, batch: Any, here: Sequence[int], keys: Keys) -> tuple[Array, IntArray | None]:
+        named = keys.at(np.asarray(here, dtype=np.int64))
         if isinstance(batch, np.ndarray):
             values = _floating(batch if len(here) == len(batch) else batch[list(here)])
             if spec.layout == "ragged" and values.ndim == 3:
@@ -174,33 +180,6 @@ class GivenRows:
         counts = np.array([len(row) for row in rows], dtype=np.int64)
         joined = np.concatenate(rows) if rows else _none(spec)
         return (as_stored(spec, joined, counts, named, self._folder) if rows else joined), counts
-
-
-class _Spool:
-    """Rows in an unnamed file on the variant's disk: gone when the process is, however it ends."""
-
-    def __init__(self, folder: Path, spec: VariantSpec, stack: ExitStack) -> None:
-        beside = next(parent for parent in folder.absolute().parents if parent.is_dir())
-        self._file = stack.enter_context(TemporaryFile(dir=beside, buffering=0))  # noqa: SIM115 - the stack closes it
-        self._shape, self._dtype = spec.row_shape, np.dtype(spec.dtype)
-        self._n_rows = 0
-
-    def append(self, rows: Array) -> None:
-        view = memoryview(np.ascontiguousarray(rows).tobytes())
-        while len(view):  # a raw write may stop early
-            view = view[self._file.write(view) :]
-        self._n_rows += len(rows)
-
-    def take(self, starts: IntArray, counts: IntArray) -> Array:
-        """Rows from each start, concatenated."""
-        if not self._n_rows:
-            return np.zeros((0, *self._shape), dtype=self._dtype)
-        rows = np.memmap(self._file, self._dtype, "r", shape=(self._n_rows, *self._shape))
-        ends = np.concatenate([[0], np.cumsum(counts)])
-        out = np.empty((int(ends[-1]), *self._shape), dtype=self._dtype)
-        for (first, last), start in zip(pairwise(ends.tolist()), starts.tolist(), strict=True):
-            out[first:last] = rows[start : start + last - first]
-        return out
 
 
 def _is_in_memory(values: Any) -> bool:
@@ -309,6 +288,18 @@ def _refuse_shapes(folder: Path, spec: VariantSpec, rows: Sequence[Array], keys:
         if not fits:
             wanted = ("n_tokens", spec.dim) if ragged else spec.row_shape
             raise StoreError(f"{folder}: row {key!r} has shape {row.shape}; this variant's rows are {wanted}.")
+
+
+def _contents(values: Array, ends: Sequence[int], *, ragged: bool) -> list[str]:
+    """sha256 (hex) of each row's dtype, shape and bytes."""
+    kind, width = values.dtype, values.shape[1:]
+    prefix = sha256(f"{kind} {width} ".encode())
+    found = []
+    for start, stop in pairwise(ends):
+        content = sha256(f"{kind} {(stop - start, *width)} ".encode()) if ragged else prefix.copy()
+        content.update(np.ascontiguousarray(values[start:stop]).data if stop > start else b"")
+        found.append(content.hexdigest())
+    return found
 
 
 def _none(spec: VariantSpec) -> Array:

@@ -1,6 +1,6 @@
 """Arrays in memory as rows of a variant: what takes rows of a store takes arrays, tensors and lists of tokens too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ from reelstore.arrays import Array, IntArray, Tokens
 from reelstore.errors import EmbeddingsError
 from reelstore.records import Side
 from reelstore.store.arrays import Pattern
-from reelstore.store.format import FINGERPRINT_BYTES, OK, VariantSpec
+from reelstore.store.chunks import FINGERPRINT_BYTES
+from reelstore.store.format import OK, VariantSpec
 from reelstore.store.given import as_numpy
+from reelstore.store.keys import Keys, SplitNames
 from reelstore.store.read import Rows
-from reelstore.store.table import Key, RowTable
+from reelstore.store.table import RowTable
 from reelstore.store.variant import Variant
 
 _STORED = ("float16", "float32")
@@ -93,6 +95,7 @@ class _MemoryVariant(Variant):
         self.folder = Path(f"{side} embeddings in memory")
         self.advice = None
         recipe = {"source": digest}
+        table = _table(side, n_rows)
         spec = VariantSpec(side, "memory", name, values.shape[-1], n_tokens, values.dtype.name, recipe)
         self.__dict__ |= {
             "spec": spec,
@@ -102,7 +105,8 @@ class _MemoryVariant(Variant):
             "all_ok": True,
             "splits": np.zeros(n_rows, dtype=np.uint8),
             "offsets": offsets,
-            "table": _table(side, n_rows),
+            "keys": table.keys,
+            "table": table,
             "failures": {},
         }
         self.attributes = {
@@ -158,6 +162,7 @@ class _Values:
 
 
 def _table(side: Side, n_rows: int) -> RowTable:
-    names = [str(number) for number in range(n_rows)]
-    keys: Sequence[Key] = names if side == "video" else [(name, 0) for name in names]
-    return RowTable(keys, ["all"] * n_rows, np.zeros((n_rows, FINGERPRINT_BYTES), dtype=np.uint8))
+    names = map(str, range(n_rows))
+    keys = Keys.of(names if side == "video" else ((name, 0) for name in names))
+    splits = SplitNames(["all"], np.zeros(n_rows, dtype=np.uint8))
+    return RowTable(keys, splits, np.zeros((n_rows, FINGERPRINT_BYTES), dtype=np.uint8), checked=True)

@@ -15,10 +15,10 @@ from reelstore.store.commit import deletion_interrupted
 from reelstore.store.content import Mode, write_rows
 from reelstore.store.files import unrecognised_in
 from reelstore.store.groups import is_variant_folder, variant_folders
+from reelstore.store.keys import Key
 from reelstore.store.pairs import PairedVariants, paired
 from reelstore.store.read import Rows
 from reelstore.store.rename import rename_variant
-from reelstore.store.table import Key
 from reelstore.store.update import UpdateReport, delete_variant
 from reelstore.store.variant import Variant
 

@@ -108,8 +108,7 @@ def paired(video: Rows, text: Rows, *, split: str | None = None) -> PairedVarian
             raise StoreError(f"{rows.folder} holds {rows.side} rows, where those of {side} are wanted.")
     videos = video if split is None else video.split(split)
     usable, captions = videos.ok(), text.ok()
-    position = {key: number for number, key in enumerate(usable.ids)}
-    of = np.array([position.get(video_id, -1) for video_id in captions.video_ids], dtype=np.int64)
+    of = usable.ids.find(captions.video_ids)
     kept = np.flatnonzero(of >= 0)
     if not len(kept):
         where = f", split {split}" if split is not None else ""
@@ -121,6 +120,6 @@ def _n_wanted(video: Rows, videos: Rows, text: Rows, split: str | None) -> int:
     """Number of captions of these videos; a caption whose video isn't stored counts by its own row's split."""
     if split is None:
         return len(text)
-    wanted, stored = set(videos.video_ids), set(video.video_ids)
-    each = zip(text.video_ids, text.splits, strict=True)
-    return sum(one in wanted or (one not in stored and own == split) for one, own in each)
+    wanted, stored = (rows.ids.find(text.video_ids) >= 0 for rows in (videos, video))
+    own = np.array(text.splits) == split
+    return int((wanted | (~stored & own)).sum())

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import islice, pairwise
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, get_args, overload
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar, cast, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,9 @@ from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, 
 from reelstore.records import Side
 from reelstore.store.arrays import Pattern, aligned_empty, gather, gather_padded
 from reelstore.store.format import FAILED, OK, STATUS_NAMES, Layout, VariantSpec
+from reelstore.store.keys import Key, Keys, SplitNames
 from reelstore.store.mmap import MappedArray
-from reelstore.store.table import Key, RowTable
+from reelstore.store.table import RowTable
 from reelstore.store.variant import Variant
 
 if TYPE_CHECKING:
@@ -139,8 +140,7 @@ class View:
         whole = self._variant.table
         if self._index is None:
             return whole
-        rows = self._index.tolist()
-        return RowTable([whole.keys[r] for r in rows], [whole.splits[r] for r in rows], whole.fingerprints[self._index])
+        return RowTable(self.ids, self.splits, whole.fingerprints[self._index], checked=True)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
@@ -148,20 +148,22 @@ class View:
         return (len(self), self.dim) if self.layout == "pooled" else (len(self), self.n_tokens, self.dim)
 
     @property
-    def splits(self) -> list[str]:
-        """The split of each row."""
-        names = self._variant.attributes["splits"]
-        return [names[number] for number in self._split_numbers.tolist()]
+    def splits(self) -> Sequence[str]:
+        """The split of each row; `np.asarray` of it is an array of names."""
+        return SplitNames(self._variant.attributes["splits"], self._variant.splits).at(self._split_numbers)
 
     @property
-    def ids(self) -> list[Key]:
-        """Keys in order: `video_id`, or (`video_id`, `caption_index`)."""
-        return list(self._variant.table.keys) if self._index is None else self._variant.keys_of(self._index)
+    def ids(self) -> Keys:
+        """Keys in order: `video_id`, or (`video_id`, `caption_index`).
+
+        A sequence over the files: a key is made when it is asked for. `ids.to_arrow()` is an Arrow array of them.
+        """
+        return self._variant.keys if self._index is None else self._variant.keys.at(self._index)
 
     @property
-    def video_ids(self) -> list[str]:
+    def video_ids(self) -> Sequence[str]:
         """The video each row belongs to."""
-        return [key if isinstance(key, str) else key[0] for key in self.ids]
+        return cast(Sequence[str], self.ids.video_ids)
 
     @property
     def status(self) -> UInt8Array:
@@ -175,23 +177,21 @@ class View:
         failures = self._variant.failures
         if self._index is None or not failures:
             return dict(failures)
-        keys = set(self.ids)
-        return {key: reason for key, reason in failures.items() if key in keys}
+        here = self._find(list(failures)) >= 0
+        return {key: reason for (key, reason), found in zip(failures.items(), here, strict=True) if found}
 
     def index_of(self, key: Key) -> int:
         """Position of a key among these rows."""
-        positions = self._positions
-        try:
-            return positions[key]
-        except (KeyError, TypeError):  # TypeError: unhashable
-            raise MissingRowError(self._missing(key)) from None
+        row = self._variant.keys.position(key)
+        found = -1 if row is None else int(self._places(np.array([row]))[0])
+        if found < 0:
+            raise MissingRowError(self._missing(key))
+        return found
 
     def __contains__(self, key: object) -> bool:
         """Whether there is a row with this key."""
-        try:
-            return key in self._positions
-        except TypeError:  # unhashable
-            return False
+        row = self._variant.keys.position(key)
+        return row is not None and bool(self._places(np.array([row]))[0] >= 0)
 
     def _missing(self, key: object) -> str:
         where = "" if self._index is None else " in this view"
@@ -203,13 +203,17 @@ class View:
         if self._index is not None and key in type(self)(self._variant, None):
             return f"{says} The whole variant has it."
         name = key if isinstance(key, str) else key[0] if isinstance(key, tuple) and key else ""
-        if isinstance(key, tuple) and (
-            indices := [k[1] for k in self._positions if isinstance(k, tuple) and k[0] == name]
-        ):
+        if isinstance(key, tuple) and isinstance(name, str) and (indices := self._captions_of(name)):
             more = ", ..." if len(indices) > 10 else ""
             return f"{says} {name!r} has captions {', '.join(map(str, sorted(indices)[:10]))}{more}."
-        near = get_close_matches(str(name), dict.fromkeys(islice(self.video_ids, _COMPARED)), n=3)
+        near = get_close_matches(str(name), dict.fromkeys(self.video_ids[:_COMPARED]), n=3)
         return f"{says} Did you mean {' or '.join(map(repr, near))}?" if near else says
+
+    def _captions_of(self, video_id: str) -> list[int]:
+        """Some `caption_index` of a video among these rows."""
+        some = range(_COMPARED)
+        rows = self._variant.keys.find([(video_id, index) for index in some])
+        return [index for index, place in zip(some, self._places(rows).tolist(), strict=True) if place >= 0]
 
     def _example(self) -> str:
         return repr(self.at([0]).ids[0]) if len(self) else "none: there are no rows"
@@ -227,7 +231,7 @@ class View:
 
     def select(self, keys: Sequence[Key]) -> Self:
         """A view of these keys' rows, in this order."""
-        return self._view(np.array([self.index_of(key) for key in keys], dtype=np.int64))
+        return self._view(self._positions_of(keys))
 
     def at(self, positions: Sequence[int] | IntArray) -> Self:
         """A view of the rows at these positions, in this order, failed ones among them."""
@@ -236,9 +240,39 @@ class View:
             raise RowPositionError(f"{self.folder}: positions {given.min()} to {given.max()} of {len(self)} rows.")
         return self._view(given)
 
+    def _positions_of(self, keys: Sequence[Key]) -> IntArray:
+        """(k,) position of each key; MissingRowError where one isn't there."""
+        try:
+            found = self._find(keys)
+        except (AttributeError, TypeError, IndexError, StoreError):  # something in it is no key
+            return np.array([self.index_of(key) for key in keys], dtype=np.int64)
+        if len(found) and found.min() < 0:
+            raise MissingRowError(self._missing(keys[int(found.argmin())]))
+        return found
+
+    def _find(self, keys: Sequence[Key]) -> IntArray:
+        return self._places(self._variant.keys.find(keys))
+
+    def _places(self, rows: IntArray) -> IntArray:
+        """Position in this view of rows of the variant, the last one where there are several; -1 where there is none,
+        and for -1."""
+        if self._index is None:
+            return rows
+        if not len(self._index):
+            return np.full(len(rows), -1)
+        ordered = self._index if self._order is None else self._index[self._order]
+        at = np.searchsorted(ordered, rows, side="right") - 1
+        found = (at >= 0) & (ordered[at] == rows)
+        return np.where(found, at if self._order is None else self._order[at], -1)
+
     @cached_property
-    def _positions(self) -> dict[Key, int]:
-        return self._variant.table.row_of if self._index is None else {k: n for n, k in enumerate(self.ids)}
+    def _order(self) -> IntArray | None:
+        """Which positions bring the rows of the view into order; None where they are."""
+        assert self._index is not None, "all rows are in order"
+        if (self._index[1:] > self._index[:-1]).all():
+            return None
+        order: IntArray = np.argsort(self._index, kind="stable")
+        return order
 
     @property
     def _split_numbers(self) -> UInt8Array:
@@ -274,7 +308,7 @@ class View:
         bad = rows[self._variant.status[rows] != OK]
         if not len(bad):
             return
-        key = self._variant.table.keys[int(bad[0])]
+        key = self._variant.keys[int(bad[0])]
         status = int(self._variant.status[bad[0]])
         reason = self._variant.failures.get(key, "") if status == FAILED else "it was never embedded"
         raise FailedRowError(
@@ -379,7 +413,7 @@ class Rows(View):
         if length is None:
             length = out.shape[1] if out is not None and out.ndim == 3 else longest
         if longest > length:
-            key = self._variant.table.keys[int(rows[counts.argmax()])]
+            key = self._variant.keys[int(rows[counts.argmax()])]
             raise StoreError(f"{self.folder}: row {key!r} has {longest} tokens, there is room for {length}.")
         out = self._buffer(out, (len(rows), length, self.dim))
         if self.layout == "ragged":
@@ -478,7 +512,7 @@ class Rows(View):
             )
         if all(isinstance(one, int | np.integer) for one in keys):
             return self.take(keys)
-        return self.take([self.index_of(one) for one in keys])
+        return self.take(self._positions_of(keys))
 
     def _between(self, key: slice) -> Values:
         start, stop, step = key.indices(len(self))
@@ -541,7 +575,7 @@ class Rows(View):
         return rows_html(self)
 
     def _ipython_key_completions_(self) -> list[Key]:
-        return self.at(np.arange(min(len(self), _COMPLETED))).ids
+        return list(self.ids[:_COMPLETED])
 
     @property
     def _row_shape(self) -> tuple[int, ...]:

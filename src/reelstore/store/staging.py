@@ -14,8 +14,9 @@ from reelstore.arrays import Array, BoolArray, FloatArray, IntArray, UInt8Array
 from reelstore.errors import DamagedFileError, StoreError
 from reelstore.io import PARTIAL, parsed_json, refuse_irregular, remove_files, write_atomically
 from reelstore.plain import typed
+from reelstore.store.chunks import FINGERPRINT_BYTES
 from reelstore.store.files import disk_errors
-from reelstore.store.format import FAILED, FINGERPRINT_BYTES, OK, VariantSpec
+from reelstore.store.format import FAILED, OK, VariantSpec
 from reelstore.store.update import VariantUpdate
 from reelstore.store.write import as_stored
 

@@ -4,26 +4,22 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from hashlib import sha256
-from math import prod
+from itertools import pairwise
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
+import google_crc32c
 import numpy as np
 
-from reelstore.arrays import Array, BoolArray
+from reelstore.arrays import Array, BoolArray, UInt32Array
 from reelstore.errors import ReelstoreError, StoreError
 from reelstore.io import is_folder, open_regular, read_json
+from reelstore.store.chunks import ArrayLayout, file_parts
 from reelstore.store.files import digest_of, everything_in, read_manifest
-from reelstore.store.format import (
-    FAILED,
-    MANIFEST,
-    OK,
-    ArrayLayout,
-    VariantSpec,
-    as_json_bytes,
-)
-from reelstore.store.table import Key, RowTable
+from reelstore.store.format import FAILED, MANIFEST, OK, VariantSpec, as_json_bytes, layouts_of
+from reelstore.store.keys import Key
+from reelstore.store.table import RowTable
 
 HASHING_THREADS = 2
 
@@ -114,42 +110,75 @@ class StoredVariant:
         """
         if not any(key.startswith(("fingerprint/", "status/")) for key in self.faults) or len(table) != self.n_rows:
             return
-        row_of = table.row_of
-        failed = [row_of[key] for key in self.failures if key in row_of]
+        failed = table.keys.find(self.failures)
         status = np.full(len(table), OK, dtype=np.uint8)
-        status[failed] = FAILED
+        status[failed[failed >= 0]] = FAILED
         digests = self.attributes["digests"]
         for name, rows in (("fingerprint", table.fingerprints), ("status", status)):
-            layout = self.layout(name)
+            layout = self.layouts[name]
             if any(digests[key] != digest for key, digest in _digests(layout, rows).items()):
                 return
         self.fingerprints, self.status = table.fingerprints, status
         self._recognised = True
 
     def read(self, name: str, start: int, stop: int) -> Array:
-        """Rows of an array, copied from its files; zeros where a file is bad."""
-        layout = self.layout(name)
+        """Rows of an array, copied from its files; zeros where they are bad."""
+        layout = self.layouts[name]
         rows = np.zeros((stop - start, *layout.row_shape), dtype=layout.dtype)
         for number in range(start // layout.file_rows, -(-stop // layout.file_rows)):
             key = layout.file_key(number)
-            if key in self.faults or key not in self.attributes["digests"]:
+            if key in self.faults and _size_of(self.folder / key) != layout.file_bytes(number):
                 continue
             first = number * layout.file_rows
             here = slice(max(start, first), min(stop, first + layout.file_rows))
             offset = (here.start - first) * rows[:1].nbytes
-            _read_into(self.folder / key, offset, rows[here.start - start : here.stop - start])
+            found = rows[here.start - start : here.stop - start]
+            _read_into(self.folder / key, offset, found)
+            if key in self.faults:
+                found[self.bad_rows(key)[here.start - first : here.stop - first]] = 0
         return rows
 
-    def layout(self, name: str) -> ArrayLayout:
-        """How an array is stored in files."""
-        return self.spec.arrays(0, 0)[name][0]
+    @cached_property
+    def layouts(self) -> dict[str, ArrayLayout]:
+        """How its arrays lie in files, by name."""
+        return layouts_of(self.attributes)
+
+    @cached_property
+    def checks(self) -> Mapping[str, UInt32Array]:
+        """Name -> (n_blocks,) crc32c of each block of an array; nothing where they aren't kept or are bad."""
+        layout = self.layouts.get("checksum")
+        if layout is None or any(key.startswith("checksum/c/") for key in self.faults):
+            return {}
+        found = self.read("checksum", 0, layout.n_rows or 0)
+        blocks = {name: one.n_blocks for name, one in self.layouts.items() if name != "checksum"}
+        ends = np.cumsum([0, *blocks.values()]).tolist()
+        return {name: found[start:stop] for name, (start, stop) in zip(blocks, pairwise(ends), strict=True)}
+
+    def bad_rows(self, key: str) -> BoolArray:
+        """(k,) of the rows in an array's file: whether they aren't what was written, by the checksums of its blocks."""
+        name, _, rest = key.partition("/c/")
+        layout, number = self.layouts[name], int(rest.partition("/")[0])
+        assert layout.n_rows is not None, f"{name} has a length"
+        first = number * layout.file_rows
+        count = min(layout.file_rows, layout.n_rows - first)
+        bad = np.ones(count, dtype=np.bool_)
+        if name not in self.checks or _size_of(self.folder / key) != layout.file_bytes(number):
+            return bad
+        assert layout.inner_rows is not None, "what has checksums has blocks"
+        with open_regular(self.folder / key) as file:
+            for start in range(0, count, layout.inner_rows):
+                block = file.read(layout.inner_rows * layout.row_bytes)
+                good = google_crc32c.value(block) == self.checks[name][(first + start) // layout.inner_rows]
+                bad[start : start + layout.inner_rows] = not good
+        return bad
 
     def _bad(self, name: str, n_rows: int) -> BoolArray:
-        layout = self.layout(name)
+        layout = self.layouts[name]
         bad = np.zeros(n_rows, dtype=np.bool_)
         for number in range(-(-n_rows // layout.file_rows)):
-            if layout.file_key(number) in self.faults:
-                bad[number * layout.file_rows : (number + 1) * layout.file_rows] = True
+            key = layout.file_key(number)
+            if key in self.faults:
+                bad[number * layout.file_rows : (number + 1) * layout.file_rows] = self.bad_rows(key)
         return bad
 
 
@@ -178,7 +207,7 @@ def check_files(folder: Path, attributes: Mapping[str, Any], *, verify: bool = T
         verify: read every file; otherwise only look at sizes, and read the arrays' zarr.json.
     """
     digests: Mapping[str, str] = attributes["digests"]
-    expected = _expected_bytes(folder, attributes)
+    expected = _expected_bytes(attributes)
 
     def fault(key: str) -> str | None:
         size = _size_of(folder / key)
@@ -214,33 +243,23 @@ def _size_of(path: Path) -> int | None:
     return state.st_size if S_ISREG(state.st_mode) else None
 
 
-def _expected_bytes(folder: Path, attributes: Mapping[str, Any]) -> dict[str, int]:
-    """File key -> its length by the format, of the files whose layout the manifest tells."""
-    arrays = VariantSpec.of(attributes).arrays(attributes["n_rows"], attributes["n_value_rows"])
+def _expected_bytes(attributes: Mapping[str, Any]) -> dict[str, int]:
+    """File key -> its length by the format."""
+    found = layouts_of(attributes)
     return {
-        key: _file_bytes(arrays[name][0], int(rest.partition("/")[0]), arrays[name][1])
+        key: found[name].file_bytes(int(rest.partition("/")[0]))
         for key in attributes["digests"]
         for name, _, rest in [key.partition("/c/")]
         if rest
     }
 
 
-def _file_bytes(layout: ArrayLayout, number: int, n_rows: int | None) -> int:
-    row_bytes = prod(layout.row_shape) * np.dtype(layout.dtype).itemsize
-    if layout.inner_rows is None or n_rows is None:
-        return layout.file_rows * row_bytes
-    n_present = -(-min(layout.file_rows, n_rows - number * layout.file_rows) // layout.inner_rows)
-    return n_present * layout.inner_rows * row_bytes + 16 * (layout.file_rows // layout.inner_rows) + 4
-
-
 def _misfits(folder: Path, attributes: Mapping[str, Any], faults: Mapping[str, str | None]) -> dict[str, str]:
     """What is wrong with the zarr.json of arrays that are what their digests say: these may be another array's."""
     misfits = {}
     digests: Mapping[str, str] = attributes["digests"]
-    for name, (layout, length) in (
-        VariantSpec.of(attributes).arrays(attributes["n_rows"], attributes["n_value_rows"]).items()
-    ):
-        key = f"{name}/{MANIFEST}"
+    for name, layout in layouts_of(attributes).items():
+        key, length = f"{name}/{MANIFEST}", layout.n_rows
         if faults.get(key) is not None:
             continue
         if length is None:
@@ -262,12 +281,11 @@ def _length_of(path: Path, *, at_least: int) -> int:
 
 
 def _digests(layout: ArrayLayout, rows: Array) -> dict[str, str]:
-    """File key -> sha256 (hex) of an array's plain chunks, were these its rows."""
+    """File key -> sha256 (hex) of an array's files, were these its rows."""
     digests = {}
     for number, start in enumerate(range(0, len(rows), layout.file_rows)):
-        chunk = np.zeros((layout.file_rows, *layout.row_shape), dtype=layout.dtype)
-        chunk[: len(rows) - start] = rows[start : start + layout.file_rows]
-        digests[layout.file_key(number)] = sha256(chunk.tobytes()).hexdigest()
+        content = b"".join(file_parts(layout, rows[start : start + layout.file_rows]))
+        digests[layout.file_key(number)] = sha256(content).hexdigest()
     return digests
 
 

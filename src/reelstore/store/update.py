@@ -30,7 +30,7 @@ from reelstore.store.groups import (
     write_groups,
 )
 from reelstore.store.stored import StoredVariant, open_published
-from reelstore.store.table import RowTable, split_names, table_columns
+from reelstore.store.table import RowTable, table_columns
 from reelstore.store.write import VariantWriter
 
 
@@ -80,7 +80,7 @@ def compare(
     attributes = read_manifest(folder)
     stamps = _stamps(folder, [MANIFEST, *(attributes or {}).get("digests", ())]) if verify else None
     published = open_published(folder, verify=verify)
-    nothing = np.full(len(table), -1, dtype=np.int64)
+    nothing = np.broadcast_to(np.int64(-1), len(table))
     if published is None:
         return VariantDiff(None, nothing, False, stamps)
     _refuse_other_variant(folder, published, spec)
@@ -124,14 +124,30 @@ def _source_rows(fingerprints: UInt8Array, usable: BoolArray, table: RowTable) -
     source[:n_both] = np.where(here, np.arange(n_both), -1)
     left = np.flatnonzero(source < 0)
     if len(left):
-        row_of = {fingerprints[row].tobytes(): row for row in np.flatnonzero(usable).tolist()}
-        source[left] = [row_of.get(table.fingerprints[row].tobytes(), -1) for row in left]
+        stored = np.flatnonzero(usable)
+        place = _find(_as_items(fingerprints[stored]), _as_items(table.fingerprints[left]))
+        source[left] = np.where(place < 0, -1, stored[place]) if len(stored) else -1
     return source
+
+
+def _as_items(fingerprints: UInt8Array) -> Array:
+    """(n,) of 16 bytes each, which NumPy sorts and finds."""
+    return np.ascontiguousarray(fingerprints).view(f"V{fingerprints.shape[1]}").reshape(-1)
+
+
+def _find(items: Array, wanted: Array) -> IntArray:
+    """(k,) place of each wanted item, the last where there are several; -1 where there is none."""
+    order = np.argsort(items, kind="stable")
+    at = np.searchsorted(items, wanted, side="right", sorter=order) - 1
+    if not len(items):
+        return at
+    found: IntArray = np.where((at >= 0) & (items[order[at]] == wanted), order[at], -1)
+    return found
 
 
 def _same_keys(published: StoredVariant, table: RowTable) -> bool:
     """Whether keys and splits are those of the table: fingerprints don't say."""
-    if list(published.attributes["splits"]) != split_names(table):
+    if list(published.attributes["splits"]) != table.splits.names:
         return False
     columns = table_columns(published.spec, table, published.status, np.zeros(0, dtype=np.int64))
     names = [name for name in ("video_id_offsets", "video_id", "split", "caption_index") if name in columns]
@@ -211,10 +227,12 @@ class VariantUpdate:
         *,
         retry_failed: bool = False,
         diff: VariantDiff | None = None,
+        rewrite: bool = False,
     ) -> None:
         self.spec = spec
         self.table = table
         self._folder = folder
+        self._rewrite = rewrite
         refuse_reserved(folder)
         claim(folder)
         refuse_other_groups(folder)
@@ -288,7 +306,7 @@ class VariantUpdate:
         published = self._diff.published
         repaired = () if published is None else tuple(published.faults)
         with self._writing():
-            if self._diff.unchanged and published is not None:
+            if self._diff.unchanged and published is not None and not self._rewrite:
                 digest, n_bytes = str(published.attributes["digest"]), 0
             else:
                 writer = self._reach(len(self.table))
@@ -325,18 +343,14 @@ class VariantUpdate:
         """A writer that keeps the first rows, those that stay at their positions."""
         refuse_read_only(self._folder)
         published = self._diff.published
-        verified = {} if published is None else published.verified
-        writer = VariantWriter(self._folder, self.spec, self.table, verified)
+        writer = VariantWriter(self._folder, self.spec, self.table, published)
         if published is None:
             return writer
         moved = np.flatnonzero(self._diff.source != np.arange(len(self.table)))
         count = int(moved[0]) if len(moved) else len(self.table)
-        ragged = self.spec.layout == "ragged"
-        offsets = published.offsets[: count + 1] if ragged else np.arange(count + 1)
+        offsets = published.offsets[: count + 1] if self.spec.layout == "ragged" else np.arange(count + 1)
         reasons = {self.table.keys[row]: reason for row, reason in published.reason_of.items() if row < count}
-        start = writer.keep(published.status[:count], reasons, offsets)
-        for first in range(start, int(offsets[-1]), self._copy_rows):
-            writer.fill(published.read("values", first, min(first + self._copy_rows, int(offsets[-1]))))
+        writer.keep(published.status[:count], reasons, offsets)
         return writer
 
     def _copy(self, writer: VariantWriter, stop: int) -> None:

@@ -16,9 +16,11 @@ from reelstore.arrays import Array, IntArray
 from reelstore.errors import DamagedFileError, IrregularFileError, SchemaError, StoreError, StoreNotFoundError
 from reelstore.io import read_bytes
 from reelstore.store.arrays import Pattern, RowArray, check_metadata, read_metadata
-from reelstore.store.format import FAILED, MANIFEST, OK, STATUS_NAMES, VariantSpec, parse_manifest
+from reelstore.store.chunks import ArrayLayout, key_runs
+from reelstore.store.format import FAILED, MANIFEST, OK, STATUS_NAMES, VariantSpec, layouts_of, parse_manifest
+from reelstore.store.keys import Key, KeyIndex, Keys, SplitNames
 from reelstore.store.mmap import NotRawError, open_raw
-from reelstore.store.table import Key, RowTable
+from reelstore.store.table import RowTable
 
 
 def open_array(
@@ -54,8 +56,6 @@ def open_array(
         return ZarrArray(folder, name, metadata, dtype, refuse_changed)
 
 
-_FEW = 1000
-"""Rows whose keys are read by themselves."""
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
@@ -79,9 +79,14 @@ class Variant:
         """What the variant holds and what determined it."""
         return VariantSpec.of(self.attributes)
 
+    @cached_property
+    def layouts(self) -> dict[str, ArrayLayout]:
+        """How its arrays lie in files, by name."""
+        return layouts_of(self.attributes)
+
     def read(self, name: str, n_rows: int) -> Array:
         """An array of the table, of this length, copied."""
-        layout = next(layout for layout in self.spec.table_arrays() if layout.name == name)
+        layout = self.layouts[name]
         array = self._open(name, n_rows, layout.row_shape, layout.dtype)
         try:
             return np.array(array.read(0, array.shape[0]))
@@ -89,6 +94,13 @@ class Variant:
             raise StoreError(
                 f"{self.folder}/{name}: {array.shape} {array.dtype} is more than memory has room for."
             ) from None
+
+    def _whole(self, name: str, n_rows: int, dtype: np.dtype[Any]) -> Array:
+        """An array of the table: mapped where that can be, else read."""
+        array = self._open(name, n_rows, (), dtype.name)
+        if array.whole is not None:
+            return array.whole
+        return self.read(name, n_rows)
 
     @cached_property
     def values(self) -> RowArray:
@@ -134,53 +146,40 @@ class Variant:
         return offsets
 
     @cached_property
-    def table(self) -> RowTable:
-        ends = self._ends("video_id_offsets")
-        data = self.read("video_id", int(ends[-1])).tobytes()
-        try:
-            video_ids = [data[start:stop].decode() for start, stop in pairwise(ends.tolist())]
-        except UnicodeDecodeError as error:
-            raise self._contradicts("video_id", f"has an id that isn't UTF-8, {error.object[:80]!r}") from None
-        keys: list[Key] = list(video_ids)
-        if self.attributes["side"] == "text":
-            numbers = self.read("caption_index", self.n_rows)
-            if numbers.min(initial=0) < 0:
-                raise self._contradicts("caption_index", f"has the number {numbers.min()}; they count from 0")
-            keys = list(zip(video_ids, numbers.tolist(), strict=True))
-        names = self.attributes["splits"]
-        splits, fingerprints = [names[n] for n in self.splits.tolist()], self.read("fingerprint", self.n_rows)
-        try:
-            return RowTable(keys, splits, fingerprints)
-        except StoreError as error:
-            raise self._contradicts("video_id", f"can't be: {error}") from None
+    def keys(self) -> Keys:
+        """Of all rows; they are decoded, and looked at, when they are read."""
+        ends = self._whole("video_id_offsets", self.n_rows + 1, np.dtype(np.int64))
+        n_bytes = self.attributes.get("n_id_bytes", ends[-1])
+        if ends[0] != 0 or ends[-1] < 0:
+            raise self._contradicts("video_id_offsets", "doesn't ascend from 0")
+        if ends[-1] != n_bytes:
+            raise self._contradicts("video_id_offsets", f"ends at {ends[-1]}, the ids have {n_bytes} bytes")
+        data = self._whole("video_id", int(ends[-1]), np.dtype(np.uint8))
+        is_text = self.attributes["side"] == "text"
+        indices = self._whole("caption_index", self.n_rows, np.dtype(np.int32)) if is_text else None
+        return Keys(data, ends, indices, index=self._key_index(), where=self.folder)
 
-    def keys_of(self, rows: IntArray) -> list[Key]:
-        """Keys of some rows; of a few, without the table of all, which takes a second for a million."""
-        if len(rows) > _FEW or "table" in self.__dict__:
-            keys = self.table.keys
-            return [keys[row] for row in rows.tolist()]
-        if not len(rows):
-            return []
-        ends = self._ends("video_id_offsets")
-        ids = self._open("video_id", int(ends[-1]), (), "uint8")
-        try:
-            names = [ids.read(int(ends[row]), int(ends[row + 1])).tobytes().decode() for row in rows.tolist()]
-        except UnicodeDecodeError as error:
-            raise self._contradicts("video_id", f"has an id that isn't UTF-8, {error.object[:80]!r}") from None
-        if self.attributes["side"] == "video":
-            return list(names)
-        numbers = self.read("caption_index", self.n_rows)[rows]
-        return list(zip(names, numbers.tolist(), strict=True))
+    def _key_index(self) -> KeyIndex | None:
+        """The stored one; None where there is none (schema 2)."""
+        if "key_index" not in self.layouts:
+            return None
+        stored = self._whole("key_index", self.n_rows, np.dtype(np.uint64))
+        starts = np.cumsum([0, *key_runs(self.layouts["key_index"])]).tolist()
+        return KeyIndex([stored[start:stop] for start, stop in pairwise(starts)], starts[:-1])
+
+    @cached_property
+    def table(self) -> RowTable:
+        splits = SplitNames(self.attributes["splits"], self.splits)
+        return RowTable(self.keys, splits, self.read("fingerprint", self.n_rows), checked=True)
 
     @cached_property
     def failures(self) -> dict[Key, str]:
         failures: dict[Key, str] = {
             key if isinstance(key, str) else (key[0], key[1]): reason for key, reason in self.attributes["failures"]
         }
-        for key in failures:
-            row = self.table.row_of.get(key)
-            if row is None or self.status[row] != FAILED:
-                what = "isn't a row" if row is None else "didn't fail"
+        for key, row in zip(failures, self.keys.find(failures).tolist(), strict=True):
+            if row < 0 or self.status[row] != FAILED:
+                what = "isn't a row" if row < 0 else "didn't fail"
                 raise self._contradicts(MANIFEST, f"has the reason why {key!r} failed, which {what}")
         return failures
 

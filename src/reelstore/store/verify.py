@@ -19,9 +19,9 @@ from reelstore.store.format import (
     VariantSpec,
 )
 from reelstore.store.groups import group_fault, groups_above, outdated_consolidated
+from reelstore.store.keys import Keys
 from reelstore.store.open import open_variant
 from reelstore.store.stored import StoredVariant, check_files, unrecognised_files
-from reelstore.store.table import Key
 
 BETWEEN = {MANIFEST, ".gitignore"}
 """Files that may be beside a store's folders."""
@@ -121,8 +121,9 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
     n_rows, spec = published.n_rows, published.spec
     try:
         rows = open_variant(folder)
-        keys = list(rows.table.keys)
-        rows.dtype, rows.failures  # noqa: B018
+        keys = rows.ids
+        keys.check()
+        rows.dtype, rows.failures, rows.splits, rows.table  # noqa: B018
     except StoreError as error:
         yield Finding(folder, f"can't be read: {error}")
         return
@@ -131,7 +132,7 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
     status = published.status
     if not np.isin(status, (OK, FAILED)).all():
         yield Finding(folder / "status", f"row {int(np.flatnonzero(~np.isin(status, (OK, FAILED)))[0])} has no status")
-    failed = [keys[row] for row in np.flatnonzero(status == FAILED)]
+    failed = keys.at(np.flatnonzero(status == FAILED))
     if failed != list(published.failures):
         yield Finding(folder, f"{len(failed)} rows failed, {len(published.failures)} reasons are stored")
     ends = [("video_id_offsets", published.read("video_id_offsets", 0, n_rows + 1))]
@@ -146,7 +147,7 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
         yield from _check_values(folder, published, keys)
 
 
-def _check_values(folder: Path, published: StoredVariant, keys: list[Key]) -> Iterator[Finding]:
+def _check_values(folder: Path, published: StoredVariant, keys: Keys) -> Iterator[Finding]:
     ragged = published.spec.layout == "ragged"
     n_values = int(published.offsets[-1]) if ragged else published.n_rows
     step = max(1, min(CHECKED_ROWS, 16 * 2**20 // published.spec.row_bytes))
@@ -162,24 +163,28 @@ def _check_values(folder: Path, published: StoredVariant, keys: list[Key]) -> It
 def _rows_in(published: StoredVariant, key: str) -> str:
     """Description of the rows in a file."""
     name, _, rest = key.partition("/c/")
-    if not rest or name == "video_id":
+    if not rest or name in ("video_id", "key_index", "checksum"):
         return ""
-    layout = published.layout(name)
-    first = int(rest.split("/")[0]) * layout.file_rows
+    layout = published.layouts[name]
+    bad = np.flatnonzero(published.bad_rows(key)) + int(rest.split("/")[0]) * layout.file_rows
+    if not len(bad):
+        return "; by the checksums of its blocks, none of its rows is damaged"
+    first, last = int(bad[0]), int(bad[-1])
     if name == "values" and published.spec.layout == "ragged":
         offsets = published.offsets
-        rows = np.flatnonzero((offsets[1:] > first) & (offsets[:-1] < first + layout.file_rows))
+        rows = np.flatnonzero((offsets[1:] > first) & (offsets[:-1] <= last))
         if not len(rows):
             return ""
         start, stop = int(rows[0]), int(rows[-1]) + 1
     else:
-        start, stop = first, min(first + layout.file_rows, published.n_rows)
-    return f"; it has rows {start} to {stop - 1}" + _keys_between(published, start, stop)
+        start, stop = first, min(last + 1, published.n_rows)
+    what = "damaged are rows" if len(bad) < min(layout.file_rows, (layout.n_rows or 0)) else "it has rows"
+    return f"; {what} {start} to {stop - 1}" + _keys_between(published, start, stop)
 
 
 def _keys_between(published: StoredVariant, start: int, stop: int) -> str:
     try:
-        keys = open_variant(published.folder).table.keys
+        keys = open_variant(published.folder).ids
         return f", {keys[start]!r} to {keys[stop - 1]!r}"
     except StoreError:
         return ""  # the keys' files are damaged

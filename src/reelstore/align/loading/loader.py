@@ -207,7 +207,7 @@ class PairLoader:
         for numbers in self._given if isinstance(self._given, LabelledPairs) else (self._given,):
             pairs.update(np.ascontiguousarray(numbers, dtype=np.int64).tobytes())
         for rows in self._rows:
-            pairs.update(repr((rows.digest, rows.ids)).encode())
+            pairs.update(repr((rows.digest, list(rows.ids))).encode())
         return {**self._settings, "pairs": pairs.hexdigest()}
 
     def _batches(self, epoch: int, first: int) -> Generator[PairBatch]:
@@ -288,8 +288,7 @@ class _InPlace:
         self.rows = open_variant(rows.folder)
         if self.rows.digest != rows.digest:
             raise AlignerError(f"{rows.folder} was rewritten since it was opened. Open it again.")
-        row_of = self.rows.table.row_of
-        self.place: IntArray = np.array([row_of[key] for key in rows.ids], dtype=np.int64)
+        self.place: IntArray = self.rows.ids.find(rows.ids)
 
     def hold(self, positions: IntArray) -> InMemoryRows:
         """Read rows at these positions."""

@@ -106,7 +106,7 @@ def _mapped(
     rows: Rows, spec: VariantSpec, folder: Path, transform: Transform, progress: Progress
 ) -> tuple[UpdateReport, int]:
     """Bring one side up to date, and say how many rows were mapped."""
-    table = RowTable(rows.table.keys, rows.table.splits, aligned_fingerprints(spec, rows))
+    table = RowTable(rows.table.keys, rows.table.splits, aligned_fingerprints(spec, rows), checked=True)
     # Trying a failed row again costs nothing, and its embedding may exist by now.
     with VariantUpdate(folder, spec, table, retry_failed=True) as update:
         n_mapped = _map_todo(rows, update, transform, progress)
@@ -129,7 +129,7 @@ def _map_todo(rows: Rows, update: VariantUpdate, transform: Transform, progress:
 
     places = np.flatnonzero(has_value)  # of the new rows in todo
     done = 0
-    for positions, values in mapped_batches(transform, rows.select([update.table.keys[row] for row in new])):
+    for positions, values in mapped_batches(transform, rows.select(update.table.keys.at(new))):
         at = places[positions]
         for run in np.split(np.arange(len(at)), np.flatnonzero(np.diff(at) != 1) + 1):
             fail_until(int(at[run[0]]))

@@ -15,7 +15,7 @@ from reelstore.align.trained.base import Trained
 from reelstore.errors import ParamsError
 from reelstore.project.align.rows import training_rows
 from reelstore.project.settings import Params
-from reelstore.store.table import Key
+from reelstore.store.keys import Key
 
 N_READ = 50
 """Batches of an epoch that are timed and compared, at most."""

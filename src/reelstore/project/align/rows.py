@@ -73,12 +73,10 @@ def paired_rows(videos: Rows, captions: Rows, pairs: Iterable[Pair]) -> PairedRo
     Where there are negative pairs too, `labelled` has all pairs, as often as they are given.
     """
     videos, captions = videos.ok(), captions.ok()
-    video_of, caption_of = videos.table.row_of, captions.table.row_of
-    kept = [
-        pair
-        for pair in pairs
-        if pair.video_id in video_of and (pair.caption_video_id, pair.caption_index) in caption_of
-    ]
+    given = list(pairs)
+    has_video = videos.ids.find([pair.video_id for pair in given]) >= 0
+    has_caption = captions.ids.find([(pair.caption_video_id, pair.caption_index) for pair in given]) >= 0
+    kept = [pair for pair, here in zip(given, has_video & has_caption, strict=True) if here]
     positive = list(dict.fromkeys(pair for pair in kept if pair.label == 1))
     labelled = None
     if any(pair.label != 1 for pair in kept):

@@ -25,7 +25,7 @@ from reelstore.project.settings import Params
 from reelstore.project.variants import recipe_of, variant_spec, variants_of
 from reelstore.records import Caption, Dataset, Side, Video
 from reelstore.store.files import disk_errors, refuse_read_only
-from reelstore.store.format import SHARD_ROWS, VariantSpec, as_json_bytes
+from reelstore.store.format import VariantSpec, as_json_bytes
 from reelstore.store.staging import StagedIndex, Staging, is_task_name, task_name
 from reelstore.store.table import RowTable
 from reelstore.store.update import VariantDiff, compare, recover_variant
@@ -33,6 +33,8 @@ from reelstore.store.write import row_fingerprints
 
 PLAN = "plan.json"
 VERSION_OF_PLAN = 2
+TASK_ROWS = {"video": 64, "text": 1024}
+"""Of a task at most."""
 TASK_BYTES = 16 * 2**20
 """What a task holds in memory at most; a kill loses one task of each worker."""
 _BRACKETS = frozenset("<>[]")
@@ -204,7 +206,7 @@ def plan_embed(params: Params, key: str, spec: EncoderSpec, *, retry_failed: boo
     tasks = _tasks(embedded, tables, _task_rows([one for _, one in variants]))
     for requests, numbers in pooled.items():
         specs = [one for _, one in variants if one.variant in requests]
-        tasks += _tasks(numbers, [rows.table(one) for one in specs], SHARD_ROWS[specs[0].side], len(tasks), requests)
+        tasks += _tasks(numbers, [rows.table(one) for one in specs], TASK_ROWS[specs[0].side], len(tasks), requests)
     for _, one in variants if tasks else ():
         refuse_read_only(params.layout.store / key / one.variant)
     for task in tasks if retry_failed else ():
@@ -409,9 +411,9 @@ def staging_folder(params: Params, key: str) -> Path:
 
 
 def _task_rows(specs: Sequence[VariantSpec]) -> int:
-    """Rows of a task: a power of two, so that full tasks are whole shards of fixed-length variants."""
+    """Rows of a task: a power of two, so that tasks end where blocks of fixed-length variants do."""
     row_bytes = sum(spec.row_bytes * (TOKENS_EXPECTED[spec.side] if spec.layout == "ragged" else 1) for spec in specs)
-    return min(SHARD_ROWS[specs[0].side], 1 << max(0, (TASK_BYTES // row_bytes).bit_length() - 1))
+    return min(TASK_ROWS[specs[0].side], 1 << max(0, (TASK_BYTES // row_bytes).bit_length() - 1))
 
 
 def _tasks(

@@ -233,7 +233,7 @@ def _tokens_of(params: Params, plan: Plan, rows: Rows, task: Task) -> _StoredTok
 
 def _staged_rows(spec: VariantSpec, rows: Rows, task: Task, values: Sequence[Array | str]) -> StagedRows:
     table = rows.table(spec)
-    return staged_rows(spec, [table.keys[row] for row in task.rows], table.fingerprints[task.rows], values)
+    return staged_rows(spec, table.keys.at(np.asarray(task.rows)), table.fingerprints[task.rows], values)
 
 
 def _work(

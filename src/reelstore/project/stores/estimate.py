@@ -21,8 +21,9 @@ from reelstore.project.embed.plan import TOKENS_EXPECTED, Rows, diffs, make, mis
 from reelstore.project.embed.tasks import embed_items
 from reelstore.project.settings import Params
 from reelstore.project.variants import pooled_spec, variants_of
+from reelstore.store.chunks import layouts
 from reelstore.store.files import disk_free
-from reelstore.store.format import VariantSpec
+from reelstore.store.format import SCHEMA_VERSION, VariantSpec
 from reelstore.store.update import VariantDiff
 
 SAMPLE_ITEMS = {"video": 8, "text": 256}
@@ -137,18 +138,16 @@ def _n_tokens(spec: VariantSpec, diff: VariantDiff, lengths: Sequence[int]) -> f
     return float(TOKENS_EXPECTED[spec.side])
 
 
+ID_BYTES = 10
+"""Of a video_id, as far as an estimate goes."""
+
+
 def _estimate(spec: VariantSpec, n_rows: int, n_tokens: float) -> VariantEstimate:
-    values = spec.values_array()
     n_value_rows = round(n_rows * n_tokens) if spec.layout == "ragged" else n_rows
-    n_bytes = n_value_rows * spec.row_bytes
-    n_files = -(-n_value_rows // values.file_rows) + 2  # the array's and the group's zarr.json
-    for array in spec.table_arrays():
-        rows_per_file, row_bytes = array.file_rows, int(np.prod(array.row_shape)) * np.dtype(array.dtype).itemsize
-        n_here = n_rows * (8 if array.name == "video_id" else 1)
-        n_array_files = -(-n_here // rows_per_file)
-        n_bytes += n_array_files * rows_per_file * row_bytes
-        n_files += n_array_files + 1
-    return VariantEstimate(spec.variant, n_bytes, n_files)
+    arrays = layouts(spec, n_rows, n_value_rows, n_rows * ID_BYTES, SCHEMA_VERSION).values()
+    n_files = [-(-(array.n_rows or 0) // array.file_rows) for array in arrays]
+    n_bytes = sum(array.file_bytes(number) for array, n in zip(arrays, n_files, strict=True) for number in range(n))
+    return VariantEstimate(spec.variant, n_bytes, sum(n_files) + len(n_files) + 1)  # and a zarr.json each
 
 
 def _cache_type(folder: Path) -> str:

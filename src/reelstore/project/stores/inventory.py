@@ -87,7 +87,7 @@ def describe(path: Path) -> str:
         return inventory(path).summary()
     rows = open_variant(path)
     line = _line(path)
-    splits, counts = np.unique(np.array(rows.table.splits), return_counts=True)
+    splits, counts = np.unique(np.array(rows.splits), return_counts=True)
     facts = {
         "variant": f"{rows.side}/{rows.encoder}/{rows.variant}",
         "rows": f"{line.n_rows}: {line.n_ok} ok, {line.n_failed} failed",

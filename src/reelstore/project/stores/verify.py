@@ -105,25 +105,25 @@ def _word(recipe: Mapping[str, Any], *names: str) -> str | None:
 
 def _against_tokens(rows: Rows, tokens: Rows, n_rows: int | None) -> Iterator[Finding]:
     """The pooled rows whose tokens are kept: made from these, and by this pooling."""
-    token_row = tokens.table.row_of
-    here = [row for row, key in enumerate(rows.table.keys) if key in token_row]
-    there = [token_row[rows.table.keys[row]] for row in here]
+    found = tokens.ids.find(rows.ids)
+    here = np.flatnonzero(found >= 0)
+    there = found[here]
     contents = [one.tobytes().hex() for one in tokens.table.fingerprints[there]]
     same = (row_fingerprints(rows.fingerprint, contents) == rows.table.fingerprints[here]).all(axis=1)
     for position in np.flatnonzero(~same)[:1]:
-        key = rows.table.keys[here[int(position)]]
+        key = rows.ids[int(here[position])]
         yield Finding(rows.folder, f"{int((~same).sum())} rows weren't made from the tokens kept, {key!r} first")
     picks = np.flatnonzero(same & (rows.status[here] == OK))
     if n_rows is not None and len(picks) > n_rows:
         picks = picks[np.linspace(0, len(picks) - 1, n_rows).astype(int)]
     name = str(rows.spec.recipe["pooling"]["name"])
-    values = tokens.walk([there[pick] for pick in picks])
+    values = tokens.walk(there[picks])
     for pick, value in zip(picks, values, strict=True):
-        row = here[pick]
+        row = int(here[pick])
         stored = rows.take([row])[0].astype(np.float32)
         wanted = pool(value, name).astype(rows.dtype).astype(np.float32)
         if np.abs(stored - wanted).max() > TOLERANCE[str(rows.dtype)] * max(1.0, float(np.abs(wanted).max())):
-            yield Finding(rows.folder / "values", f"row {rows.table.keys[row]!r} isn't the {name} of its tokens")
+            yield Finding(rows.folder / "values", f"row {rows.ids[row]!r} isn't the {name} of its tokens")
 
 
 def _against_source(rows: Rows) -> Iterator[Finding]:
@@ -163,9 +163,9 @@ def _against_dataset(rows: Rows) -> Iterator[Finding]:
     except ReelstoreError:
         return
     table = wanted.table(rows.spec)
-    if list(table.keys) != list(rows.table.keys):
-        missing = len(set(table.keys) - set(rows.table.keys))
-        more = len(set(rows.table.keys) - set(table.keys))
+    if table.keys != rows.ids:
+        missing = int((rows.ids.find(table.keys) < 0).sum())
+        more = int((table.keys.find(rows.ids) < 0).sum())
         yield Finding(rows.folder, f"lacks {missing} rows of {data} and has {more} others, or their order: dvc repro")
     elif not np.array_equal(table.fingerprints, rows.table.fingerprints):
         changed = (table.fingerprints != rows.table.fingerprints).any(axis=1)

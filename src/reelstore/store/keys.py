@@ -1,0 +1,559 @@
+"""Keys of rows and names of their splits, kept as arrays: Python objects are made only of those asked for."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any, overload
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from reelstore.arrays import Array, BoolArray, IntArray, UInt8Array
+from reelstore.errors import SchemaError, StoreError
+from reelstore.records import MAX_CAPTION_INDEX, MAX_NAME_BYTES, MAX_SPLITS, first_fault, shortened
+from reelstore.store.arrays import ranges
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Key = str | tuple[str, int]
+"""A video's `video_id`, or a caption's (`video_id`, `caption_index`)."""
+_BLOCK = 65_536
+"""Keys decoded, encoded or hashed at a time."""
+_ROW = np.uint64(2**32 - 1)
+_HASH_BITS = np.uint64(32)
+
+
+class Keys(Sequence[Key]):
+    """Keys in order; equal to any sequence of the same keys.
+
+    Args:
+        data: (n_bytes,) uint8, UTF-8 of ids, one behind the other.
+        ends: (n_ids + 1,) int64: id i is `data[ends[i]:ends[i + 1]]`.
+        indices: (n_ids,) int32, `caption_index`; None for videos.
+        rows: (n,) which of the ids these are; all by default.
+        index: by which keys are found; made of all of them when it is needed.
+        where: what messages call their folder.
+
+    Raises:
+        SchemaError: when keys are read whose bytes aren't where `ends` says, or aren't UTF-8.
+    """
+
+    def __init__(
+        self,
+        data: Array,
+        ends: Array,
+        indices: Array | None = None,
+        *,
+        rows: IntArray | None = None,
+        index: "KeyIndex | None" = None,
+        where: object = "keys",
+    ) -> None:
+        self.data, self.ends, self.indices, self.rows, self.where = data, ends, indices, rows, where
+        self._given_index = index
+
+    @classmethod
+    def of_arrow(cls, array: "pa.Array | pa.ChunkedArray") -> "Keys":
+        """From an Arrow array of ids, or a struct of `video_id` and `caption_index`, as `to_arrow` gives.
+
+        Raises:
+            StoreError: it is of another type, or has nulls.
+        """
+        import pyarrow as pa
+
+        whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        ids, indices = whole, None
+        if pa.types.is_struct(whole.type):
+            if {field.name for field in whole.type} != {"video_id", "caption_index"}:
+                raise StoreError(f"keys are a struct of video_id and caption_index, not {whole.type}.")
+            ids, numbers = whole.field("video_id"), whole.field("caption_index")
+            if not pa.types.is_integer(numbers.type) or numbers.null_count or whole.null_count:
+                raise StoreError(f"caption_index is whole numbers, none of them null, not {numbers.type}.")
+            indices = numbers.to_numpy(zero_copy_only=False)
+            if len(indices) and not (indices.min() >= 0 and indices.max() <= MAX_CAPTION_INDEX):
+                raise StoreError(f"caption_index {indices.max()}; a store keeps 0 to {MAX_CAPTION_INDEX}.")
+            indices = indices.astype(np.int32, copy=False)
+        if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
+            raise StoreError(f"keys are text, none of them null, not {ids.type} ({ids.null_count} nulls).")
+        _, ends, data = ids.cast(pa.large_string()).buffers()
+        offsets = np.frombuffer(ends, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+        text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+        return cls(text, offsets - offsets[0] if offsets[0] else offsets, indices)
+
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> "Keys":
+        """From Python objects, which are gone through once."""
+        if isinstance(keys, Keys):
+            return keys
+        parts: list[bytes] = []
+        sizes, numbers = [np.zeros(0, dtype=np.int64)], []
+        iterator = iter(keys)
+        while block := list(islice(iterator, _BLOCK)):
+            names = [one if isinstance(one, str) else one[0] for one in block]
+            encoded = [name.encode(errors="surrogatepass") for name in names]  # what isn't text is refused later
+            parts.append(b"".join(encoded))
+            sizes.append(np.fromiter(map(len, encoded), np.int64, len(encoded)))
+            here = [one[1] for one in block if not isinstance(one, str)]
+            if len(here) not in (0, len(block)):
+                raise TypeError("keys of videos and of captions are mixed")
+            if here:
+                numbers.append(_as_indices(here))
+        ends = np.concatenate([[0], np.cumsum(np.concatenate(sizes))])
+        return cls(np.frombuffer(b"".join(parts), np.uint8), ends, np.concatenate(numbers) if numbers else None)
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1 if self.rows is None else len(self.rows)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(map(repr, self[:3]))
+        return f"Keys([{shown}{', ...' if len(self) > 3 else ''}], {len(self)} in all)"
+
+    @overload
+    def __getitem__(self, index: int) -> Key: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Keys": ...
+    def __getitem__(self, index: int | slice) -> "Key | Keys":
+        if isinstance(index, slice):
+            return self.at(np.arange(*index.indices(len(self))))
+        count = len(self)
+        if not -count <= index < count:
+            raise IndexError(f"key {index} of {count}")
+        return self._decoded(np.array([index % count]))[0]
+
+    def __iter__(self) -> Iterator[Key]:
+        for start in range(0, len(self), _BLOCK):
+            yield from self._decoded(np.arange(start, min(start + _BLOCK, len(self))))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Keys):
+            return self._equals(other)
+        if isinstance(other, Sequence) and not isinstance(other, str | bytes):
+            return len(self) == len(other) and all(mine == theirs for mine, theirs in zip(self, other, strict=True))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __contains__(self, key: object) -> bool:
+        return self.position(key) is not None
+
+    def index(self, key: Any, start: int = 0, stop: int | None = None) -> int:
+        """Position of a key, as of a list's.
+
+        Raises:
+            ValueError: it isn't among them.
+        """
+        found = self.position(key)
+        if found is None or not start <= found < (len(self) if stop is None else stop):
+            raise ValueError(f"{key!r} isn't among the keys")
+        return found
+
+    def __add__(self, other: Iterable[Key]) -> list[Key]:
+        return [*self, *other]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        if self.indices is not None:
+            found = np.empty(len(self), dtype=object)
+            found[:] = list(self)
+            return found
+        return np.array(list(self), dtype=dtype)
+
+    def to_arrow(self) -> "pa.Array":
+        """Ids as an Arrow array, large_string (n,); of captions a struct of `video_id` and `caption_index`.
+
+        Of all rows of a variant it is a view of the files, without a copy. It takes pyarrow.
+        """
+        import pyarrow as pa
+
+        lengths, data = (None, self.data) if self.rows is None else self._bytes(self.rows)
+        ends = self.ends if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
+        buffers = [None, pa.py_buffer(np.ascontiguousarray(ends, np.int64)), pa.py_buffer(np.ascontiguousarray(data))]
+        ids = pa.Array.from_buffers(pa.large_string(), len(self), buffers)
+        if self.indices is None:
+            return ids
+        numbers = pa.array(self.indices if self.rows is None else self.indices[self.rows])
+        return pa.StructArray.from_arrays([ids, numbers], ["video_id", "caption_index"])
+
+    @property
+    def video_ids(self) -> "Keys":
+        """The video of each."""
+        return self if self.indices is None else Keys(self.data, self.ends, rows=self.rows, where=self.where)
+
+    def at(self, positions: IntArray) -> "Keys":
+        """Those at positions, in this order."""
+        rows = positions if self.rows is None else self.rows[positions]
+        return Keys(self.data, self.ends, self.indices, rows=rows, where=self.where)
+
+    def packed(self) -> "Keys":
+        """The same with arrays of their own, of no more than these."""
+        if self.rows is None:
+            return self
+        lengths, data = self._bytes(self.rows)
+        ends = np.concatenate([[0], np.cumsum(lengths)])
+        return Keys(data, ends, None if self.indices is None else self.indices[self.rows])
+
+    def followed_by(self, other: "Keys") -> "Keys":
+        """These and others, one behind the other."""
+        first, second = self.packed(), other.packed()
+        if not len(first) or not len(second):
+            return first if len(first) else second
+        ends = np.concatenate([first.ends, first.ends[-1] + second.ends[1:]])
+        indices = None
+        if first.indices is not None and second.indices is not None:
+            indices = np.concatenate([first.indices, second.indices])
+        return Keys(np.concatenate([first.data, second.data]), ends, indices)
+
+    def hashes(self, start: int, stop: int) -> npt.NDArray[np.uint32]:
+        """crc32c of keys from one position to, without, another: of the id's bytes, and for a caption of four bytes of
+        its index behind them, little endian."""
+        encoded = self._encoded(np.arange(start, stop))
+        if self.indices is not None:
+            numbers = self._numbers(np.arange(start, stop)).astype("<i4").tobytes()
+            encoded = [one + numbers[4 * n : 4 * n + 4] for n, one in enumerate(encoded)]
+        return np.fromiter(map(google_crc32c.value, encoded), np.uint32, len(encoded))
+
+    @cached_property
+    def key_index(self) -> "KeyIndex":
+        """By which keys are found."""
+        return self._given_index or KeyIndex.of(self)
+
+    def find(self, keys: Iterable[Key]) -> IntArray:
+        """(k,) position of each key among these; -1 where it isn't among them."""
+        return self.key_index.find(self, Keys.of(keys))
+
+    def position(self, key: object) -> int | None:
+        """Position of one key; None where it isn't among them."""
+        if self.indices is None:
+            if not isinstance(key, str):
+                return None
+        elif not (
+            isinstance(key, tuple)
+            and len(key) == 2
+            and isinstance(key[0], str)
+            and isinstance(key[1], int | np.integer)
+            and 0 <= key[1] <= MAX_CAPTION_INDEX
+        ):
+            return None
+        name, index = (key, None) if isinstance(key, str) else (key[0], int(key[1]))
+        return self.key_index.find_one(self, name.encode(errors="surrogatepass"), index)
+
+    def check(self) -> None:
+        """See that a store can keep these keys, and that each occurs once; that an index stored for them is theirs.
+
+        Raises:
+            StoreError: which key it can't keep, or which occurs twice.
+            SchemaError: the same of stored keys.
+        """
+        lengths = self.lengths
+        for start in range(0, len(self), _BLOCK):
+            here = np.arange(start, min(start + _BLOCK, len(self)))
+            data, sizes = b"".join(self._encoded(here)), lengths[here]
+            if data.isascii() and b"\0" not in data and sizes.min() > 0 and sizes.max() <= MAX_NAME_BYTES:
+                continue
+            names = [one.decode(errors="surrogatepass") for one in self.video_ids._checked(here)]
+            if (found := first_fault(names)) is not None:
+                row, fault = found
+                raise self._refused(f"The video_id of row {start + row} {fault}: {shortened(names[row])}")
+        double = KeyIndex.of(self).double(self)
+        if double is not None:
+            raise self._refused(f"The key {self[double]!r} occurs twice, again at {double}. Keys must be unique")
+        if self._given_index is not None and not self._given_index.fits(self):
+            raise self.contradicts("key_index", "isn't the index of these keys")
+
+    def _checked(self, positions: IntArray) -> list[bytes]:
+        encoded = self._encoded(positions)
+        for one in encoded:
+            try:
+                one.decode(errors="surrogatepass" if self.where == "keys" else "strict")
+            except UnicodeDecodeError:
+                raise self.contradicts("video_id", f"has an id that isn't UTF-8, {one[:80]!r}") from None
+        return encoded
+
+    def _refused(self, what: str) -> StoreError:
+        return self.contradicts("video_id", f"can't be: {what}") if self.where != "keys" else StoreError(f"{what}.")
+
+    @property
+    def lengths(self) -> IntArray:
+        """(n,) bytes of each id."""
+        if self.rows is None:
+            return np.diff(self.ends)
+        return self.ends[self.rows + 1] - self.ends[self.rows]
+
+    def _equals(self, other: "Keys") -> bool:
+        if len(self) != len(other) or ((self.indices is None) != (other.indices is None) and len(self)):
+            return False
+        for start in range(0, len(self), _BLOCK):
+            here = np.arange(start, min(start + _BLOCK, len(self)))
+            mine, theirs = (one._bytes(here if one.rows is None else one.rows[here]) for one in (self, other))
+            if not (np.array_equal(mine[0], theirs[0]) and np.array_equal(mine[1], theirs[1])):
+                return False
+            if self.indices is not None and not np.array_equal(self._numbers(here), other._numbers(here)):
+                return False
+        return True
+
+    def _bytes(self, rows: IntArray) -> tuple[IntArray, UInt8Array]:
+        """Bytes of each id of some rows, and all of them one behind the other."""
+        starts, stops = self.ends[rows], self.ends[rows + 1]
+        if len(rows) and not (starts.min() >= 0 and (starts <= stops).all() and stops.max() <= len(self.data)):
+            raise self.contradicts("video_id_offsets", "doesn't ascend from 0 to the bytes there are")
+        lengths = stops - starts
+        if len(rows) and int(rows[-1]) - int(rows[0]) + 1 == len(rows) and (np.diff(rows) == 1).all():
+            return lengths, np.asarray(self.data[int(starts[0]) : int(stops[-1])])
+        return lengths, self.data[ranges(starts, lengths)]
+
+    def _numbers(self, positions: IntArray) -> Array:
+        """`caption_index` of the keys at these positions."""
+        assert self.indices is not None, "these are keys of videos"
+        found: Array = self.indices[positions if self.rows is None else self.rows[positions]]
+        if found.min(initial=0) < 0:
+            raise self.contradicts("caption_index", f"has the number {found.min()}; they count from 0")
+        return found
+
+    def contradicts(self, name: str, what: str) -> SchemaError:
+        """The error about an array of these keys."""
+        return SchemaError(f"{self.where}/{name} {what}. Fetch it again with dvc checkout.")
+
+    def _encoded(self, positions: IntArray) -> list[bytes]:
+        lengths, data = self._bytes(positions if self.rows is None else self.rows[positions])
+        joined, ends = data.tobytes(), np.concatenate([[0], np.cumsum(lengths)]).tolist()
+        return [joined[start:stop] for start, stop in pairwise(ends)]
+
+    def _decoded(self, positions: IntArray) -> list[Key]:
+        encoded = self._encoded(positions)
+        try:
+            names = [one.decode() for one in encoded]
+        except UnicodeDecodeError as error:
+            raise self.contradicts("video_id", f"has an id that isn't UTF-8, {bytes(error.object)[:80]!r}") from None
+        if self.indices is None:
+            return list(names)
+        return list(zip(names, self._numbers(positions).tolist(), strict=True))
+
+
+class KeyIndex:
+    """Finds keys by their hashes.
+
+    Args:
+        runs: of each run of rows, (k,) uint64 ascending: the hash of a key times 2^32, plus the row's place in the run.
+        starts: the first row of each run.
+    """
+
+    def __init__(self, runs: Sequence[Array], starts: Sequence[int]) -> None:
+        self._runs, self._starts = runs, starts
+
+    @classmethod
+    def of(cls, keys: Keys, runs: Sequence[int] | None = None) -> "KeyIndex":
+        """Of keys in arrays of their own; `runs`: how many rows each run has, one for all by default."""
+        arrays, starts, first = [], [], 0
+        for count in [len(keys)] if runs is None else runs:
+            arrays.append(sorted_run(keys, first, first + count))
+            starts.append(first)
+            first += count
+        return cls(arrays, starts)
+
+    def fits(self, keys: Keys) -> bool:
+        """Whether this is the index of these keys."""
+        return all(
+            np.array_equal(run, sorted_run(keys, start, start + len(run)))
+            for run, start in zip(self._runs, self._starts, strict=True)
+        )
+
+    def find(self, keys: Keys, wanted: Keys) -> IntArray:
+        """Position of each key wanted; -1 where there is none. `keys`: those of this index."""
+        found = np.full(len(wanted), -1, dtype=np.int64)
+        if not len(wanted) or (wanted.indices is None) != (keys.indices is None):
+            return found
+        hashes = np.concatenate(
+            [wanted.hashes(start, min(start + _BLOCK, len(wanted))) for start in range(0, len(wanted), _BLOCK)]
+        ).astype(np.uint64)
+        order = np.argsort(hashes, kind="stable")
+        ordered = hashes[order]
+        for run, first in zip(self._runs, self._starts, strict=True):
+            needle, row = _same_hash(ordered, run)
+            if not len(needle):
+                continue
+            row = row + first
+            if int(row.max()) >= len(keys):
+                raise keys.contradicts("key_index", "has a row that its run doesn't have")
+            right = _same_keys(wanted, order[needle], keys, row)
+            found[order[needle[right]]] = row[right]
+        return found
+
+    def find_one(self, keys: Keys, name: bytes, index: int | None) -> int | None:
+        """Position of the key with this id and, of a caption, `caption_index`; None where there is none."""
+        hash_of = google_crc32c.value(name if index is None else name + index.to_bytes(4, "little"))
+        least = np.uint64(hash_of << 32)
+        for run, first in zip(self._runs, self._starts, strict=True):
+            at = int(run.searchsorted(least))
+            while at < len(run) and int(run[at]) >> 32 == hash_of:
+                position = first + (int(run[at]) & 0xFFFFFFFF)
+                if position >= len(keys):
+                    raise keys.contradicts("key_index", "has a row that its run doesn't have")
+                row = position if keys.rows is None else int(keys.rows[position])
+                same = keys.indices is None or int(keys.indices[row]) == index
+                if same and keys._bytes(np.array([row]))[1].tobytes() == name:
+                    return position
+                at += 1
+        return None
+
+    def double(self, keys: Keys) -> int | None:
+        """Position of the second of two equal keys; None where all differ."""
+        doubles = []
+        for number, run in enumerate(self._runs):
+            for other in range(number + 1):
+                pairs = _equal_within(run) if other == number else _equal_between(self._runs[other], run)
+                first, second = pairs[0] + self._starts[other], pairs[1] + self._starts[number]
+                same = _same_keys(keys, first, keys, second)
+                doubles += np.maximum(first, second)[same].tolist()
+        return min(doubles, default=None)
+
+
+def sorted_run(keys: Keys, start: int, stop: int) -> npt.NDArray[np.uint64]:
+    """(stop - start,) uint64, ascending: of each of these rows its key's hash times 2^32, plus its place among them."""
+    run = np.empty(stop - start, dtype=np.uint64)
+    for first in range(start, stop, _BLOCK):
+        last = min(first + _BLOCK, stop)
+        run[first - start : last - start] = keys.hashes(first, last)
+    run <<= _HASH_BITS
+    run |= np.arange(stop - start, dtype=np.uint64)
+    run.sort()
+    return run
+
+
+def _same_hash(ordered: npt.NDArray[np.uint64], run: Array) -> tuple[IntArray, IntArray]:
+    """Pairs of places in `ordered`, ascending hashes, and rows of a run with the same hash."""
+    if len(ordered) <= len(run):
+        low = np.searchsorted(run, ordered << _HASH_BITS)
+        counts = np.searchsorted(run, (ordered << _HASH_BITS) | _ROW, side="right") - low
+        some = np.flatnonzero(counts)
+        return np.repeat(some, counts[some]), (run[ranges(low[some], counts[some])] & _ROW).astype(np.int64)
+    hashes = np.asarray(run) >> _HASH_BITS
+    low = np.searchsorted(ordered, hashes)
+    counts = np.searchsorted(ordered, hashes, side="right") - low
+    some = np.flatnonzero(counts)
+    rows = (np.asarray(run)[some] & _ROW).astype(np.int64)
+    return ranges(low[some], counts[some]), np.repeat(rows, counts[some])
+
+
+def _equal_within(run: Array) -> tuple[IntArray, IntArray]:
+    """Pairs of rows of one run with the same hash, each but the first with every one before it."""
+    first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    for distance in range(1, len(run)):
+        count = len(run) - distance
+        parts = [
+            start + np.flatnonzero((run[start:stop] ^ run[start + distance : stop + distance]) <= _ROW)
+            for start, stop in ((at, min(at + _BLOCK, count)) for at in range(0, count, _BLOCK))
+        ]
+        same = np.concatenate(parts)
+        if not len(same):
+            break
+        first.append((run[same] & _ROW).astype(np.int64))
+        second.append((run[same + distance] & _ROW).astype(np.int64))
+    return np.concatenate(first), np.concatenate(second)
+
+
+def _equal_between(one: Array, other: Array) -> tuple[IntArray, IntArray]:
+    place, rows = _same_hash(np.asarray(one) >> _HASH_BITS, other)
+    return (np.asarray(one)[place] & _ROW).astype(np.int64), rows
+
+
+def _same_keys(some: Keys, places: IntArray, others: Keys, rows: IntArray) -> BoolArray:
+    """Whether the keys at these places are equal."""
+    places = places if some.rows is None else some.rows[places]
+    rows = rows if others.rows is None else others.rows[rows]
+    lengths = some.ends[places + 1] - some.ends[places]
+    same: BoolArray = lengths == others.ends[rows + 1] - others.ends[rows]
+    if some.indices is not None and others.indices is not None:
+        same &= some.indices[places] == others.indices[rows]
+    left = np.flatnonzero(same)
+    for start in range(0, len(left), _BLOCK):
+        here = left[start : start + _BLOCK]
+        counts, mine = some._bytes(places[here])
+        _, theirs = others._bytes(rows[here])
+        if len(mine):
+            differs = np.concatenate([[0], np.cumsum(mine != theirs)])
+            stops = np.cumsum(counts)
+            same[here] = differs[stops] == differs[stops - counts]
+    return same
+
+
+def _as_indices(numbers: list[Any]) -> Array:
+    found = np.array(numbers)
+    if found.dtype.kind not in "iub" or not (found.min() >= 0 and found.max() <= MAX_CAPTION_INDEX):
+        worst = max(numbers, key=abs)
+        raise StoreError(f"caption_index {shortened(worst)}; a store keeps 0 to {MAX_CAPTION_INDEX}.")
+    return found.astype(np.int32)
+
+
+class SplitNames(Sequence[str]):
+    """The split of each row; equal to any sequence of the same names.
+
+    Args:
+        names: ascending, each once.
+        numbers: (n,) uint8, position in `names`.
+    """
+
+    def __init__(self, names: Sequence[str], numbers: UInt8Array) -> None:
+        self.names, self.numbers = list(names), numbers
+
+    @classmethod
+    def of(cls, splits: Iterable[str]) -> "SplitNames":
+        """From a name for each row.
+
+        Raises:
+            StoreError: there are more than a store has numbers for, or one that it can't keep.
+        """
+        if isinstance(splits, SplitNames):
+            return splits
+        given = list(splits)
+        names = sorted(set(given))
+        if len(names) > MAX_SPLITS:
+            raise StoreError(f"{len(names)} splits; a store keeps at most {MAX_SPLITS}.")
+        if names and (found := first_fault(names)) is not None:
+            raise StoreError(f"The name of a split {found[1]}: {shortened(names[found[0]])}.")
+        number = {name: place for place, name in enumerate(names)}
+        return cls(names, np.fromiter(map(number.__getitem__, given), np.uint8, len(given)))
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __repr__(self) -> str:
+        return f"SplitNames({len(self)} rows of {', '.join(self.names)})"
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "SplitNames": ...
+    def __getitem__(self, index: int | slice) -> "str | SplitNames":
+        return self.at(self.numbers[index]) if isinstance(index, slice) else self.names[self.numbers[index]]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.names.__getitem__, self.numbers.tolist())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, SplitNames) and self.names == other.names:
+            return np.array_equal(self.numbers, other.numbers)
+        if isinstance(other, Sequence) and not isinstance(other, str):
+            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        return np.array(self.names, dtype=dtype)[self.numbers]
+
+    def at(self, numbers: UInt8Array) -> "SplitNames":
+        """Splits of other rows, by their numbers; names that none has are left out."""
+        used = np.unique(numbers)
+        place = np.zeros(256, dtype=np.uint8)
+        place[used] = np.arange(len(used))
+        return SplitNames([self.names[number] for number in used.tolist()], place[numbers])
+
+    def followed_by(self, other: "SplitNames") -> "SplitNames":
+        """These and others, one behind the other."""
+        names = sorted({*self.names, *other.names})
+        if len(names) > MAX_SPLITS:
+            raise StoreError(f"{len(names)} splits; a store keeps at most {MAX_SPLITS}.")
+        place = [
+            np.array([names.index(name) for name in one.names], dtype=np.uint8)[one.numbers] for one in (self, other)
+        ]
+        return SplitNames(names, np.concatenate(place))
