@@ -375,6 +375,13 @@ COMMANDS: dict[str, Command] = {
         says_on_stdout=True,
         then="verify store/drawn",
     ),
+    "migrate": Command(
+        "migrate store/drawn",
+        reads=variants(T, "tokens", "mean"),
+        folders=(f"{T}/tokens", f"{T}/mean"),
+        touches=("store/drawn",),
+        says_on_stdout=True,
+    ),
     "reproduce report": Command(
         "reproduce report --on drawn --seeds 1 --only report-01 --width 8 --token-width 8 --epochs 1 --steps 2",
         reads=(*DATA, *BOTH, "runs/reproduce/**/*"),
