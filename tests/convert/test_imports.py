@@ -290,7 +290,7 @@ def test_what_was_imported_can_be_written_to_and_imported_again() -> None:
     rows = rows_of("video/llama/mean")
     assert rows.ids == ["v0", "v1", "v2", "v9"] and np.array_equal(rows["v1"], drawn(9, 2, 8)[0])
     assert rows.recipe == {"source": {"imported": "npy", "revision": "abc"}}
-    assert "3 rows, 1 of them new" in imported("npy", "v", TARGET, "--revision", "abc")
+    assert "3 rows, 1 of them new, 1 that were stored removed" in imported("npy", "v", TARGET, "--revision", "abc")
     assert np.array_equal(rows_of("video/llama/mean").array(), [drawn(n, 8) for n in range(3)])
 
 

@@ -15,6 +15,8 @@ from reelstore.io import Progress, no_progress, readable_bytes
 from reelstore.records import SIDES, Side, name_fault, reserved_fault, shortened
 from reelstore.store.content import write_rows
 from reelstore.store.format import Layout
+from reelstore.store.keys import Keys
+from reelstore.store.open import open_variant
 from reelstore.store.stored import open_published
 from reelstore.store.update import UpdateReport, recover_variant
 from reelstore.store.write import fits
@@ -66,6 +68,14 @@ class Target:
 
 
 @dataclass(frozen=True)
+class ImportReport:
+    """What an import did: `n_removed` rows of before have keys that no item has."""
+
+    update: UpdateReport
+    n_removed: int
+
+
+@dataclass(frozen=True)
 class Import:
     """How a source was understood, before a value is read.
 
@@ -110,7 +120,7 @@ class Import:
             _refuse_overlap(path, folder)
         return cls(items, target, storage, folder)
 
-    def run(self, *, revision: str = "", progress: Progress = no_progress) -> UpdateReport:
+    def run(self, *, revision: str = "", progress: Progress = no_progress) -> "ImportReport":
         """Bring the variant up to date with the items: their rows, in their order, bit for bit.
 
         All of it is published at once in the end. Rows whose content is stored already aren't written again.
@@ -128,12 +138,15 @@ class Import:
             raise ForeignFileError(f"--revision {fault}: {shortened(revision)}.")
         self.check_target()
         rows = self.items.rows
-        return write_rows(
+        keys = Keys.of(row.key for row in rows)
+        before = open_variant(self.folder).ids if open_published(self.folder, verify=False) is not None else []
+        n_removed = int((keys.find(before) < 0).sum())
+        update = write_rows(
             self.folder,
             side=self.target.side,
             encoder=self.target.encoder,
             variant=self.folder.name,
-            keys=[row.key for row in rows],
+            keys=keys,
             values=self._batches(),
             splits=[row.split for row in rows],
             dtype=self.storage.dtype,
@@ -143,6 +156,7 @@ class Import:
             layout=self.storage.layout,
             progress=progress,
         )
+        return ImportReport(update, n_removed)
 
     def check_target(self) -> None:
         """See that the folder isn't there, or holds what was imported or written.
@@ -166,10 +180,11 @@ class Import:
         head = f"{self.folder}: {len(self.items)} rows to import from {self.items.kind}; {storage.layout}{tokens}, "
         return "\n".join([f"{head}dim {storage.dim}, {storage.dtype}. Nothing was written.", *self._lines()])
 
-    def report(self, done: UpdateReport) -> str:
+    def report(self, found: "ImportReport") -> str:
         """Lines for people after it."""
-        storage = self.storage
+        storage, done, n_removed = self.storage, found.update, found.n_removed
         new = f"{done.n_new} of them new" if done.n_new else "none of them new"
+        new += f", {n_removed} that were stored removed" if n_removed else ""
         written = f"{readable_bytes(done.n_bytes_written)} written" if done.n_bytes_written else "nothing written"
         failed = f", {done.n_failed} without a value" if done.n_failed else ""
         head = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 import numpy as np
 
-from reelstore.arrays import Array
+from reelstore.arrays import Array, UInt32Array
 from reelstore.records import Side
 
 if TYPE_CHECKING:
@@ -176,6 +176,19 @@ def file_parts(layout: ArrayLayout, rows: Array) -> list[bytes]:
     padded = np.zeros((n_blocks * block_rows, *layout.row_shape), dtype=layout.dtype)
     padded[: len(rows)] = rows
     return [padded.tobytes()] + ([] if layout.inner_rows is None else [shard_index(layout, n_blocks)])
+
+
+def block_checksums(rows: Array, block_rows: int) -> UInt32Array:
+    """(n_blocks,) crc32c of each block of some rows; the last one is padded with zeros."""
+    n_blocks = -(-len(rows) // block_rows)
+    if len(rows) % block_rows:
+        padded = np.zeros((n_blocks * block_rows, *rows.shape[1:]), dtype=rows.dtype)
+        padded[: len(rows)] = rows
+        rows = padded
+    content = np.ascontiguousarray(rows).reshape(-1).view(np.uint8).data
+    size = len(content) // max(1, n_blocks)
+    blocks = (bytes(content[start : start + size]) for start in range(0, len(content), max(1, size)))
+    return np.fromiter(map(google_crc32c.value, blocks), np.uint32, n_blocks)
 
 
 def shard_index(layout: ArrayLayout, n_present: int) -> bytes:

@@ -173,7 +173,8 @@ class Store(Mapping[str, Rows]):
 
         Args:
             variant: `video/ENCODER/VARIANT` or `text/ENCODER/VARIANT`; with the dataset in front in a root of several.
-            keys: n of them, each once: a video's `video_id`, a caption's (`video_id`, `caption_index`).
+            keys: n of them, each once: a video's `video_id`, a caption's (`video_id`, `caption_index`). Where there are
+                millions, an Arrow array takes least memory: of text, or of structs with these two fields.
             values: embeddings (n, dim), or tokens: (n, n_tokens, dim), or a list of n arrays (n_tokens_i, dim). Arrays,
                 tensors of any device, memory-mapped files, lists of arrays; or a generator of batches of these, which
                 is read once and needs the memory of one batch.

@@ -9,6 +9,7 @@ import numpy as np
 from reelstore.errors import StoreError
 from reelstore.io import PARTIAL
 from reelstore.records import SIDES
+from reelstore.store.chunks import block_checksums
 from reelstore.store.commit import interrupted
 from reelstore.store.files import read_manifest
 from reelstore.store.format import (
@@ -25,8 +26,9 @@ from reelstore.store.stored import StoredVariant, check_files, unrecognised_file
 
 BETWEEN = {MANIFEST, ".gitignore"}
 """Files that may be beside a store's folders."""
-CHECKED_ROWS = 4096
-"""Rows whose values are checked at once."""
+CHECKED_ROWS = 2**20
+BLOCK_BYTES = 16 * 2**20
+"""Rows of an array, and bytes of them, that are checked at once, or a block of it."""
 _LEFTOVER = "is left over from an interrupted write"
 
 
@@ -148,16 +150,27 @@ def _check_rows(folder: Path, published: StoredVariant, *, quick: bool) -> Itera
 
 
 def _check_values(folder: Path, published: StoredVariant, keys: Keys) -> Iterator[Finding]:
-    ragged = published.spec.layout == "ragged"
-    n_values = int(published.offsets[-1]) if ragged else published.n_rows
-    step = max(1, min(CHECKED_ROWS, 16 * 2**20 // published.spec.row_bytes))
-    for start in range(0, n_values, step):
-        values = published.read("values", start, min(start + step, n_values))
-        bad = np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(axis=1))
-        for position in bad[:1]:
-            row = start + int(position)
-            key = keys[int(np.searchsorted(published.offsets, row, side="right")) - 1 if ragged else row]
-            yield Finding(folder / "values", f"row {key!r} holds NaN or infinity")
+    """Whether values are finite, and blocks of all arrays what their checksums say."""
+    for name, layout in published.layouts.items():
+        if name not in published.checks and name != "values":
+            continue
+        block = layout.inner_rows or 1
+        step = max(1, min(CHECKED_ROWS, BLOCK_BYTES // layout.row_bytes) // block) * block
+        n_rows = layout.n_rows or 0
+        for start in range(0, n_rows, step):
+            rows = published.read(name, start, min(start + step, n_rows))
+            if name in published.checks:
+                found, first = block_checksums(rows, block), start // block
+                wrong = np.flatnonzero(found != published.checks[name][first : first + len(found)])
+                for number in wrong[:1]:
+                    what = f"block {first + int(number)} of {name} isn't what its checksum says"
+                    yield Finding(folder / "checksum", what)
+            finite = np.isfinite(rows).reshape(len(rows), -1).all(axis=1) if name == "values" else np.ones(0)
+            for position in np.flatnonzero(finite == 0)[:1]:
+                row = start + int(position)
+                if published.spec.layout == "ragged":
+                    row = int(np.searchsorted(published.offsets, row, side="right")) - 1
+                yield Finding(folder / "values", f"row {keys[row]!r} holds NaN or infinity")
 
 
 def _rows_in(published: StoredVariant, key: str) -> str:

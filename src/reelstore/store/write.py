@@ -8,13 +8,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from reelstore.arrays import Array, FloatArray, IntArray, UInt8Array, UInt32Array
 from reelstore.errors import StoreError, ValueRangeError
-from reelstore.store.chunks import ArrayLayout, key_runs, layouts, shard_index
+from reelstore.store.chunks import ArrayLayout, block_checksums, key_runs, layouts, shard_index
 from reelstore.store.commit import commit
 from reelstore.store.files import PartialFile, write_partial
 from reelstore.store.format import (
@@ -189,9 +188,7 @@ class ArrayWriter:
             self._file = PartialFile(self._folder, self.layout.file_key(number))
         part = rows[: n_blocks * self._block_rows].reshape(-1).view(np.uint8).data
         self._file.write(part)
-        size = len(part) // n_blocks
-        blocks = (part[start : start + size] for start in range(0, len(part), size))
-        self.checks.append(np.fromiter((google_crc32c.value(bytes(one)) for one in blocks), np.uint32, n_blocks))
+        self.checks.append(block_checksums(rows[: n_blocks * self._block_rows], self._block_rows))
         self._spare.append(rows)
 
     def _finish(self, number: int) -> None:
