@@ -172,3 +172,19 @@ def test_coverage_compares_intervals_with_the_truth_of_drawn_populations(tmp_pat
     constant = [row for row in rows if row["true"] in (0, 1) and row["metric"] == "R@1"]
     assert constant and all(row["coverage"]["now"] == 1 and row["width"]["now"] > 0.4 for row in constant)
     assert "| R@1, equal | 5 |" in done.stdout
+
+
+def test_many_rows_are_written_and_found(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "rows.py", "--rows", "3000", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for what in ("rows per s", "peak mib", "first key ms", "select million ms", "held bytes a row"):
+        assert what in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_search_is_measured_beside_plain_products(tmp_path: Path) -> None:
+    command = [sys.executable, SCRIPTS / "nearest.py", "--rows", "3000", "--dim", "16", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "1 queries: nearest" in done.stdout and "32 queries" in done.stdout and "ratio" in done.stdout
