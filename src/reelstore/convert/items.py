@@ -19,7 +19,7 @@ _NAMED = 3
 """Items named in a message, of each kind."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """One item: its key, its split, and why it has no value, if it has none."""
 
