@@ -31,7 +31,7 @@ from reelstore.tables.arrow import ArrowFile
 for path in sorted(Path(sys.argv[1]).iterdir()):
     print(path.name, end=" ", flush=True)
     try:
-        for value in vector_items(path, "video", vector="vector").values():
+        for block in vector_items(path, "video", vector="vector").values():
             pass
         for name in ArrowFile(path).schema.names:
             for array in ArrowFile(path).column(name):

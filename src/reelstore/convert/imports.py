@@ -138,7 +138,7 @@ class Import:
             raise ForeignFileError(f"--revision {fault}: {shortened(revision)}.")
         self.check_target()
         rows = self.items.rows
-        keys = Keys.of(row.key for row in rows)
+        keys = rows.keys
         before = open_variant(self.folder).ids if open_published(self.folder, verify=False) is not None else []
         n_removed = int((keys.find(before) < 0).sum())
         update = write_rows(
@@ -148,11 +148,11 @@ class Import:
             variant=self.folder.name,
             keys=keys,
             values=self._batches(),
-            splits=[row.split for row in rows],
+            splits=rows.splits,
             dtype=self.storage.dtype,
             source={"imported": self.items.kind, **({"revision": revision} if revision else {})},
             mode="replace",
-            failures={number: row.failure for number, row in enumerate(rows) if row.failure is not None},
+            failures=rows.failures,
             layout=self.storage.layout,
             progress=progress,
         )
@@ -194,8 +194,8 @@ class Import:
         return "\n".join([head, *self._lines(), *(f"  repaired: {file}" for file in done.repaired)])
 
     def _lines(self) -> list[str]:
-        keys = [row.key for row in self.items.rows]
-        n_videos = len({key if isinstance(key, str) else key[0] for key in keys})
+        keys = self.items.rows.keys
+        n_videos = _n_videos(keys)
         videos = f"{n_videos} video{'s' * (n_videos != 1)}"
         what = f"{len(keys)} caption{'s' * (len(keys) != 1)} of {videos}" if self.target.side == "text" else videos
         places = {"first": 0, "last": len(keys) - 1} if len(keys) > 1 else {"the only one": 0}
@@ -204,29 +204,48 @@ class Import:
 
     def _batches(self) -> Iterator[Any]:
         """Rows in order, some at a time; zeros, or no tokens, where an item has no value."""
-        storage, items, values = self.storage, self.items, self.items.values()
+        storage, items = self.storage, self.items
         n_tokens = {"pooled": (), "dense": (storage.n_tokens or 0,), "ragged": (0,)}[storage.layout]
         nothing = np.zeros((*n_tokens, storage.dim), storage.dtype)
+        failures, shapes = items.rows.failures, items.shapes
         batch: list[Array] = []
-        start, n_bytes = 0, 0
-        for number, row in enumerate(items.rows):
-            value = nothing
-            if row.failure is None:
-                found = next(values, None)
-                if found is None or found.shape != items.shapes[number]:
-                    raise ForeignFileError(f"{items.label(number)} changed while it was imported. Run it again.")
-                value = storage.row(found)
-            batch.append(value)
-            n_bytes += value.nbytes
-            if n_bytes >= BLOCK_BYTES or len(batch) == BLOCK_ROWS:
-                yield self._checked(batch, start)
-                batch, start, n_bytes = [], number + 1, 0
+        start, n_bytes, number = 0, 0, 0
+        for block in items.values():
+            if isinstance(block, np.ndarray) and not failures and not batch and storage.layout != "ragged":
+                if number + len(block) > len(items) or (len(block) and block.shape[1:] != shapes[number]):
+                    raise self._changed(number)
+                yield self._checked(block.reshape(len(block), *n_tokens, storage.dim), number)
+                number += len(block)
+                start = number
+                continue
+            for value in block:
+                while number in failures:
+                    batch.append(nothing)
+                    number += 1
+                if number >= len(items) or value.shape != shapes[number]:
+                    raise self._changed(number)
+                batch.append(storage.row(value))
+                n_bytes += value.nbytes
+                number += 1
+                if n_bytes >= BLOCK_BYTES or len(batch) >= BLOCK_ROWS:
+                    yield self._checked(batch, start)
+                    batch, start, n_bytes = [], number, 0
+        while number in failures:
+            batch.append(nothing)
+            number += 1
+        if number < len(items):
+            raise self._changed(number)
         if batch:
             yield self._checked(batch, start)
 
-    def _checked(self, batch: list[Array], start: int) -> Any:
+    def _changed(self, number: int) -> ForeignFileError:
+        label = self.items.label(min(number, len(self.items) - 1))
+        return ForeignFileError(f"{label} changed while it was imported. Run it again.")
+
+    def _checked(self, batch: Array | list[Array], start: int) -> Any:
         """Some rows, all of whose numbers the stored dtype holds; `start`: position of the first."""
-        joined = np.concatenate(batch) if self.storage.layout == "ragged" else np.stack(batch)
+        ragged = self.storage.layout == "ragged"
+        joined = batch if isinstance(batch, np.ndarray) else np.concatenate(batch) if ragged else np.stack(batch)
         limit = float(np.finfo(self.storage.dtype).max)
         if not fits(joined, limit):
             for number, row in enumerate(batch, start):
@@ -238,7 +257,14 @@ class Import:
                         f"{self.items.label(number)} holds {worst:g}, beyond {self.storage.dtype}'s {limit:g}. Say "
                         "--dtype float32."
                     )
-        return batch if self.storage.layout == "ragged" else joined
+        return batch if ragged else joined
+
+
+def _n_videos(keys: Keys) -> int:
+    """How many videos these are of; captions of one are usually side by side."""
+    if keys.indices is None:
+        return len(keys)
+    return len(set(keys.video_ids))
 
 
 def _refuse_overlap(path: Path, folder: Path) -> None:

@@ -1,14 +1,16 @@
 """What a file or folder of embeddings holds, items with keys and shapes; and how a store keeps them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal, get_args
 
-from reelstore.arrays import Array
+import numpy as np
+
+from reelstore.arrays import Array, IntArray
 from reelstore.errors import ForeignFileError
 from reelstore.store.format import Layout
-from reelstore.store.keys import Key
+from reelstore.store.keys import Key, KeyIndex, Keys, SplitNames
 
 EXACT = {"float16": "float16", "float32": "float32", "bfloat16": "float32"}
 """Dtypes in files -> the stored dtype that holds each of them exactly."""
@@ -19,13 +21,28 @@ _NAMED = 3
 """Items named in a message, of each kind."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyRow:
-    """One item: its key, its split, and why it has no value, if it has none."""
+@dataclass(frozen=True)
+class ItemRows:
+    """Items as rows of a table: the key and split of each, and why one has no value: position -> reason."""
 
-    key: Key
-    split: str
-    failure: str | None = None
+    keys: Keys
+    splits: SplitNames
+    failures: Mapping[int, str]
+
+    @classmethod
+    def of(cls, keys: Iterable[Key], splits: Iterable[str], failures: Iterable[str | None] = ()) -> "ItemRows":
+        """From a key, a split and maybe a failure each."""
+        reasons = {number: reason for number, reason in enumerate(failures) if reason is not None}
+        return cls(Keys.of(keys), SplitNames.of(splits), reasons)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @property
+    def with_value(self) -> IntArray:
+        """Positions of those that have one."""
+        every = np.arange(len(self))
+        return every if not self.failures else np.delete(every, list(self.failures))
 
 
 @dataclass(frozen=True)
@@ -37,7 +54,7 @@ class Items:
         rows: key, split and failure of each.
         shapes, dtypes: of each, as found; those of items without a value say nothing.
         label: what messages call the item at a position: `videos/video7890.npy`.
-        values: reads the items that have a value, in order.
+        values: reads the items that have a value, in order, some at a time: a list of arrays, or an array of them.
         notes: how the source was understood and what was skipped, for the report.
         by_name: whether each is an array under its name, and no table says which those are.
 
@@ -46,33 +63,32 @@ class Items:
     """
 
     kind: str
-    rows: Sequence[KeyRow]
+    rows: ItemRows
     shapes: Sequence[tuple[int, ...]]
     dtypes: Sequence[str]
     label: Callable[[int], str]
-    values: Callable[[], Iterator[Array]]
+    values: Callable[[], Iterator[Array | list[Array]]]
     notes: tuple[str, ...] = ()
     by_name: bool = False
 
     def __post_init__(self) -> None:
-        first: dict[Key, int] = {}
-        for position, row in enumerate(self.rows):
-            other = first.setdefault(row.key, position)
-            if other != position:
-                raise ForeignFileError(
-                    f"{self.label(other)} and {self.label(position)} have the same key {row.key!r}. Keys must be "
-                    "unique."
-                )
+        keys = self.rows.keys
+        double = KeyIndex.of(keys).double(keys)
+        if double is not None:
+            other = next(position for position, key in enumerate(keys) if key == keys[double])
+            raise ForeignFileError(
+                f"{self.label(other)} and {self.label(double)} have the same key {keys[double]!r}. Keys must be unique."
+            )
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def example(self, position: int) -> str:
         """An item as a report shows it: its key, and where its value is."""
-        row = self.rows[position]
-        if row.failure is not None:
-            return f"{row.key!r}: no value ({row.failure})"
-        return f"{row.key!r}: {self.label(position)} {self.shapes[position]} {self.dtypes[position]}"
+        key = self.rows.keys[position]
+        if position in self.rows.failures:
+            return f"{key!r}: no value ({self.rows.failures[position]})"
+        return f"{key!r}: {self.label(position)} {self.shapes[position]} {self.dtypes[position]}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +126,7 @@ def storage_of(items: Items, *, layout: Layout | None = None, dtype: str | None 
     Raises:
         ForeignFileError: widths, poolings or dtypes are mixed, or not what was asked; the message names the items.
     """
-    here = [position for position, row in enumerate(items.rows) if row.failure is None]
+    here = items.rows.with_value.tolist()
     if not here:
         raise ForeignFileError("There is no item with a value to import.")
     for position in here:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from reelstore.convert.items import KeyRow
+from reelstore.convert.items import ItemRows
 from reelstore.convert.names import NO_AFFIXES, Affixes
 from reelstore.convert.parts import one_whole
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.keys import Key
+from reelstore.store.keys import Key, KeyIndex, Keys
 from reelstore.tables import ENDINGS, Table, read_table, write_csv
 
 WHOLE = "all"
@@ -106,18 +106,20 @@ class KeyTable:
         part, row = self._table.part(line) if isinstance(self._table, _Joined) else (self._table, line)
         return f"line {part.lines[row]}" + (f" of {part.path}" if part is not self._table else "")
 
-    def rows(self, side: Side) -> list[KeyRow]:
+    def rows(self, side: Side) -> ItemRows:
         """The items of one side, in order."""
-        failures = self._table.columns.get("failure") or [None] * len(self._table)
-        if side == "text":
-            keys: list[Key] = list(zip(self._video_ids, self.caption_indices, strict=True))
-            if len(set(keys)) < len(keys):
-                first: dict[Key, int] = {}
-                row = next(row for row, key in enumerate(keys) if first.setdefault(key, row) != row)
-                other = self._other(first[keys[row]])
-                raise self.refuse(row, f"caption {keys[row]!r} is there already, on {other}")
-            return [KeyRow(*cells) for cells in zip(keys, self._splits, failures, strict=True)]
-        return [KeyRow(self._video_ids[n], self._splits[n], failures[n]) for n in self.first_lines]
+        failures = self._table.columns.get("failure") or []
+        if side == "video":
+            lines = self.first_lines
+            splits = [self._splits[line] for line in lines]
+            return ItemRows.of([self._video_ids[n] for n in lines], splits, [failures[n] for n in lines if failures])
+        keys = Keys.of(zip(self._video_ids, self.caption_indices, strict=True))
+        double = KeyIndex.of(keys).double(keys)
+        if double is not None:
+            key = keys[double]
+            other = next(line for line, one in enumerate(keys) if one == key)
+            raise self.refuse(double, f"caption {key!r} is there already, on {self._other(other)}")
+        return ItemRows.of(keys, self._splits, failures)
 
     @property
     def first_lines(self) -> list[int]:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from reelstore.convert.items import KeyRow
+from reelstore.convert.items import ItemRows
 from reelstore.convert.keys import WHOLE, KeyTable
 from reelstore.convert.names import FIRST, NO_AFFIXES, Affixes, Captions, is_padded, key_of, name_of, natural_order
 from reelstore.errors import ForeignFileError
@@ -45,7 +45,7 @@ class KeyRule:
 class OrderedItems(Generic[Item]):
     """Rows in order, the item of each (None where it has none), and what was skipped."""
 
-    rows: Sequence[KeyRow]
+    rows: ItemRows
     items: Sequence[Item | None]
     notes: tuple[str, ...]
 
@@ -136,24 +136,26 @@ def ordered(
     """
     if rule.keys is None:
         keys = sorted(found, key=natural_order)
-        return OrderedItems([KeyRow(key, rule.split or WHOLE, None) for key in keys], [found[key] for key in keys], ())
+        rows = ItemRows.of(keys, [rule.split or WHOLE] * len(keys))
+        return OrderedItems(rows, [found[key] for key in keys], ())
     rows = rule.keys.rows(rule.side)
-    others = [*unrecognised, *(name_of(key) for key in found.keys() - {row.key for row in rows})]
+    others = [*unrecognised, *(name_of(key) for key in found.keys() - {*rows.keys})]
     rows = _with_missing(rows, found, rule, where, others)
     notes = (f"{len(others)} {what} aren't in {rule.keys.path} and were skipped",) if others else ()
-    return OrderedItems(rows, [found.get(row.key) for row in rows], notes)
+    return OrderedItems(rows, [found.get(key) for key in rows.keys], notes)
 
 
 def _with_missing(
-    rows: list[KeyRow], found: Mapping[Key, Item], rule: KeyRule, where: str, others: Sequence[str]
-) -> list[KeyRow]:
+    rows: ItemRows, found: Mapping[Key, Item], rule: KeyRule, where: str, others: Sequence[str]
+) -> ItemRows:
     assert rule.keys is not None
-    for row in rows:
-        if row.failure is not None and row.key in found:
+    for position, failure in rows.failures.items():
+        if (key := rows.keys[position]) in found:
             raise ForeignFileError(
-                f"{rule.keys.path} says of {row.key!r} that it has no value ({row.failure}), but {where} has one."
+                f"{rule.keys.path} says of {key!r} that it has no value ({failure}), but {where} has one."
             )
-    missing = [row.key for row in rows if row.failure is None and row.key not in found]
+    lacking = {n: key for n, key in enumerate(rows.keys) if key not in found and n not in rows.failures}
+    missing = list(lacking.values())
     if missing and not rule.allow_missing:
         some = ", ".join(map(repr, missing[:5])) + (", …" if len(missing) > 5 else "")
         raise ForeignFileError(
@@ -161,8 +163,7 @@ def _with_missing(
             f"{_hint(missing, others, rule) if others else ''}"
             "To keep them as rows without a value, say --allow-missing."
         )
-    gone = set(missing)
-    return [KeyRow(row.key, row.split, NO_ITEM) if row.key in gone else row for row in rows]
+    return ItemRows(rows.keys, rows.splits, {**rows.failures, **dict.fromkeys(lacking, NO_ITEM)})
 
 
 def _hint(missing: Sequence[Key], others: Sequence[str], rule: KeyRule) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reelstore.arrays import Array
-from reelstore.convert.items import Items, KeyRow
+from reelstore.convert.items import ItemRows, Items
 from reelstore.convert.keys import KeyTable
 from reelstore.convert.npy import NpyRows, map_values, read_header
 from reelstore.convert.parts import one_whole
@@ -26,7 +26,7 @@ def matrix_items(
     kind: str,
     values: Any,
     dtype: str,
-    rows: Sequence[KeyRow],
+    rows: ItemRows,
     *,
     label: str,
     places: Sequence[int] | None = None,
@@ -67,17 +67,18 @@ def matrix_items(
         part = bisect_right(starts, row) - 1
         return f"row {row - starts[part]} of {parts[part][0]}"
 
-    def read() -> Iterator[Array]:
-        here = [position for position, row in enumerate(rows) if row.failure is None]
+    def read() -> Iterator[Array | list[Array]]:
+        here = rows.with_value.tolist()
         if ends is not None:
-            yield from (np.asarray(values[ends[n] : ends[n + 1]]) for n in here)
+            yield from ([np.asarray(values[ends[n] : ends[n + 1]])] for n in here)
         elif places is not None:
-            yield from (np.asarray(values[places[n]]) for n in here)
+            yield from ([np.asarray(values[places[n]])] for n in here)
         else:
             step = max(1, BLOCK_BYTES // (8 * max(1, prod(shape[1:]))))
             for start in range(0, len(rows), step):
                 block = np.asarray(values[start : min(start + step, len(rows))])
-                yield from (block[n] for n in range(len(block)) if rows[start + n].failure is None)
+                kept = [n for n in range(len(block)) if start + n not in rows.failures] if rows.failures else None
+                yield block if kept is None else block[kept]
 
     shapes = [shape[1:]] * len(rows) if ends is None else [(stop - start, *shape[1:]) for start, stop in pairwise(ends)]
     return Items(kind, rows, shapes, [dtype] * len(rows), named, read)

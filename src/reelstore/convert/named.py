@@ -77,7 +77,7 @@ def _named(container: Container, rule: KeyRule, names: Mapping[str, str], *notes
     about: dict[str, About] = {}
     if rule.side == "text" and rule.captions == "rows":
         if rule.keys is not None:
-            wanted = {row.key[0] for row in rule.keys.rows("text")}
+            wanted = {*rule.keys.rows("text").keys.video_ids}
             unrecognised += [str(key) for key in arrays.keys() - wanted]
             arrays = {key: name for key, name in arrays.items() if key in wanted}
         about = _about(container, [*arrays.values()])
@@ -95,10 +95,10 @@ def _named(container: Container, rule: KeyRule, names: Mapping[str, str], *notes
             return where
         return ("" if place.row is None else f"row {place.row} of ") + container.label(place.name)
 
-    def values() -> Iterator[Array]:
+    def values() -> Iterator[list[Array]]:
         here = [(name, list(of)) for name, of in groupby((p for p in items if p is not None), key=lambda p: p.name)]
         for (_, of), array in zip(here, container.read([name for name, _ in here]), strict=True):
-            yield from (array if place.row is None else array[place.row] for place in of)
+            yield [array if place.row is None else array[place.row] for place in of]
 
     return Items(
         kind=container.kind,

@@ -48,7 +48,7 @@ def vector_items(
     shards = shards_of(path)
     column = _Column(path, [shard.path for shard in shards], vector)
     dtype = column.dtype
-    sizes = [None if value is None else value.size for value in column.values()]
+    sizes = [None if value is None else value.size for block in column.values() for value in block]
     shapes = [None if size is None else column.shape(size) for size in sizes]
     reading, tables = Reading(split, id_column), []
     for shard in shards:
@@ -70,16 +70,17 @@ def vector_items(
         shard = int(np.searchsorted(starts, position, side="right")) - 1
         return _Row(shards[shard].path, position - int(starts[shard]))
 
-    for number, (row, shape) in enumerate(zip(rows, shapes, strict=True)):
-        if shape is None and row.failure is None:
+    for number, shape in enumerate(shapes):
+        failure = rows.failures.get(number)
+        if shape is None and failure is None:
             raise ForeignFileError(
-                f"{place(number)} ({row.key!r}): {column.name} is null. A row without a value says why in a column "
-                "`failure`."
+                f"{place(number)} ({rows.keys[number]!r}): {column.name} is null. A row without a value says why in a "
+                "column `failure`."
             )
-        if shape is not None and row.failure is not None:
+        if shape is not None and failure is not None:
             raise ForeignFileError(
-                f"{place(number)} ({row.key!r}): failure says that it has no value ({shortened(row.failure)}), but "
-                f"{column.name} has one."
+                f"{place(number)} ({rows.keys[number]!r}): failure says that it has no value ({shortened(failure)}), "
+                f"but {column.name} has one."
             )
     return Items(
         kind="parquet",
@@ -87,7 +88,7 @@ def vector_items(
         shapes=[shape or () for shape in shapes],
         dtypes=[dtype] * len(rows),
         label=lambda position: f"row {place(position).number + 1} of {place(position).path}",
-        values=lambda: (value for value in column.values() if value is not None),
+        values=lambda: ([value for value in block if value is not None] for block in column.values()),
     )
 
 
@@ -114,8 +115,8 @@ class _Column:
     vector: str | None
     _width: int | None = None
 
-    def values(self) -> Iterator[Array | None]:
-        """Of every row, in order; None where it is null.
+    def values(self) -> Iterator[list[Array | None]]:
+        """Of every row, in order, some at a time; None where it is null.
 
         Raises:
             ForeignFileError: a token or a number is null: the rest would be taken for all; or tokens differ in width.
@@ -137,8 +138,8 @@ class _Column:
                 self._refuse_null("number", inner, ends, first)
                 missing = column.is_null().to_numpy(zero_copy_only=False)
                 flat = inner.to_numpy(zero_copy_only=False)
-                for row, gone in zip(np.split(flat, ends[1:-1]), missing, strict=True):
-                    yield None if gone else row.reshape(self.shape(len(row)))
+                rows = zip(np.split(flat, ends[1:-1]), missing, strict=True)
+                yield [None if gone else row.reshape(self.shape(len(row))) for row, gone in rows]
                 first = first.after(len(column))
 
     def shape(self, size: int) -> tuple[int, ...]:

@@ -3,14 +3,22 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from reelstore.arrays import IntArray
-from reelstore.convert.items import KeyRow
 from reelstore.convert.keys import COLUMNS, WHOLE, KeyTable
 from reelstore.errors import EvaluationError
+from reelstore.store.keys import Key
 from reelstore.tables import Table, read_table
+
+
+class KeyRow(NamedTuple):
+    """Key and split of a row of an array."""
+
+    key: Key
+    split: str
 
 
 @dataclass(frozen=True)
@@ -140,8 +148,8 @@ def _by_row(table: Table, n_captions: int, n_videos: int) -> PairKeys:
         first.setdefault(row, owner)
     caption_splits = _splits(table, "caption", caption, n_captions)
     video_splits = _splits(table, "video", video, n_videos)
-    captions = [KeyRow((str(first.get(row, "")), row), caption_splits[row], None) for row in range(n_captions)]
-    videos = [KeyRow(str(row), video_splits[row], None) for row in range(n_videos)]
+    captions = [KeyRow((str(first.get(row, "")), row), caption_splits[row]) for row in range(n_captions)]
+    videos = [KeyRow(str(row), video_splits[row]) for row in range(n_videos)]
     return _pair_keys(table.path, np.array(caption), np.array(video), captions, videos)
 
 
@@ -168,7 +176,10 @@ def _pair_keys(
 
 def _by_id(table: Table, n_captions: int, n_videos: int) -> PairKeys:
     keys = KeyTable(table)
-    captions, named = keys.rows("text"), keys.rows("video")
+    captions, named = (
+        [KeyRow(*one) for one in zip(rows.keys, rows.splits, strict=True)]
+        for rows in (keys.rows("text"), keys.rows("video"))
+    )
     if len(captions) != n_captions:
         raise EvaluationError(
             f"{table.path} has {len(captions)} lines, there are {n_captions} rows of captions. Line i is about row i."

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reelstore.convert.imports import Import, Target
+from reelstore.convert.items import ItemRows
 from reelstore.convert.keys import WHOLE
 from reelstore.convert.matrix import matrix_items
 from reelstore.convert.npy import NpyRows
@@ -54,7 +55,8 @@ def import_pair(
     imports = []
     for side, path, rows in (("text", text, keys.captions), ("video", video, keys.videos)):
         found = values[side].dtype.newbyteorder("=").name
-        items = matrix_items("array", NpyRows(path), found, rows, label=str(path))
+        named = ItemRows.of([row.key for row in rows], [row.split for row in rows])
+        items = matrix_items("array", NpyRows(path), found, named, label=str(path))
         target = Target.parse(store / side / encoder / "embedding")
         imports.append(Import.of(items, target, layout="pooled", dtype=dtype, inputs=[text, video, table]))
     for one in imports:  # both, before one of them is written
