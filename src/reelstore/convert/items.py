@@ -129,21 +129,27 @@ def storage_of(items: Items, *, layout: Layout | None = None, dtype: str | None 
     here = items.rows.with_value.tolist()
     if not here:
         raise ForeignFileError("There is no item with a value to import.")
-    for position in here:
-        if prod(items.shapes[position]) * 8 > MAX_ITEM_BYTES:
+    shapes = _grouped(here, items.shapes, tuple)
+    for shape, (position, *_) in shapes.items():
+        if prod(shape) * 8 > MAX_ITEM_BYTES:
             raise ForeignFileError(
-                f"{items.label(position)} has shape {items.shapes[position]}: too large for one item "
-                f"({MAX_ITEM_BYTES // 8} numbers at most)."
+                f"{items.label(position)} has shape {shape}: too large for one item ({MAX_ITEM_BYTES // 8} numbers at "
+                "most)."
             )
-    found = _layout(_grouped(here, lambda position: _kind_of(items, position)), items, layout)
-    dims = _grouped(here, lambda position: items.shapes[position][-1])
+        if _kind_of(shape) is None:
+            raise ForeignFileError(
+                f"{items.label(position)} has shape {shape}; an item is (dim,), (1, dim), (n_tokens, dim) or "
+                "(1, n_tokens, dim)."
+            )
+    found = _layout(_grouped(here, items.shapes, _kind_of), items, layout)
+    dims = _grouped(here, items.shapes, lambda shape: shape[-1])
     if len(dims) > 1:
         raise ForeignFileError(f"Embeddings of different widths can't be one variant: {_named(dims, items)}.")
     (dim,) = dims
     stored = _dtype(here, items, dtype)
     if found == "pooled":
         return StorageSpec("pooled", dim, 0, stored)
-    counts = _grouped(here, lambda position: prod(items.shapes[position][:-1]))
+    counts = _grouped(here, items.shapes, lambda shape: prod(shape[:-1]))
     alike = len(counts) == 1 and 0 not in counts
     if found == "dense" and not alike:
         raise ForeignFileError(f"Not dense: items have different numbers of tokens: {_named(counts, items)}.")
@@ -183,22 +189,16 @@ def _layout(
     return "pooled" if {*kinds} <= pooled else "tokens"
 
 
-def _kind_of(items: Items, position: int) -> str:
-    shape = items.shapes[position]
+def _kind_of(shape: tuple[int, ...]) -> str | None:
     if len(shape) == 1 and shape[0]:
         return "(dim,)"
     if len(shape) == 2 and shape[1]:
         return "(1, dim)" if shape[0] == 1 else "(n_tokens, dim)"
-    if len(shape) == 3 and shape[0] == 1 and shape[2]:
-        return "(1, n_tokens, dim)"
-    raise ForeignFileError(
-        f"{items.label(position)} has shape {shape}; an item is (dim,), (1, dim), (n_tokens, dim) or "
-        "(1, n_tokens, dim)."
-    )
+    return "(1, n_tokens, dim)" if len(shape) == 3 and shape[0] == 1 and shape[2] else None
 
 
 def _dtype(here: Sequence[int], items: Items, wanted: str | None) -> str:
-    dtypes = _grouped(here, lambda position: items.dtypes[position])
+    dtypes = _grouped(here, items.dtypes, str)
     unknown = {name: positions for name, positions in dtypes.items() if name not in KNOWN}
     if unknown:
         raise ForeignFileError(f"Embeddings are floating point, these are not: {_named(unknown, items)}.")
@@ -219,10 +219,15 @@ def _dtype(here: Sequence[int], items: Items, wanted: str | None) -> str:
     return EXACT[dtype]
 
 
-def _grouped(positions: Sequence[int], of: Callable[[int], Any]) -> dict[Any, list[int]]:
+def _grouped(positions: Sequence[int], values: Sequence[Any], of: Callable[[Any], Any]) -> dict[Any, list[int]]:
+    """Positions by what `of` says of the value there."""
+    there = set(values) if len(positions) == len(values) else {values[position] for position in positions}
+    kind = {value: of(value) for value in there}
+    if len(set(kind.values())) == 1:
+        return {next(iter(kind.values())): list(positions)}
     groups: dict[Any, list[int]] = {}
     for position in positions:
-        groups.setdefault(of(position), []).append(position)
+        groups.setdefault(kind[values[position]], []).append(position)
     return groups
 
 
