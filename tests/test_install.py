@@ -314,6 +314,7 @@ WORK = (
     "info store/mine/video/efficientnet-lite0/mean",
     "verify",
     "repair",
+    "migrate store",
     "pairs captions",
     "leakage video/efficientnet-lite0/mean",
     "doctor efficientnet-lite0+minilm-l6 --no-fail",
