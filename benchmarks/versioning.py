@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 import reelstore
-from reelstore.store.format import VariantSpec
+from reelstore.store.chunks import layouts
+from reelstore.store.format import SCHEMA_VERSION, VariantSpec
 from reelstore.store.open import Store
 from reelstore.store.update import UpdateReport
 
@@ -80,10 +81,9 @@ def value_bytes(spec: VariantSpec, keys: Sequence[Any]) -> int:
 def n_files(spec: VariantSpec, keys: Sequence[Any]) -> int:
     """Files of a variant, from its layout."""
     id_bytes = sum(len((key if isinstance(key, str) else key[0]).encode()) for key in keys)
-    lengths = {"video_id": id_bytes, "video_id_offsets": len(keys) + 1, "offsets": len(keys) + 1}
-    lengths["values"] = value_bytes(spec, keys) // spec.row_bytes
-    arrays = [spec.values_array(), *spec.table_arrays()]
-    return 1 + sum(1 + -(-lengths.get(array.name, len(keys)) // array.file_rows) for array in arrays)
+    n_value_rows = value_bytes(spec, keys) // spec.row_bytes
+    arrays = layouts(spec, len(keys), n_value_rows, id_bytes, SCHEMA_VERSION).values()
+    return 1 + sum(1 + -(-(array.n_rows or 0) // array.file_rows) for array in arrays)
 
 
 def measure(dim: int, n_videos: int, n_captions: int, folder: Path) -> Iterator[dict[str, Any]]:
