@@ -407,14 +407,14 @@ def test_a_row_of_a_key_table_with_a_list_of_captions_is_as_many_keys(ending: st
         lines = [json.dumps(row) + "\n" for row in rows]
         Path(f"k{ending}").write_text("".join(lines) if ending == ".jsonl" else json.dumps(rows))
     keys = KeyTable.read(Path(f"k{ending}")).rows("text")
-    assert [(row.key, row.split) for row in keys] == [(("v0", 0), "test"), (("v0", 1), "test"), (("v1", 0), "x")]
-    assert [row.key for row in KeyTable.read(Path(f"k{ending}")).rows("video")] == ["v0", "v1"]
+    assert keys.keys == [("v0", 0), ("v0", 1), ("v1", 0)] and keys.splits == ["test", "test", "x"]
+    assert KeyTable.read(Path(f"k{ending}")).rows("video").keys == ["v0", "v1"]
 
 
 def test_captions_beside_keys_may_be_anything_but_lists_of_something_else() -> None:
     for value in ("['a', 'b']", 5, None, True, {"raw": "a"}):
         Path("k.jsonl").write_text(json.dumps({"video_id": "v0", "caption": value}))
-        assert [row.key for row in KeyTable.read(Path("k.jsonl")).rows("text")] == [("v0", 0)]
+        assert KeyTable.read(Path("k.jsonl")).rows("text").keys == [("v0", 0)]
     assert "line 1: caption is an empty list" in refused("k.jsonl", '{"video_id":"v0","caption":[]}')
     both = '{"video_id":"v0","caption":["a"]}\n{"video_id":"v1","caption":null}'
     assert "line 2: caption is empty; others are lists" in refused("k.jsonl", both)
