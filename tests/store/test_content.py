@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 import zarr
@@ -507,3 +508,53 @@ def test_a_value_beyond_its_dtype_names_the_row_wherever_it_is(store: Store) -> 
     with pytest.raises(ValueRangeError, match="'video77' holds 100000"):
         store.write("video/clip/mean", VIDEOS, in_batches(values), dtype="float16")
     assert list(store) == []
+
+
+KEYS_OF_ARROW = {
+    "text": (pa.array(["a", "b"]), ["a", "b"]),
+    "a slice": (pa.array(["x", "a", "b", "y"]).slice(1, 2), ["a", "b"]),
+    "a slice of large text": (pa.array(["x", "a", "b"], pa.large_string()).slice(1), ["a", "b"]),
+    "chunks": (pa.chunked_array([["a"], [], ["b"]]), ["a", "b"]),
+    "slices of chunks": (pa.chunked_array([["x", "a"], ["b", "y"]]).slice(1, 2), ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("what", KEYS_OF_ARROW)
+def test_keys_of_arrow_are_those_of_its_values(store: Store, what: str) -> None:
+    given, expected = KEYS_OF_ARROW[what]
+    store.write("video/clip/mean", given, POOLED[:2])
+    rows = store["video/clip/mean"]
+    assert rows.ids == expected and rows.ids.to_arrow().to_pylist() == expected
+    names = ["video_id", "caption_index"]
+    ids, numbers = pa.array(["x", "é", "é", "y"]), pa.array([9, 0, 3, 9], pa.int64())
+    whole = pa.StructArray.from_arrays([ids, numbers], names)
+    for keys in (whole.slice(1, 2), pa.StructArray.from_arrays([ids.slice(1, 2), numbers.slice(1, 2)], names)):
+        store.write("text/clip/mean", keys, POOLED[:2], mode="replace")
+        assert store["text/clip/mean"].ids == [("é", 0), ("é", 3)]
+        assert store["text/clip/mean"].ids[1:].to_arrow().to_pylist() == [{"video_id": "é", "caption_index": 3}]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pa.array([1, 2]),
+        pa.array(["a", None]),
+        pa.array([b"a", b"b"]),
+        pa.table({"video_id": ["a", "b"]}),
+        pa.array([{"video_id": "a", "caption_index": 0}, None]),
+        pa.array([{"video_id": "a"}, {"video_id": "b"}]),
+    ],
+    ids=str,
+)
+def test_arrow_that_is_no_keys_is_refused_in_a_line(store: Store, keys: Any) -> None:
+    with pytest.raises(StoreError, match=r"keys|caption_index"):
+        store.write("video/clip/mean", keys, POOLED[:2])
+    assert not list(store)
+
+
+@pytest.mark.parametrize("key", [5, None, ("a",), ("a", 1), (3, 4), ("a", 1.5), ("a", -1), ("a", 2**70), b"a", 1.5])
+def test_splits_of_what_is_no_key_are_refused_in_a_line(store: Store, key: Any) -> None:
+    for splits in ({key: "train"}, {"a": "train", key: "test"}):
+        with pytest.raises(StoreError, match="which isn't among those written"):
+            store.write("video/clip/mean", ["a", "b"], POOLED[:2], splits=splits)
+    assert not list(store)

@@ -10,7 +10,7 @@ import numpy as np
 from reelstore.arrays import Array, IntArray
 from reelstore.errors import ForeignFileError
 from reelstore.store.format import Layout
-from reelstore.store.keys import Key, KeyIndex, Keys, SplitNames
+from reelstore.store.keys import Key, Keys, SplitNames, first_double
 
 EXACT = {"float16": "float16", "float32": "float32", "bfloat16": "float32"}
 """Dtypes in files -> the stored dtype that holds each of them exactly."""
@@ -73,7 +73,7 @@ class Items:
 
     def __post_init__(self) -> None:
         keys = self.rows.keys
-        double = KeyIndex.of(keys).double(keys)
+        double = first_double(keys)
         if double is not None:
             other = next(position for position, key in enumerate(keys) if key == keys[double])
             raise ForeignFileError(

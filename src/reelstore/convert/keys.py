@@ -11,7 +11,7 @@ from reelstore.convert.names import NO_AFFIXES, Affixes
 from reelstore.convert.parts import one_whole
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.keys import Key, KeyIndex, Keys
+from reelstore.store.keys import Key, Keys, first_double
 from reelstore.tables import ENDINGS, Table, read_table, write_csv
 
 WHOLE = "all"
@@ -114,7 +114,7 @@ class KeyTable:
             splits = [self._splits[line] for line in lines]
             return ItemRows.of([self._video_ids[n] for n in lines], splits, [failures[n] for n in lines if failures])
         keys = Keys.of(zip(self._video_ids, self.caption_indices, strict=True))
-        double = KeyIndex.of(keys).double(keys)
+        double = first_double(keys)
         if double is not None:
             key = keys[double]
             other = next(line for line, one in enumerate(keys) if one == key)

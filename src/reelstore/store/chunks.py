@@ -155,16 +155,16 @@ def layouts(
 def _layout(name: str, row_shape: tuple[int, ...], dtype: str, n_rows: int | None) -> ArrayLayout:
     assert n_rows is not None, f"how many rows {name} has is known"
     row_bytes = prod(row_shape) * np.dtype(dtype).itemsize
-    block = min(_at_most(BLOCK_BYTES // row_bytes), 1 << max(0, n_rows - 1).bit_length())
+    block = min(at_most(BLOCK_BYTES // row_bytes), 1 << max(0, n_rows - 1).bit_length())
     least = LEAST_VALUES_BYTES if name == "values" else LEAST_BYTES
-    rows = max(_at_most(n_rows // FILES[name]), _at_most(least // row_bytes))
+    rows = max(at_most(n_rows // FILES[name]), at_most(least // row_bytes))
     if name == "values":
-        rows = min(rows, _at_most((MOST_SMALL_BYTES if row_bytes <= SMALL_ROW_BYTES else MOST_BYTES) // row_bytes))
+        rows = min(rows, at_most((MOST_SMALL_BYTES if row_bytes <= SMALL_ROW_BYTES else MOST_BYTES) // row_bytes))
     rows = max(block, min(rows, 1 << max(0, n_rows - 1).bit_length()))
     return ArrayLayout(name, row_shape, dtype, rows, block, n_rows)
 
 
-def _at_most(number: int) -> int:
+def at_most(number: int) -> int:
     """The largest power of two up to a number; 1 where there is none."""
     return 1 << max(0, number.bit_length() - 1)
 
@@ -237,7 +237,7 @@ def _layout_2(
     if name != "values":
         return ArrayLayout(name, row_shape, dtype, _TABLE_ROWS_2[side] * _TABLE_FACTOR_2.get(name, 1), None, n_rows)
     row_bytes = prod(row_shape) * np.dtype(dtype).itemsize
-    at_most = (_SHARD_TOKENS_2 if layout == "ragged" else _SHARD_ROWS_2)[side]
-    rows = min(at_most, _at_most(_SHARD_BYTES_2[side] // row_bytes))
+    most = (_SHARD_TOKENS_2 if layout == "ragged" else _SHARD_ROWS_2)[side]
+    rows = min(most, at_most(_SHARD_BYTES_2[side] // row_bytes))
     inner = 1 if layout == "dense" else min(rows, _INNER_ROWS_2)
     return ArrayLayout(name, row_shape, dtype, rows, inner, n_rows)

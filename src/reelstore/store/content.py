@@ -261,8 +261,9 @@ def _splits(
         if not splits:
             return named
         names = list(named)
-        for key, place, name in zip(splits, keys.find(splits).tolist(), splits.values(), strict=True):
-            if place < 0:
+        for key, name in splits.items():
+            place = keys.position(key)
+            if place is None:
                 raise StoreError(f"{folder}: splits names the key {key!r}, which isn't among those written.")
             names[place] = name
     elif isinstance(splits, Iterable):

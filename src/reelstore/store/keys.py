@@ -62,7 +62,11 @@ class Keys(Sequence[Key]):
         """
         import pyarrow as pa
 
-        whole = array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+        if not isinstance(array, pa.Array | pa.ChunkedArray):
+            raise StoreError(f"keys are an Arrow array of text or of structs, not {type(array).__name__}.")
+        whole = pa.concat_arrays(array.chunks) if isinstance(array, pa.ChunkedArray) and array.num_chunks else array
+        if isinstance(whole, pa.ChunkedArray):
+            whole = pa.array([], whole.type)
         ids, indices = whole, None
         if pa.types.is_struct(whole.type):
             if {field.name for field in whole.type} != {"video_id", "caption_index"}:
@@ -76,8 +80,11 @@ class Keys(Sequence[Key]):
             indices = indices.astype(np.int32, copy=False)
         if not (pa.types.is_string(ids.type) or pa.types.is_large_string(ids.type)) or ids.null_count:
             raise StoreError(f"keys are text, none of them null, not {ids.type} ({ids.null_count} nulls).")
-        _, ends, data = ids.cast(pa.large_string()).buffers()
-        offsets = np.frombuffer(ends, np.int64)[ids.offset : ids.offset + len(ids) + 1]
+        if not len(ids):
+            return cls(np.zeros(0, np.uint8), np.zeros(1, np.int64), indices)
+        large = ids.cast(pa.large_string())  # a slice may keep its place in the buffers, or not
+        _, ends, data = large.buffers()
+        offsets = np.frombuffer(ends, np.int64)[large.offset : large.offset + len(large) + 1]
         text = np.zeros(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
         return cls(text, offsets - offsets[0] if offsets[0] else offsets, indices)
 
@@ -254,7 +261,7 @@ class Keys(Sequence[Key]):
             if (found := first_fault(names)) is not None:
                 row, fault = found
                 raise self._refused(f"The video_id of row {start + row} {fault}: {shortened(names[row])}")
-        double = KeyIndex.of(self).double(self)
+        double = first_double(self)
         if double is not None:
             raise self._refused(f"The key {self[double]!r} occurs twice, again at {double}. Keys must be unique")
         if self._given_index is not None and not self._given_index.fits(self):
@@ -341,14 +348,9 @@ class KeyIndex:
         self._runs, self._starts = runs, starts
 
     @classmethod
-    def of(cls, keys: Keys, runs: Sequence[int] | None = None) -> "KeyIndex":
-        """Of keys in arrays of their own; `runs`: how many rows each run has, one for all by default."""
-        arrays, starts, first = [], [], 0
-        for count in [len(keys)] if runs is None else runs:
-            arrays.append(sorted_run(keys, first, first + count))
-            starts.append(first)
-            first += count
-        return cls(arrays, starts)
+    def of(cls, keys: Keys) -> "KeyIndex":
+        """Of all these keys, in one run."""
+        return cls([sorted_run(keys, 0, len(keys))], [0])
 
     def fits(self, keys: Keys) -> bool:
         """Whether this is the index of these keys."""
@@ -395,16 +397,12 @@ class KeyIndex:
                 at += 1
         return None
 
-    def double(self, keys: Keys) -> int | None:
-        """Position of the second of two equal keys; None where all differ."""
-        doubles = []
-        for number, run in enumerate(self._runs):
-            for other in range(number + 1):
-                pairs = _equal_within(run) if other == number else _equal_between(self._runs[other], run)
-                first, second = pairs[0] + self._starts[other], pairs[1] + self._starts[number]
-                same = _same_keys(keys, first, keys, second)
-                doubles += np.maximum(first, second)[same].tolist()
-        return min(doubles, default=None)
+
+def first_double(keys: Keys) -> int | None:
+    """Position of the first key that another before it equals; None where all differ."""
+    first, second = _equal_hashes(sorted_run(keys, 0, len(keys)))
+    doubles = np.maximum(first, second)[_same_keys(keys, first, keys, second)]
+    return int(doubles.min()) if len(doubles) else None
 
 
 def sorted_run(keys: Keys, start: int, stop: int) -> npt.NDArray[np.uint64]:
@@ -434,7 +432,7 @@ def _same_hash(ordered: npt.NDArray[np.uint64], run: Array) -> tuple[IntArray, I
     return ranges(low[some], counts[some]), np.repeat(rows, counts[some])
 
 
-def _equal_within(run: Array) -> tuple[IntArray, IntArray]:
+def _equal_hashes(run: Array) -> tuple[IntArray, IntArray]:
     """Pairs of rows of one run with the same hash, each but the first with every one before it."""
     first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
     for distance in range(1, len(run)):
@@ -449,11 +447,6 @@ def _equal_within(run: Array) -> tuple[IntArray, IntArray]:
         first.append((run[same] & _ROW).astype(np.int64))
         second.append((run[same + distance] & _ROW).astype(np.int64))
     return np.concatenate(first), np.concatenate(second)
-
-
-def _equal_between(one: Array, other: Array) -> tuple[IntArray, IntArray]:
-    place, rows = _same_hash(np.asarray(one) >> _HASH_BITS, other)
-    return (np.asarray(one)[place] & _ROW).astype(np.int64), rows
 
 
 def _same_keys(some: Keys, places: IntArray, others: Keys, rows: IntArray) -> BoolArray:

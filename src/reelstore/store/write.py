@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from reelstore.arrays import Array, FloatArray, IntArray, UInt8Array, UInt32Array
 from reelstore.errors import StoreError, ValueRangeError
-from reelstore.store.chunks import ArrayLayout, block_checksums, key_runs, layouts, shard_index
+from reelstore.store.chunks import ArrayLayout, at_most, block_checksums, key_runs, layouts, shard_index
 from reelstore.store.commit import commit
 from reelstore.store.files import PartialFile, write_partial
 from reelstore.store.format import (
@@ -121,10 +121,8 @@ class ArrayWriter:
         self._jobs: deque[Future[None]] = deque()
         self._spare: list[npt.NDArray[np.generic]] = []
         self._block_rows = layout.inner_rows
-        part = max(self._block_rows, PART_BYTES // layout.row_bytes // self._block_rows * self._block_rows)
-        self._part_rows = min(layout.file_rows, part)  # both are powers of two times the block's, or one block
-        while layout.file_rows % self._part_rows:
-            self._part_rows -= self._block_rows
+        # All are powers of two: a part is whole blocks, and a file whole parts.
+        self._part_rows = min(layout.file_rows, max(self._block_rows, at_most(PART_BYTES // layout.row_bytes)))
         self._buffer = self._new_buffer()
         self._filled = 0
         self._file: PartialFile | None = None
