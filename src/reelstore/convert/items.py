@@ -10,7 +10,9 @@ import numpy as np
 from reelstore.arrays import Array, IntArray
 from reelstore.errors import ForeignFileError
 from reelstore.store.format import Layout
-from reelstore.store.keys import Key, Keys, SplitNames, first_double
+from reelstore.store.key_index import first_double
+from reelstore.store.keys import Key, Keys
+from reelstore.store.split_names import SplitNames
 
 EXACT = {"float16": "float16", "float32": "float32", "bfloat16": "float32"}
 """Dtypes in files -> the stored dtype that holds each of them exactly."""

@@ -11,7 +11,8 @@ from reelstore.convert.names import NO_AFFIXES, Affixes
 from reelstore.convert.parts import one_whole
 from reelstore.errors import ForeignFileError
 from reelstore.records import Side, name_fault, shortened
-from reelstore.store.keys import Key, Keys, first_double
+from reelstore.store.key_index import first_double
+from reelstore.store.keys import Key, Keys
 from reelstore.tables import ENDINGS, Table, read_table, write_csv
 
 WHOLE = "all"

@@ -89,8 +89,10 @@ def map_values(path: Path) -> Array:
         header = checked_header(path, file, size)
         if not prod(header.shape):
             return np.empty(header.shape, header.dtype)
-        order = "F" if header.fortran else "C"
-        return np.memmap(file, header.dtype, "r", header.offset, header.shape, order=order)  # type: ignore[call-overload,no-any-return]
+        values: Array = np.memmap(
+            file, header.dtype, "r", header.offset, header.shape, order="F" if header.fortran else "C"
+        )
+        return values
 
     return _opened(path, mapped)
 

@@ -15,8 +15,9 @@ from reelstore.records import Side, name_fault, shortened
 from reelstore.store.format import DTYPES, Layout, VariantSpec, as_json_bytes
 from reelstore.store.given import GivenRows, GivenShape
 from reelstore.store.groups import refuse_reserved
-from reelstore.store.keys import Key, Keys, SplitNames
+from reelstore.store.keys import Key, Keys
 from reelstore.store.read import Rows
+from reelstore.store.split_names import SplitNames
 from reelstore.store.stored import open_published
 from reelstore.store.table import RowTable
 from reelstore.store.update import UpdateReport, VariantUpdate, recover_variant

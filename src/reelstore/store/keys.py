@@ -1,4 +1,4 @@
-"""Keys of rows and names of their splits, kept as arrays: Python objects are made only of those asked for."""
+"""Keys of rows, kept as arrays: Python objects are made only of those asked for."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
@@ -9,20 +9,17 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from reelstore.arrays import Array, BoolArray, IntArray, UInt8Array
+from reelstore.arrays import Array, IntArray, UInt8Array
 from reelstore.errors import SchemaError, StoreError
-from reelstore.records import MAX_CAPTION_INDEX, MAX_NAME_BYTES, MAX_SPLITS, first_fault, shortened
+from reelstore.records import MAX_CAPTION_INDEX, MAX_NAME_BYTES, first_fault, shortened
 from reelstore.store.arrays import ranges
+from reelstore.store.key_index import BLOCK, KeyIndex, first_double
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Key = str | tuple[str, int]
 """A video's `video_id`, or a caption's (`video_id`, `caption_index`)."""
-_BLOCK = 65_536
-"""Keys decoded, encoded or hashed at a time."""
-_ROW = np.uint64(2**32 - 1)
-_HASH_BITS = np.uint64(32)
 
 
 class Keys(Sequence[Key]):
@@ -47,7 +44,7 @@ class Keys(Sequence[Key]):
         indices: Array | None = None,
         *,
         rows: IntArray | None = None,
-        index: "KeyIndex | None" = None,
+        index: KeyIndex | None = None,
         where: object = "keys",
     ) -> None:
         self.data, self.ends, self.indices, self.rows, self.where = data, ends, indices, rows, where
@@ -96,7 +93,7 @@ class Keys(Sequence[Key]):
         parts: list[bytes] = []
         sizes, numbers = [np.zeros(0, dtype=np.int64)], []
         iterator = iter(keys)
-        while block := list(islice(iterator, _BLOCK)):
+        while block := list(islice(iterator, BLOCK)):
             names = [one if isinstance(one, str) else one[0] for one in block]
             encoded = [name.encode(errors="surrogatepass") for name in names]  # what isn't text is refused later
             parts.append(b"".join(encoded))
@@ -129,8 +126,8 @@ class Keys(Sequence[Key]):
         return self._decoded(np.array([index % count]))[0]
 
     def __iter__(self) -> Iterator[Key]:
-        for start in range(0, len(self), _BLOCK):
-            yield from self._decoded(np.arange(start, min(start + _BLOCK, len(self))))
+        for start in range(0, len(self), BLOCK):
+            yield from self._decoded(np.arange(start, min(start + BLOCK, len(self))))
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Keys):
@@ -172,7 +169,7 @@ class Keys(Sequence[Key]):
         """
         import pyarrow as pa
 
-        lengths, data = (None, self.data) if self.rows is None else self._bytes(self.rows)
+        lengths, data = (None, self.data) if self.rows is None else self.bytes_of(self.rows)
         ends = self.ends if lengths is None else np.concatenate([[0], np.cumsum(lengths)])
         buffers = [None, pa.py_buffer(np.ascontiguousarray(ends, np.int64)), pa.py_buffer(np.ascontiguousarray(data))]
         ids = pa.Array.from_buffers(pa.large_string(), len(self), buffers)
@@ -195,7 +192,7 @@ class Keys(Sequence[Key]):
         """The same with arrays of their own, of no more than these."""
         if self.rows is None:
             return self
-        lengths, data = self._bytes(self.rows)
+        lengths, data = self.bytes_of(self.rows)
         ends = np.concatenate([[0], np.cumsum(lengths)])
         return Keys(data, ends, None if self.indices is None else self.indices[self.rows])
 
@@ -220,7 +217,7 @@ class Keys(Sequence[Key]):
         return np.fromiter(map(google_crc32c.value, encoded), np.uint32, len(encoded))
 
     @cached_property
-    def key_index(self) -> "KeyIndex":
+    def key_index(self) -> KeyIndex:
         """By which keys are found."""
         return self._given_index or KeyIndex.of(self)
 
@@ -252,8 +249,8 @@ class Keys(Sequence[Key]):
             SchemaError: the same of stored keys.
         """
         lengths = self.lengths
-        for start in range(0, len(self), _BLOCK):
-            here = np.arange(start, min(start + _BLOCK, len(self)))
+        for start in range(0, len(self), BLOCK):
+            here = np.arange(start, min(start + BLOCK, len(self)))
             data, sizes = b"".join(self._encoded(here)), lengths[here]
             if data.isascii() and b"\0" not in data and sizes.min() > 0 and sizes.max() <= MAX_NAME_BYTES:
                 continue
@@ -289,16 +286,16 @@ class Keys(Sequence[Key]):
     def _equals(self, other: "Keys") -> bool:
         if len(self) != len(other) or ((self.indices is None) != (other.indices is None) and len(self)):
             return False
-        for start in range(0, len(self), _BLOCK):
-            here = np.arange(start, min(start + _BLOCK, len(self)))
-            mine, theirs = (one._bytes(here if one.rows is None else one.rows[here]) for one in (self, other))
+        for start in range(0, len(self), BLOCK):
+            here = np.arange(start, min(start + BLOCK, len(self)))
+            mine, theirs = (one.bytes_of(here if one.rows is None else one.rows[here]) for one in (self, other))
             if not (np.array_equal(mine[0], theirs[0]) and np.array_equal(mine[1], theirs[1])):
                 return False
             if self.indices is not None and not np.array_equal(self._numbers(here), other._numbers(here)):
                 return False
         return True
 
-    def _bytes(self, rows: IntArray) -> tuple[IntArray, UInt8Array]:
+    def bytes_of(self, rows: IntArray) -> tuple[IntArray, UInt8Array]:
         """Bytes of each id of some rows, and all of them one behind the other."""
         starts, stops = self.ends[rows], self.ends[rows + 1]
         if len(rows) and not (starts.min() >= 0 and (starts <= stops).all() and stops.max() <= len(self.data)):
@@ -321,7 +318,7 @@ class Keys(Sequence[Key]):
         return SchemaError(f"{self.where}/{name} {what}. Fetch it again with dvc checkout.")
 
     def _encoded(self, positions: IntArray) -> list[bytes]:
-        lengths, data = self._bytes(positions if self.rows is None else self.rows[positions])
+        lengths, data = self.bytes_of(positions if self.rows is None else self.rows[positions])
         joined, ends = data.tobytes(), np.concatenate([[0], np.cumsum(lengths)]).tolist()
         return [joined[start:stop] for start, stop in pairwise(ends)]
 
@@ -336,217 +333,9 @@ class Keys(Sequence[Key]):
         return list(zip(names, self._numbers(positions).tolist(), strict=True))
 
 
-class KeyIndex:
-    """Finds keys by their hashes.
-
-    Args:
-        runs: of each run of rows, (k,) uint64 ascending: the hash of a key times 2^32, plus the row's place in the run.
-        starts: the first row of each run.
-    """
-
-    def __init__(self, runs: Sequence[Array], starts: Sequence[int]) -> None:
-        self._runs, self._starts = runs, starts
-
-    @classmethod
-    def of(cls, keys: Keys) -> "KeyIndex":
-        """Of all these keys, in one run."""
-        return cls([sorted_run(keys, 0, len(keys))], [0])
-
-    def fits(self, keys: Keys) -> bool:
-        """Whether this is the index of these keys."""
-        return all(
-            np.array_equal(run, sorted_run(keys, start, start + len(run)))
-            for run, start in zip(self._runs, self._starts, strict=True)
-        )
-
-    def find(self, keys: Keys, wanted: Keys) -> IntArray:
-        """Position of each key wanted; -1 where there is none. `keys`: those of this index."""
-        found = np.full(len(wanted), -1, dtype=np.int64)
-        if not len(wanted) or (wanted.indices is None) != (keys.indices is None):
-            return found
-        hashes = np.concatenate(
-            [wanted.hashes(start, min(start + _BLOCK, len(wanted))) for start in range(0, len(wanted), _BLOCK)]
-        ).astype(np.uint64)
-        order = np.argsort(hashes, kind="stable")
-        ordered = hashes[order]
-        for run, first in zip(self._runs, self._starts, strict=True):
-            needle, row = _same_hash(ordered, run)
-            if not len(needle):
-                continue
-            row = row + first
-            if int(row.max()) >= len(keys):
-                raise keys.contradicts("key_index", "has a row that its run doesn't have")
-            right = _same_keys(wanted, order[needle], keys, row)
-            found[order[needle[right]]] = row[right]
-        return found
-
-    def find_one(self, keys: Keys, name: bytes, index: int | None) -> int | None:
-        """Position of the key with this id and, of a caption, `caption_index`; None where there is none."""
-        hash_of = google_crc32c.value(name if index is None else name + index.to_bytes(4, "little"))
-        least = np.uint64(hash_of << 32)
-        for run, first in zip(self._runs, self._starts, strict=True):
-            at = int(run.searchsorted(least))
-            while at < len(run) and int(run[at]) >> 32 == hash_of:
-                position = first + (int(run[at]) & 0xFFFFFFFF)
-                if position >= len(keys):
-                    raise keys.contradicts("key_index", "has a row that its run doesn't have")
-                row = position if keys.rows is None else int(keys.rows[position])
-                same = keys.indices is None or int(keys.indices[row]) == index
-                if same and keys._bytes(np.array([row]))[1].tobytes() == name:
-                    return position
-                at += 1
-        return None
-
-
-def first_double(keys: Keys) -> int | None:
-    """Position of the first key that another before it equals; None where all differ."""
-    first, second = _equal_hashes(sorted_run(keys, 0, len(keys)))
-    doubles = np.maximum(first, second)[_same_keys(keys, first, keys, second)]
-    return int(doubles.min()) if len(doubles) else None
-
-
-def sorted_run(keys: Keys, start: int, stop: int) -> npt.NDArray[np.uint64]:
-    """(stop - start,) uint64, ascending: of each of these rows its key's hash times 2^32, plus its place among them."""
-    run = np.empty(stop - start, dtype=np.uint64)
-    for first in range(start, stop, _BLOCK):
-        last = min(first + _BLOCK, stop)
-        run[first - start : last - start] = keys.hashes(first, last)
-    run <<= _HASH_BITS
-    run |= np.arange(stop - start, dtype=np.uint64)
-    run.sort()
-    return run
-
-
-def _same_hash(ordered: npt.NDArray[np.uint64], run: Array) -> tuple[IntArray, IntArray]:
-    """Pairs of places in `ordered`, ascending hashes, and rows of a run with the same hash."""
-    if len(ordered) <= len(run):
-        low = np.searchsorted(run, ordered << _HASH_BITS)
-        counts = np.searchsorted(run, (ordered << _HASH_BITS) | _ROW, side="right") - low
-        some = np.flatnonzero(counts)
-        return np.repeat(some, counts[some]), (run[ranges(low[some], counts[some])] & _ROW).astype(np.int64)
-    hashes = np.asarray(run) >> _HASH_BITS
-    low = np.searchsorted(ordered, hashes)
-    counts = np.searchsorted(ordered, hashes, side="right") - low
-    some = np.flatnonzero(counts)
-    rows = (np.asarray(run)[some] & _ROW).astype(np.int64)
-    return ranges(low[some], counts[some]), np.repeat(rows, counts[some])
-
-
-def _equal_hashes(run: Array) -> tuple[IntArray, IntArray]:
-    """Pairs of rows of one run with the same hash, each but the first with every one before it."""
-    first, second = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
-    for distance in range(1, len(run)):
-        count = len(run) - distance
-        parts = [
-            start + np.flatnonzero((run[start:stop] ^ run[start + distance : stop + distance]) <= _ROW)
-            for start, stop in ((at, min(at + _BLOCK, count)) for at in range(0, count, _BLOCK))
-        ]
-        same = np.concatenate(parts)
-        if not len(same):
-            break
-        first.append((run[same] & _ROW).astype(np.int64))
-        second.append((run[same + distance] & _ROW).astype(np.int64))
-    return np.concatenate(first), np.concatenate(second)
-
-
-def _same_keys(some: Keys, places: IntArray, others: Keys, rows: IntArray) -> BoolArray:
-    """Whether the keys at these places are equal."""
-    places = places if some.rows is None else some.rows[places]
-    rows = rows if others.rows is None else others.rows[rows]
-    lengths = some.ends[places + 1] - some.ends[places]
-    same: BoolArray = lengths == others.ends[rows + 1] - others.ends[rows]
-    if some.indices is not None and others.indices is not None:
-        same &= some.indices[places] == others.indices[rows]
-    left = np.flatnonzero(same)
-    for start in range(0, len(left), _BLOCK):
-        here = left[start : start + _BLOCK]
-        counts, mine = some._bytes(places[here])
-        _, theirs = others._bytes(rows[here])
-        if len(mine):
-            differs = np.concatenate([[0], np.cumsum(mine != theirs)])
-            stops = np.cumsum(counts)
-            same[here] = differs[stops] == differs[stops - counts]
-    return same
-
-
 def _as_indices(numbers: list[Any]) -> Array:
     found = np.array(numbers)
     if found.dtype.kind not in "iub" or not (found.min() >= 0 and found.max() <= MAX_CAPTION_INDEX):
         worst = max(numbers, key=abs)
         raise StoreError(f"caption_index {shortened(worst)}; a store keeps 0 to {MAX_CAPTION_INDEX}.")
     return found.astype(np.int32)
-
-
-class SplitNames(Sequence[str]):
-    """The split of each row; equal to any sequence of the same names.
-
-    Args:
-        names: ascending, each once.
-        numbers: (n,) uint8, position in `names`.
-    """
-
-    def __init__(self, names: Sequence[str], numbers: UInt8Array) -> None:
-        self.names, self.numbers = list(names), numbers
-
-    @classmethod
-    def of(cls, splits: Iterable[str]) -> "SplitNames":
-        """From a name for each row.
-
-        Raises:
-            StoreError: there are more than a store has numbers for, or one that it can't keep.
-        """
-        if isinstance(splits, SplitNames):
-            return splits
-        given = list(splits)
-        names = sorted(set(given))
-        if len(names) > MAX_SPLITS:
-            raise StoreError(f"{len(names)} splits; a store keeps at most {MAX_SPLITS}.")
-        if names and (found := first_fault(names)) is not None:
-            raise StoreError(f"The name of a split {found[1]}: {shortened(names[found[0]])}.")
-        number = {name: place for place, name in enumerate(names)}
-        return cls(names, np.fromiter(map(number.__getitem__, given), np.uint8, len(given)))
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def __repr__(self) -> str:
-        return f"SplitNames({len(self)} rows of {', '.join(self.names)})"
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> "SplitNames": ...
-    def __getitem__(self, index: int | slice) -> "str | SplitNames":
-        return self.at(self.numbers[index]) if isinstance(index, slice) else self.names[self.numbers[index]]
-
-    def __iter__(self) -> Iterator[str]:
-        return map(self.names.__getitem__, self.numbers.tolist())
-
-    def __eq__(self, other: object) -> bool:
-        if isinstance(other, SplitNames) and self.names == other.names:
-            return np.array_equal(self.numbers, other.numbers)
-        if isinstance(other, Sequence) and not isinstance(other, str):
-            return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
-        return NotImplemented
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
-        return np.array(self.names, dtype=dtype)[self.numbers]
-
-    def at(self, numbers: UInt8Array) -> "SplitNames":
-        """Splits of other rows, by their numbers; names that none has are left out."""
-        used = np.unique(numbers)
-        place = np.zeros(256, dtype=np.uint8)
-        place[used] = np.arange(len(used))
-        return SplitNames([self.names[number] for number in used.tolist()], place[numbers])
-
-    def followed_by(self, other: "SplitNames") -> "SplitNames":
-        """These and others, one behind the other."""
-        names = sorted({*self.names, *other.names})
-        if len(names) > MAX_SPLITS:
-            raise StoreError(f"{len(names)} splits; a store keeps at most {MAX_SPLITS}.")
-        place = [
-            np.array([names.index(name) for name in one.names], dtype=np.uint8)[one.numbers] for one in (self, other)
-        ]
-        return SplitNames(names, np.concatenate(place))

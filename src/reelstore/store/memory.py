@@ -14,8 +14,9 @@ from reelstore.store.arrays import Pattern
 from reelstore.store.chunks import FINGERPRINT_BYTES
 from reelstore.store.format import OK, VariantSpec
 from reelstore.store.given import as_numpy
-from reelstore.store.keys import Keys, SplitNames
+from reelstore.store.keys import Keys
 from reelstore.store.read import Rows
+from reelstore.store.split_names import SplitNames
 from reelstore.store.table import RowTable
 from reelstore.store.variant import Variant
 

@@ -15,8 +15,9 @@ from reelstore.errors import FailedRowError, MissingRowError, RowPositionError, 
 from reelstore.records import Side
 from reelstore.store.arrays import Pattern, aligned_empty, gather, gather_padded
 from reelstore.store.format import FAILED, OK, STATUS_NAMES, Layout, VariantSpec
-from reelstore.store.keys import Key, Keys, SplitNames
+from reelstore.store.keys import Key, Keys
 from reelstore.store.mmap import MappedArray
+from reelstore.store.split_names import SplitNames
 from reelstore.store.table import RowTable
 from reelstore.store.variant import Variant
 

@@ -8,7 +8,8 @@ import numpy as np
 from reelstore.arrays import Array, IntArray, UInt8Array
 from reelstore.store.chunks import FINGERPRINT_BYTES
 from reelstore.store.format import VariantSpec
-from reelstore.store.keys import Key, Keys, SplitNames
+from reelstore.store.keys import Key, Keys
+from reelstore.store.split_names import SplitNames
 
 __all__ = ["Key", "RowTable", "table_columns"]
 

@@ -18,8 +18,10 @@ from reelstore.io import read_bytes
 from reelstore.store.arrays import Pattern, RowArray, check_metadata, read_metadata
 from reelstore.store.chunks import ArrayLayout, key_runs
 from reelstore.store.format import FAILED, MANIFEST, OK, STATUS_NAMES, VariantSpec, layouts_of, parse_manifest
-from reelstore.store.keys import Key, KeyIndex, Keys, SplitNames
+from reelstore.store.key_index import KeyIndex
+from reelstore.store.keys import Key, Keys
 from reelstore.store.mmap import NotRawError, open_raw
+from reelstore.store.split_names import SplitNames
 from reelstore.store.table import RowTable
 
 

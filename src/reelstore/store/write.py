@@ -26,7 +26,8 @@ from reelstore.store.format import (
     manifest_bytes,
     variant_digest,
 )
-from reelstore.store.keys import Key, sorted_run
+from reelstore.store.key_index import sorted_run
+from reelstore.store.keys import Key
 from reelstore.store.spool import Spool
 from reelstore.store.stored import StoredVariant
 from reelstore.store.table import RowTable, table_columns
