@@ -25,6 +25,7 @@ from reelstore.store.table import RowTable
 from reelstore.store.update import VariantUpdate
 
 VIDEOS = "store/mine/video/llama"
+ARRAYS_OF_KEYS = ("video_id", "video_id_offsets", "key_index", "checksum")
 CAPTIONS = "store/mine/text/llama"
 
 
@@ -209,13 +210,20 @@ def test_again_writes_nothing_and_a_changed_file_is_one_new_row() -> None:
     assert invoke("verify", "store").exit_code == 0
 
 
-def test_a_damaged_store_is_repaired_from_the_files() -> None:
+@pytest.mark.parametrize("how", ["changed", "cut", "gone"])
+@pytest.mark.parametrize(
+    "name", ["values/c/0/0", "video_id/c/0", "video_id_offsets/c/0", "key_index/c/0", "checksum/c/0"]
+)
+def test_a_damaged_store_is_repaired_from_the_files(name: str, how: str) -> None:
     npy("v", {f"video{n}.npy": drawn(n, 8) for n in range(100)})
     imported("npy", "v", f"{VIDEOS}/mean")
     before = files("store")
-    shard = Path("store/mine/video/llama/mean/values/c/0/0")
-    shard.write_bytes(b"\1" + shard.read_bytes()[1:])
-    assert "repaired: values/c/0/0" in imported("npy", "v", f"{VIDEOS}/mean")
+    file = Path("store/mine/video/llama/mean", name)
+    content = file.read_bytes()
+    file.write_bytes({"changed": b"\xff" * 9 + content[9:], "cut": content[:9], "gone": b""}[how])
+    if how == "gone":
+        file.unlink()
+    assert f"repaired: {name}" in imported("npy", "v", f"{VIDEOS}/mean")
     assert files("store") == before
 
 
@@ -290,7 +298,7 @@ def test_what_was_imported_can_be_written_to_and_imported_again() -> None:
     rows = rows_of("video/llama/mean")
     assert rows.ids == ["v0", "v1", "v2", "v9"] and np.array_equal(rows["v1"], drawn(9, 2, 8)[0])
     assert rows.recipe == {"source": {"imported": "npy", "revision": "abc"}}
-    assert "3 rows, 1 of them new, 1 that were stored removed" in imported("npy", "v", TARGET, "--revision", "abc")
+    assert "3 rows, 1 of them new, 1 stored ones removed" in imported("npy", "v", TARGET, "--revision", "abc")
     assert np.array_equal(rows_of("video/llama/mean").array(), [drawn(n, 8) for n in range(3)])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from reelstore.arrays import Array
 from reelstore.convert.items import Items, StorageSpec, storage_of
-from reelstore.errors import ForeignFileError, OccupiedError, ValueRangeError
+from reelstore.errors import ForeignFileError, OccupiedError, StoreError, ValueRangeError
 from reelstore.io import Progress, no_progress, readable_bytes
 from reelstore.records import SIDES, Side, name_fault, reserved_fault, shortened
 from reelstore.store.content import write_rows
@@ -69,10 +69,10 @@ class Target:
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import did: `n_removed` rows of before have keys that no item has."""
+    """What an import did: `n_removed` stored rows are no items; None where the stored keys couldn't be read."""
 
     update: UpdateReport
-    n_removed: int
+    n_removed: int | None
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,7 @@ class Import:
         self.check_target()
         rows = self.items.rows
         keys = rows.keys
-        before = open_variant(self.folder).ids if open_published(self.folder, verify=False) is not None else []
-        n_removed = int((keys.find(before) < 0).sum())
+        n_removed = self._n_removed(keys)
         update = write_rows(
             self.folder,
             side=self.target.side,
@@ -157,6 +156,15 @@ class Import:
             progress=progress,
         )
         return ImportReport(update, n_removed)
+
+    def _n_removed(self, keys: Keys) -> int | None:
+        """Stored rows that aren't among these; None where the stored keys are damaged, and will be rewritten."""
+        if open_published(self.folder, verify=False) is None:
+            return 0
+        try:
+            return int((keys.find(open_variant(self.folder).ids) < 0).sum())
+        except StoreError:
+            return None
 
     def check_target(self) -> None:
         """See that the folder isn't there, or holds what was imported or written.
@@ -184,7 +192,7 @@ class Import:
         """Lines for people after it."""
         storage, done, n_removed = self.storage, found.update, found.n_removed
         new = f"{done.n_new} of them new" if done.n_new else "none of them new"
-        new += f", {n_removed} that were stored removed" if n_removed else ""
+        new += f", {n_removed} stored ones removed" if n_removed else ""
         written = f"{readable_bytes(done.n_bytes_written)} written" if done.n_bytes_written else "nothing written"
         failed = f", {done.n_failed} without a value" if done.n_failed else ""
         head = (
